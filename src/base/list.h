@@ -6,6 +6,7 @@
 #define BASE_LIST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/check.h"
 
