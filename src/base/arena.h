@@ -36,4 +36,7 @@ char *arena_bytes(struct arena *a, size_t n);
 struct str arena_str(struct arena *a, struct str s);
 struct str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Gives the calling thread's idle chunks back to the heap; at the end of a thread. */
+void arena_thread_fini(void);
+
 #endif

@@ -68,7 +68,7 @@ int buf_iov(const struct buf *b, struct iovec *iov, int max);
 /* Position of needle, or -1. */
 ptrdiff_t buf_find(const struct buf *b, struct str needle);
 
-/* Walks slices: for (buf_it it = ...; buf_next(b, &it, &piece);) */
+/* Walks slices: for (struct buf_iter it = {0}; buf_next(b, &it, &piece);) */
 struct buf_iter {
     const struct buf_slice *at;
     bool started;

@@ -10,6 +10,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* 1 in sanitizer builds: recyclers and arenas then step aside, so that every object is the
+ * sanitizer's to watch. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MEM_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+    __has_feature(memory_sanitizer)
+#define MEM_SANITIZED 1
+#endif
+#endif
+#ifndef MEM_SANITIZED
+#define MEM_SANITIZED 0
+#endif
+
 void *mem_alloc(size_t n) __attribute__((malloc, alloc_size(1), returns_nonnull));
 void *mem_zalloc(size_t n) __attribute__((malloc, alloc_size(1), returns_nonnull));
 void *mem_realloc(void *p, size_t n) __attribute__((alloc_size(2), returns_nonnull));

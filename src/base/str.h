@@ -51,6 +51,9 @@ bool str_to_u64(struct str s, uint64_t *out);
 bool str_to_u64_hex(struct str s, uint64_t *out);
 bool str_to_i64(struct str s, int64_t *out);
 bool str_to_double(struct str s, double *out);
+/* Bytes of the UTF-8 sequence at the front of s (1 to 4); 0 when it is empty, cut short or invalid
+ * (RFC 3629: no overlong forms, no surrogates, nothing past U+10FFFF). */
+size_t str_utf8_sequence(struct str s);
 uint64_t str_hash(struct str s, uint64_t seed);
 static inline char ascii_lower(char c)
 {
