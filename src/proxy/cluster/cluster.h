@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Clusters. `cluster_spec` is what the configuration says (made by proxy/config, immutable).
+ * `cluster` is the living thing shared by all threads: spec, membership (swapped whole), circuit
+ * breaker counts (relaxed atomics, exact over workers), statistics. Each worker keeps pools of its
+ * own per host, made at first use: a cluster that a worker never uses costs it nothing.
+ *
+ * Membership changes on the main thread (DNS, later EDS, health) and reaches workers by mailbox.
+ */
+#ifndef PROXY_CLUSTER_CLUSTER_H
+#define PROXY_CLUSTER_CLUSTER_H
+
+#include "http/pool.h"
+#include "io/dns.h"
+#include "io/tls.h"
+#include "proxy/cluster/host.h"
+#include "proxy/lb/lb.h"
+#include "proxy/stats/stats.h"
+
+enum cluster_type { CLUSTER_STATIC, CLUSTER_STRICT_DNS, CLUSTER_LOGICAL_DNS, CLUSTER_EDS, CLUSTER_ORIGINAL_DST };
+
+enum { PRIORITY_DEFAULT, PRIORITY_HIGH, ROUTING_PRIORITIES };
+struct circuit_thresholds {
+    uint32_t max_connections, max_pending, max_requests, max_retries, max_pools; /* 1024, 1024, 1024, 3, unlimited */
+    bool track_remaining;
+};
+
+struct endpoint_spec {
+    struct addr addr;            /* port set; for DNS clusters only the port matters and `dns_name` is resolved */
+    struct str dns_name;
+    struct str hostname;
+    uint32_t weight;             /* load_balancing_weight, 1 when unset */
+    uint32_t priority;
+    uint32_t health;             /* enum host_health bits from health_status */
+    const struct locality *locality;
+    struct addr *extra_addrs;
+    uint32_t extra_addr_count;
+};
+
+/* How a connection to a host is made secure. Shared by all hosts of a cluster (transport_socket_matches: SIDECAR). */
+struct transport_socket_spec {
+    struct tls_source *tls;      /* proxy/config/tls_source.h: current tls_context, swapped on reload; NULL: raw */
+    struct str sni;              /* "" none */
+    bool auto_host_sni;
+    bool proxy_protocol;         /* upstream PROXY protocol transport */
+    uint8_t proxy_protocol_version; /* 1, 2 */
+    const void *proxy_protocol_tlvs; /* pass_through rules; see proxy/cluster/upstream_proxy_protocol.h */
+};
+
+struct cluster_spec {
+    struct str name;             /* all text in the spec's arena */
+    struct str alt_stat_name;    /* "" = name */
+    enum cluster_type type;
+    struct endpoint_spec *endpoints;
+    uint32_t endpoint_count;
+    uint64_t connect_timeout_us; /* 5 s */
+    uint32_t buffer_limit_bytes; /* per_connection_buffer_limit_bytes, 1 MiB */
+    struct lb_policy_spec lb;
+    struct circuit_thresholds thresholds[ROUTING_PRIORITIES];
+    bool per_host_threshold; uint32_t per_host_max_connections;
+    uint32_t overprovisioning_factor; /* 140 */
+
+    /* DNS */
+    enum dns_family dns_family;
+    uint64_t dns_refresh_ms;     /* 5000 */
+    bool respect_dns_ttl;
+    uint64_t dns_failure_refresh_base_ms, dns_failure_refresh_max_ms; /* 0 = refresh rate */
+    uint64_t dns_jitter_ms;
+    struct dns_opts dns_opts;
+
+    /* ORIGINAL_DST */
+    bool use_http_header;        /* x-envoy-original-dst-host or http_header_name */
+    struct str http_header_name;
+    int upstream_port_override;  /* -1 none */
+    uint64_t cleanup_interval_ms; /* 5000 */
+
+    /* connections */
+    bool has_bind; struct addr bind;
+    struct sock_opt *sock_opts; uint32_t sock_opt_count;
+    bool tcp_keepalive; int keepalive_probes, keepalive_time_s, keepalive_interval_s;
+    struct transport_socket_spec transport;
+    uint64_t tls_connect_timeout_ms;
+
+    /* HTTP */
+    bool use_downstream_protocol;
+    bool alpn;                   /* auto_config */
+    enum http_protocol protocol; /* explicit: HTTP_11 (default) or HTTP_2 */
+    struct http_client_opts client;
+    uint64_t idle_timeout_ms;    /* 1 h */
+    uint64_t max_stream_duration_ms;
+    uint32_t max_requests_per_connection;
+    bool auto_sni, auto_san_validation; struct str override_auto_sni_header;
+    bool ignore_health_on_removal, close_on_health_failure;
+    struct str response_code_note; /* unused */
+    bool track_timeout_budgets, track_request_response_sizes;
+    struct arena arena;
+};
+void cluster_spec_free(struct cluster_spec **spec);
+
+#define CLUSTER_STATS(X)                                                                           \
+    X(CLUSTER_BIND_ERRORS, COUNTER, NONE, "bind_errors", "Errors binding the source address")      \
+    X(CLUSTER_UPSTREAM_CX_TOTAL, COUNTER, NONE, "upstream_cx_total", "Connections made")           \
+    X(CLUSTER_UPSTREAM_CX_ACTIVE, GAUGE, NONE, "upstream_cx_active", "Connections open")           \
+    X(CLUSTER_UPSTREAM_CX_HTTP1_TOTAL, COUNTER, NONE, "upstream_cx_http1_total", "HTTP/1 connections made") \
+    X(CLUSTER_UPSTREAM_CX_HTTP2_TOTAL, COUNTER, NONE, "upstream_cx_http2_total", "HTTP/2 connections made") \
+    X(CLUSTER_UPSTREAM_CX_HTTP3_TOTAL, COUNTER, NONE, "upstream_cx_http3_total", "HTTP/3 connections made") \
+    X(CLUSTER_UPSTREAM_CX_CONNECT_FAIL, COUNTER, NONE, "upstream_cx_connect_fail", "Connection failures") \
+    X(CLUSTER_UPSTREAM_CX_CONNECT_TIMEOUT, COUNTER, NONE, "upstream_cx_connect_timeout", "Connect timeouts") \
+    X(CLUSTER_UPSTREAM_CX_CONNECT_MS, HISTOGRAM, MS, "upstream_cx_connect_ms", "Connection establishment time") \
+    X(CLUSTER_UPSTREAM_CX_LENGTH_MS, HISTOGRAM, MS, "upstream_cx_length_ms", "Connection length")  \
+    X(CLUSTER_UPSTREAM_CX_IDLE_TIMEOUT, COUNTER, NONE, "upstream_cx_idle_timeout", "Connections closed idle") \
+    X(CLUSTER_UPSTREAM_CX_MAX_DURATION_REACHED, COUNTER, NONE, "upstream_cx_max_duration_reached", "Connections closed by age") \
+    X(CLUSTER_UPSTREAM_CX_MAX_REQUESTS, COUNTER, NONE, "upstream_cx_max_requests", "Connections closed after max requests") \
+    X(CLUSTER_UPSTREAM_CX_NONE_HEALTHY, COUNTER, NONE, "upstream_cx_none_healthy", "No healthy host for a connection") \
+    X(CLUSTER_UPSTREAM_CX_OVERFLOW, COUNTER, NONE, "upstream_cx_overflow", "Connection circuit breaker overflowed") \
+    X(CLUSTER_UPSTREAM_CX_POOL_OVERFLOW, COUNTER, NONE, "upstream_cx_pool_overflow", "Pool circuit breaker overflowed") \
+    X(CLUSTER_UPSTREAM_CX_PROTOCOL_ERROR, COUNTER, NONE, "upstream_cx_protocol_error", "Upstream protocol errors") \
+    X(CLUSTER_UPSTREAM_CX_DESTROY, COUNTER, NONE, "upstream_cx_destroy", "Connections destroyed") \
+    X(CLUSTER_UPSTREAM_CX_DESTROY_LOCAL, COUNTER, NONE, "upstream_cx_destroy_local", "… by us") \
+    X(CLUSTER_UPSTREAM_CX_DESTROY_REMOTE, COUNTER, NONE, "upstream_cx_destroy_remote", "… by the peer") \
+    X(CLUSTER_UPSTREAM_CX_DESTROY_WITH_ACTIVE_RQ, COUNTER, NONE, "upstream_cx_destroy_with_active_rq", "… with requests running") \
+    X(CLUSTER_UPSTREAM_CX_DESTROY_LOCAL_WITH_ACTIVE_RQ, COUNTER, NONE, "upstream_cx_destroy_local_with_active_rq", "") \
+    X(CLUSTER_UPSTREAM_CX_DESTROY_REMOTE_WITH_ACTIVE_RQ, COUNTER, NONE, "upstream_cx_destroy_remote_with_active_rq", "") \
+    X(CLUSTER_UPSTREAM_CX_CLOSE_NOTIFY, COUNTER, NONE, "upstream_cx_close_notify", "Closed by Connection: close or GOAWAY") \
+    X(CLUSTER_UPSTREAM_CX_RX_BYTES_TOTAL, COUNTER, BYTES, "upstream_cx_rx_bytes_total", "Bytes received") \
+    X(CLUSTER_UPSTREAM_CX_RX_BYTES_BUFFERED, GAUGE, BYTES, "upstream_cx_rx_bytes_buffered", "")    \
+    X(CLUSTER_UPSTREAM_CX_TX_BYTES_TOTAL, COUNTER, BYTES, "upstream_cx_tx_bytes_total", "Bytes sent") \
+    X(CLUSTER_UPSTREAM_CX_TX_BYTES_BUFFERED, GAUGE, BYTES, "upstream_cx_tx_bytes_buffered", "")    \
+    X(CLUSTER_UPSTREAM_RQ_TOTAL, COUNTER, NONE, "upstream_rq_total", "Requests")                   \
+    X(CLUSTER_UPSTREAM_RQ_ACTIVE, GAUGE, NONE, "upstream_rq_active", "Requests running")           \
+    X(CLUSTER_UPSTREAM_RQ_PENDING_TOTAL, COUNTER, NONE, "upstream_rq_pending_total", "Requests that waited for a connection") \
+    X(CLUSTER_UPSTREAM_RQ_PENDING_ACTIVE, GAUGE, NONE, "upstream_rq_pending_active", "Requests waiting") \
+    X(CLUSTER_UPSTREAM_RQ_PENDING_OVERFLOW, COUNTER, NONE, "upstream_rq_pending_overflow", "Refused by circuit breaker") \
+    X(CLUSTER_UPSTREAM_RQ_PENDING_FAILURE_EJECT, COUNTER, NONE, "upstream_rq_pending_failure_eject", "Failed with their connection") \
+    X(CLUSTER_UPSTREAM_RQ_CANCELLED, COUNTER, NONE, "upstream_rq_cancelled", "Cancelled while waiting") \
+    X(CLUSTER_UPSTREAM_RQ_MAINTENANCE_MODE, COUNTER, NONE, "upstream_rq_maintenance_mode", "")     \
+    X(CLUSTER_UPSTREAM_RQ_MAX_DURATION_REACHED, COUNTER, NONE, "upstream_rq_max_duration_reached", "") \
+    X(CLUSTER_UPSTREAM_RQ_TIMEOUT, COUNTER, NONE, "upstream_rq_timeout", "Timed out waiting for a response") \
+    X(CLUSTER_UPSTREAM_RQ_PER_TRY_TIMEOUT, COUNTER, NONE, "upstream_rq_per_try_timeout", "")       \
+    X(CLUSTER_UPSTREAM_RQ_PER_TRY_IDLE_TIMEOUT, COUNTER, NONE, "upstream_rq_per_try_idle_timeout", "") \
+    X(CLUSTER_UPSTREAM_RQ_RX_RESET, COUNTER, NONE, "upstream_rq_rx_reset", "Reset by the upstream") \
+    X(CLUSTER_UPSTREAM_RQ_TX_RESET, COUNTER, NONE, "upstream_rq_tx_reset", "Reset by us")          \
+    X(CLUSTER_UPSTREAM_RQ_RETRY, COUNTER, NONE, "upstream_rq_retry", "Retries")                    \
+    X(CLUSTER_UPSTREAM_RQ_RETRY_BACKOFF_EXPONENTIAL, COUNTER, NONE, "upstream_rq_retry_backoff_exponential", "") \
+    X(CLUSTER_UPSTREAM_RQ_RETRY_BACKOFF_RATELIMITED, COUNTER, NONE, "upstream_rq_retry_backoff_ratelimited", "") \
+    X(CLUSTER_UPSTREAM_RQ_RETRY_LIMIT_EXCEEDED, COUNTER, NONE, "upstream_rq_retry_limit_exceeded", "") \
+    X(CLUSTER_UPSTREAM_RQ_RETRY_OVERFLOW, COUNTER, NONE, "upstream_rq_retry_overflow", "")         \
+    X(CLUSTER_UPSTREAM_RQ_RETRY_SUCCESS, COUNTER, NONE, "upstream_rq_retry_success", "")           \
+    X(CLUSTER_UPSTREAM_RQ_STALE_REPLAY, COUNTER, NONE, "upstream_rq_stale_replay", "Replayed after a pooled connection turned out dead (ours)") \
+    X(CLUSTER_UPSTREAM_RQ_0RTT, COUNTER, NONE, "upstream_rq_0rtt", "")                             \
+    X(CLUSTER_UPSTREAM_RQ_COMPLETED, COUNTER, NONE, "upstream_rq_completed", "Responses complete") \
+    X(CLUSTER_UPSTREAM_RQ_1XX, COUNTER, NONE, "upstream_rq_1xx", "")                               \
+    X(CLUSTER_UPSTREAM_RQ_2XX, COUNTER, NONE, "upstream_rq_2xx", "")                               \
+    X(CLUSTER_UPSTREAM_RQ_3XX, COUNTER, NONE, "upstream_rq_3xx", "")                               \
+    X(CLUSTER_UPSTREAM_RQ_4XX, COUNTER, NONE, "upstream_rq_4xx", "")                               \
+    X(CLUSTER_UPSTREAM_RQ_5XX, COUNTER, NONE, "upstream_rq_5xx", "")                               \
+    X(CLUSTER_UPSTREAM_RQ_TIME, HISTOGRAM, MS, "upstream_rq_time", "Request time")                 \
+    X(CLUSTER_UPSTREAM_FLOW_PAUSED, COUNTER, NONE, "upstream_flow_control_paused_reading_total", "") \
+    X(CLUSTER_UPSTREAM_FLOW_RESUMED, COUNTER, NONE, "upstream_flow_control_resumed_reading_total", "") \
+    X(CLUSTER_UPSTREAM_FLOW_BACKED_UP, COUNTER, NONE, "upstream_flow_control_backed_up_total", "") \
+    X(CLUSTER_UPSTREAM_FLOW_DRAINED, COUNTER, NONE, "upstream_flow_control_drained_total", "")     \
+    X(CLUSTER_INTERNAL_RETRY_1, COUNTER, NONE, "upstream_internal_redirect_failed_total", "")      \
+    X(CLUSTER_INTERNAL_RETRY_2, COUNTER, NONE, "upstream_internal_redirect_succeeded_total", "")   \
+    X(CLUSTER_MEMBERSHIP_CHANGE, COUNTER, NONE, "membership_change", "Membership changes")         \
+    X(CLUSTER_MEMBERSHIP_TOTAL, GAUGE, NONE, "membership_total", "Endpoints")                      \
+    X(CLUSTER_MEMBERSHIP_HEALTHY, GAUGE, NONE, "membership_healthy", "Healthy endpoints")          \
+    X(CLUSTER_MEMBERSHIP_DEGRADED, GAUGE, NONE, "membership_degraded", "Degraded endpoints")       \
+    X(CLUSTER_MEMBERSHIP_EXCLUDED, GAUGE, NONE, "membership_excluded", "Excluded endpoints")       \
+    X(CLUSTER_RETRY_OR_SHADOW_ABANDONED, COUNTER, NONE, "retry_or_shadow_abandoned", "")           \
+    X(CLUSTER_VERSION, GAUGE, NONE, "version", "")                                                 \
+    X(CLUSTER_MAX_HOST_WEIGHT, GAUGE, NONE, "max_host_weight", "")                                 \
+    X(CLUSTER_UPDATE_ATTEMPT, COUNTER, NONE, "update_attempt", "Resolutions tried")                \
+    X(CLUSTER_UPDATE_SUCCESS, COUNTER, NONE, "update_success", "Resolutions that worked")          \
+    X(CLUSTER_UPDATE_FAILURE, COUNTER, NONE, "update_failure", "Resolutions that failed")          \
+    X(CLUSTER_UPDATE_EMPTY, COUNTER, NONE, "update_empty", "Empty answers")                        \
+    X(CLUSTER_UPDATE_NO_REBUILD, COUNTER, NONE, "update_no_rebuild", "")                           \
+    X(CLUSTER_ASSIGNMENT_STALE, COUNTER, NONE, "assignment_stale", "")                             \
+    X(CLUSTER_ASSIGNMENT_TIMEOUT, COUNTER, NONE, "assignment_timeout_received", "")                \
+    X(CLUSTER_ORIGINAL_DST_INVALID, COUNTER, NONE, "original_dst_host_invalid", "")                \
+    X(CLUSTER_LB_HEALTHY_PANIC, COUNTER, NONE, "lb_healthy_panic", "Picks in panic mode")          \
+    X(CLUSTER_LB_SUBSETS_ACTIVE, GAUGE, NONE, "lb_subsets_active", "")                             \
+    X(CLUSTER_LB_SUBSETS_CREATED, COUNTER, NONE, "lb_subsets_created", "")                         \
+    X(CLUSTER_LB_SUBSETS_FALLBACK, COUNTER, NONE, "lb_subsets_fallback", "")                       \
+    X(CLUSTER_LB_SUBSETS_FALLBACK_PANIC, COUNTER, NONE, "lb_subsets_fallback_panic", "")           \
+    X(CLUSTER_LB_SUBSETS_REMOVED, COUNTER, NONE, "lb_subsets_removed", "")                         \
+    X(CLUSTER_LB_SUBSETS_SELECTED, COUNTER, NONE, "lb_subsets_selected", "")                       \
+    X(CLUSTER_LB_LOCAL_CLUSTER_NOT_OK, COUNTER, NONE, "lb_local_cluster_not_ok", "")               \
+    X(CLUSTER_LB_RECALCULATE_ZONE, COUNTER, NONE, "lb_recalculate_zone_structures", "")            \
+    X(CLUSTER_LB_ZONE_CLUSTER_TOO_SMALL, COUNTER, NONE, "lb_zone_cluster_too_small", "")           \
+    X(CLUSTER_LB_ZONE_NO_CAPACITY_LEFT, COUNTER, NONE, "lb_zone_no_capacity_left", "")             \
+    X(CLUSTER_LB_ZONE_NUMBER_DIFFERS, COUNTER, NONE, "lb_zone_number_differs", "")                 \
+    X(CLUSTER_LB_ZONE_ROUTING_ALL_DIRECTLY, COUNTER, NONE, "lb_zone_routing_all_directly", "")     \
+    X(CLUSTER_LB_ZONE_ROUTING_CROSS_ZONE, COUNTER, NONE, "lb_zone_routing_cross_zone", "")         \
+    X(CLUSTER_LB_ZONE_ROUTING_SAMPLED, COUNTER, NONE, "lb_zone_routing_sampled", "")               \
+    X(CLUSTER_CB_DEFAULT_CX_OPEN, GAUGE, NONE, "circuit_breakers.default.cx_open", "")             \
+    X(CLUSTER_CB_DEFAULT_CX_POOL_OPEN, GAUGE, NONE, "circuit_breakers.default.cx_pool_open", "")   \
+    X(CLUSTER_CB_DEFAULT_RQ_PENDING_OPEN, GAUGE, NONE, "circuit_breakers.default.rq_pending_open", "") \
+    X(CLUSTER_CB_DEFAULT_RQ_OPEN, GAUGE, NONE, "circuit_breakers.default.rq_open", "")             \
+    X(CLUSTER_CB_DEFAULT_RQ_RETRY_OPEN, GAUGE, NONE, "circuit_breakers.default.rq_retry_open", "") \
+    X(CLUSTER_CB_HIGH_CX_OPEN, GAUGE, NONE, "circuit_breakers.high.cx_open", "")                   \
+    X(CLUSTER_CB_HIGH_CX_POOL_OPEN, GAUGE, NONE, "circuit_breakers.high.cx_pool_open", "")         \
+    X(CLUSTER_CB_HIGH_RQ_PENDING_OPEN, GAUGE, NONE, "circuit_breakers.high.rq_pending_open", "")   \
+    X(CLUSTER_CB_HIGH_RQ_OPEN, GAUGE, NONE, "circuit_breakers.high.rq_open", "")                   \
+    X(CLUSTER_CB_HIGH_RQ_RETRY_OPEN, GAUGE, NONE, "circuit_breakers.high.rq_retry_open", "")
+enum cluster_stat {
+    CLUSTER_STATS(STAT_ENUM_ROW)
+    STAT_CLUSTER_COUNT
+};
+/* cluster.<name>.ssl.* and listener ssl.* share one table, see stats/tls_stats.h. */
+
+struct cluster; /* shared */
+struct cluster_worker; /* one worker's view */
+
+/* ---- main thread ---- */
+struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err);
+struct cluster *cluster_ref(struct cluster *c);
+void cluster_unref(struct cluster **c);
+/* Starts DNS and such on the main loop; `on_ready` once the first membership is known (or failed). */
+void cluster_start(struct cluster *c, struct loop *main_loop, void (*on_ready)(void *arg), void *arg);
+void cluster_stop(struct cluster *c);
+const struct cluster_spec *cluster_spec(const struct cluster *c);
+struct stat_scope *cluster_stats(const struct cluster *c);
+/* Current membership; referenced for the caller. */
+struct host_set *cluster_hosts(const struct cluster *c);
+/* Publishes a membership: builds schedules, keeps hosts that stayed (same address), posts to workers. */
+void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, uint32_t count);
+/* Sum of live counts for /clusters. */
+uint64_t cluster_resource_used(const struct cluster *c, unsigned priority, const char *what);
+
+/* ---- workers ---- */
+/* The calling worker's view; made on first use. */
+struct cluster_worker *cluster_here(struct cluster *c);
+
+/* Picks a host (panic mode, priorities, health; counts none_healthy) and returns it referenced; NULL when there is none. */
+struct host *cluster_pick(struct cluster_worker *cw, struct lb_context *ctx);
+
+/* Circuit breakers. acquire: false = open (overflow counted by the caller's stat). Exact over workers. */
+enum breaker { BREAKER_CONNECTIONS, BREAKER_PENDING, BREAKER_REQUESTS, BREAKER_RETRIES, BREAKER_COUNT };
+bool cluster_breaker_acquire(struct cluster *c, unsigned priority, enum breaker b);
+void cluster_breaker_release(struct cluster *c, unsigned priority, enum breaker b);
+
+/* The HTTP pool to a host for a protocol on this worker. For use_downstream_protocol pass the downstream's. `per_request`:
+ * SNI/SAN taken from the request (auto_sni, auto_san_validation) part the pools. */
+struct pool_key {
+    enum http_protocol downstream_protocol;
+    unsigned priority;
+    struct str authority;        /* for auto_sni / auto_san_validation; "" otherwise */
+    const struct addr *bind;     /* original source; NULL */
+    const struct conn *downstream; /* for the PROXY protocol header; NULL: pool is shared */
+};
+struct http_pool *cluster_http_pool(struct cluster_worker *cw, struct host *h, const struct pool_key *key);
+
+/* A raw TCP connection for tcp_proxy: counts, breakers, TLS as the cluster says. Result by the conn's handler. */
+struct conn *cluster_connect_tcp(struct cluster_worker *cw, struct host *h, const struct conn *downstream,
+                                 const struct conn_handler *handler, void *user);
+/* Must be called when such a connection ends. */
+void cluster_tcp_closed(struct cluster_worker *cw, struct host *h, struct conn *c, bool was_connected, enum conn_close why);
+
+#endif

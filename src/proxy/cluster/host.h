@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Endpoints. A host lives as long as anybody refers to it (atomic references: host sets, pools,
+ * running requests). A host_set is one immutable state of a cluster's membership, published to
+ * every worker.
+ */
+#ifndef PROXY_CLUSTER_HOST_H
+#define PROXY_CLUSTER_HOST_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/str.h"
+#include "io/addr.h"
+
+struct locality {
+    struct str region, zone, sub_zone;
+};
+
+/* Health bits; a host is healthy when none is set. DEGRADED alone: used after healthy ones. */
+enum host_health {
+    HOST_FAILED_ACTIVE_HC = 1, HOST_FAILED_OUTLIER = 2, HOST_FAILED_EDS = 4, HOST_DEGRADED_ACTIVE_HC = 8,
+    HOST_DEGRADED_EDS = 16, HOST_PENDING_REMOVAL = 32, HOST_EXCLUDED_IMMEDIATE_HC = 64, HOST_EDS_DRAINING = 128,
+};
+#define HOST_UNHEALTHY (HOST_FAILED_ACTIVE_HC | HOST_FAILED_OUTLIER | HOST_FAILED_EDS)
+
+/* What /clusters shows of every host: cx_active, cx_connect_fail, cx_total, rq_active, rq_error, rq_success, rq_timeout, rq_total.
+ * Shared between workers, relaxed atomics (two per request; a cache line of their own). */
+#define HOST_STATS(X) X(CX_ACTIVE, "cx_active") X(CX_CONNECT_FAIL, "cx_connect_fail") X(CX_TOTAL, "cx_total") \
+    X(RQ_ACTIVE, "rq_active") X(RQ_ERROR, "rq_error") X(RQ_SUCCESS, "rq_success") X(RQ_TIMEOUT, "rq_timeout") X(RQ_TOTAL, "rq_total")
+enum host_stat {
+#define X(id, name) HOST_##id,
+    HOST_STATS(X)
+#undef X
+    HOST_STAT_COUNT
+};
+
+struct host {
+    _Atomic uint32_t refs;
+    _Atomic uint32_t health;          /* enum host_health bits */
+    uint32_t weight;                  /* 1.. */
+    uint32_t priority;
+    struct addr addr;
+    struct str hostname;              /* from DNS name or endpoint.hostname; owned; null str when none */
+    const struct locality *locality;  /* interned, owned by the cluster manager */
+    struct addr *extra_addrs;         /* additional_addresses (happy eyeballs); owned */
+    uint32_t extra_addr_count;
+    _Atomic uint32_t stats[HOST_STAT_COUNT];
+};
+struct host *host_new(const struct addr *a, struct str hostname, uint32_t weight, uint32_t priority, const struct locality *l);
+struct host *host_ref(struct host *h);
+void host_unref(struct host **h);
+static inline void host_stat_add(struct host *h, enum host_stat s, int n)
+{
+    atomic_fetch_add_explicit(&h->stats[s], (uint32_t)n, memory_order_relaxed);
+}
+
+struct host_set {
+    _Atomic uint32_t refs;
+    uint64_t generation;
+    struct host **hosts;              /* all, ordered by priority; each referenced */
+    uint32_t count;
+    uint32_t priority_count;
+    uint32_t *priority_start;         /* priority p is hosts[start[p] .. start[p+1]) ; priority_count + 1 entries */
+    struct lb_schedule **schedules;   /* per priority, built by the policy */
+    const struct lb_policy *policy;
+};
+struct host_set *host_set_ref(struct host_set *s);
+void host_set_unref(struct host_set **s);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Network filters of a filter chain: any number of prologue filters, each of which lets a new
+ * connection pass, delays it, or closes it (and may look at its first bytes), then one terminal
+ * filter that takes the connection over whole (HTTP connection manager, tcp_proxy, echo …). So the
+ * common chain costs nothing per byte.
+ */
+#ifndef PROXY_FILTER_NETWORK_FILTER_H
+#define PROXY_FILTER_NETWORK_FILTER_H
+
+#include "base/list.h"
+#include "io/conn.h"
+#include "proxy/stats/stats.h"
+#include "proxy/stream_info.h"
+
+struct worker;
+struct active_listener;
+struct filter_chain;
+
+/* A downstream connection after listener filters and TLS; embedded in what the listener keeps of it. */
+struct downstream {
+    struct list node;                 /* the listener's on this worker */
+    struct conn *conn;
+    struct worker *worker;
+    struct active_listener *listener; /* referenced */
+    const struct filter_chain *chain;
+    struct str server_name, alpn, detected_transport; /* from inspectors, else from TLS; owned by the downstream */
+    uint64_t start_us, start_wall_us;
+    const struct network_filter_def *terminal;
+    void *terminal_state;
+    uint32_t prologue_at;
+    void *prologue_state;
+    bool original_dst_restored;
+};
+/* The terminal filter calls this once when the connection is over (after the conn is closed and detached): listener
+ * statistics are kept here and the downstream is freed. */
+void downstream_closed(struct downstream *d, bool local, enum conn_close why);
+
+enum prologue { PROLOGUE_PASS, PROLOGUE_WAIT /* downstream_continue() later */, PROLOGUE_CLOSED /* it closed the conn and called downstream_closed */ };
+
+struct network_filter_def {
+    const char *name;                 /* "envoy.filters.network.tcp_proxy" */
+    bool is_terminal;
+    enum prologue (*on_connection)(struct downstream *d, const void *config, void **state); /* prologue */
+    void (*on_abort)(struct downstream *d, void *state); /* prologue waiting, connection went */
+    /* Terminal: takes d->conn (sets its handler). */
+    void (*attach)(struct downstream *d, const void *config);
+    /* The listener drains: finish gracefully (HTTP: connection: close, GOAWAY). */
+    void (*drain)(struct downstream *d);
+    void (*close)(struct downstream *d); /* at once */
+};
+struct network_filter_spec {
+    struct str name;
+    const struct network_filter_def *def;
+    const void *config;
+    void (*free_config)(void *config);
+};
+void downstream_continue(struct downstream *d);
+
+#endif

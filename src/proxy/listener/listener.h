@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Listeners. `listener_spec` is what the configuration says (immutable, from proxy/config). The
+ * manager opens sockets on the main thread (one per worker with reuse_port, else one shared) and
+ * every worker accepts on its own. A connection runs: listener filters -> filter chain match ->
+ * transport socket -> network filters.
+ */
+#ifndef PROXY_LISTENER_LISTENER_H
+#define PROXY_LISTENER_LISTENER_H
+
+#include "io/listen.h"
+#include "io/tls.h"
+#include "proxy/filter/network_filter.h"
+#include "proxy/match/string_match.h"
+#include "proxy/server.h"
+
+struct tls_source; /* proxy/config/tls_source.h */
+
+/* One FilterChainMatch; counts of 0 mean "any". */
+struct chain_match_spec {
+    bool has_destination_port; uint16_t destination_port;
+    struct cidr *prefix_ranges; uint32_t prefix_count;
+    struct str *server_names; uint32_t server_name_count; /* "*.example.com" kept as written, lower case */
+    struct str transport_protocol;                        /* "", "raw_buffer", "tls" */
+    struct str *application_protocols; uint32_t application_protocol_count;
+    struct cidr *direct_source_ranges; uint32_t direct_source_count;
+    enum { SOURCE_ANY, SOURCE_SAME_IP_OR_LOOPBACK, SOURCE_EXTERNAL } source_type;
+    struct cidr *source_ranges; uint32_t source_count;
+    uint16_t *source_ports; uint32_t source_port_count;
+};
+struct filter_chain {
+    struct str name;
+    struct chain_match_spec match;
+    struct tls_source *tls;        /* NULL: raw */
+    uint64_t transport_timeout_ms; /* transport_socket_connect_timeout; 0 = none */
+    struct network_filter_spec *filters; /* the last is terminal */
+    uint32_t filter_count;
+};
+struct chain_index; /* compiled matcher, Envoy's precedence */
+struct chain_index *chain_index_new(struct filter_chain *const *chains, uint32_t count, struct err *err); /* duplicates are errors */
+void chain_index_free(struct chain_index **ix);
+struct chain_query {
+    const struct addr *destination, *source, *direct_source;
+    struct str server_name, transport_protocol; /* lower case SNI; "raw_buffer"/"tls" */
+    const struct str *application_protocols; uint32_t application_protocol_count;
+};
+const struct filter_chain *chain_index_find(const struct chain_index *ix, const struct chain_query *q); /* NULL: none */
+
+enum listener_filter_kind { LF_TLS_INSPECTOR, LF_HTTP_INSPECTOR, LF_PROXY_PROTOCOL, LF_ORIGINAL_DST };
+struct listener_filter_def;
+struct listener_filter_spec { struct str name; const struct listener_filter_def *def; const void *config; void (*free_config)(void *); };
+
+struct listener_spec {
+    struct str name, stat_prefix;
+    struct addr *addresses; uint32_t address_count; /* first + additional_addresses */
+    struct listen_opts *listen;   /* one per address */
+    bool bind_to_port, reuse_port, exact_balance, use_original_dst, transparent, freebind;
+    uint32_t buffer_limit_bytes;  /* per_connection_buffer_limit_bytes, 1 MiB */
+    uint64_t max_connections;     /* runtime envoy.resource_limits.listener.<name>.connection_limit; 0 none */
+    uint32_t max_accepts_per_event;
+    struct listener_filter_spec *listener_filters; uint32_t listener_filter_count;
+    uint64_t listener_filters_timeout_ms; /* 15000; 0 none */
+    bool continue_on_listener_filters_timeout;
+    struct filter_chain **chains; uint32_t chain_count;
+    struct filter_chain *default_chain;
+    struct chain_index *index;
+    bool drain_modify_only, is_outbound, is_inbound;
+    bool ignore_global_conn_limit, bypass_overload;
+    struct access_log **access_logs; uint32_t access_log_count;
+    struct arena arena;
+};
+void listener_spec_free(struct listener_spec **spec);
+
+#define LISTENER_STATS(X)                                                                          \
+    X(LISTENER_CX_TOTAL, COUNTER, NONE, "downstream_cx_total", "Connections")                      \
+    X(LISTENER_CX_ACTIVE, GAUGE, NONE, "downstream_cx_active", "Connections open")                 \
+    X(LISTENER_CX_DESTROY, COUNTER, NONE, "downstream_cx_destroy", "Connections closed")           \
+    X(LISTENER_CX_LENGTH_MS, HISTOGRAM, MS, "downstream_cx_length_ms", "Connection length")        \
+    X(LISTENER_CX_OVERFLOW, COUNTER, NONE, "downstream_cx_overflow", "Refused: listener's connection limit") \
+    X(LISTENER_CX_OVERLOAD_REJECT, COUNTER, NONE, "downstream_cx_overload_reject", "Refused: overload") \
+    X(LISTENER_CX_TRANSPORT_TIMEOUT, COUNTER, NONE, "downstream_cx_transport_socket_connect_timeout", "TLS handshakes timed out") \
+    X(LISTENER_GLOBAL_CX_OVERFLOW, COUNTER, NONE, "downstream_global_cx_overflow", "Refused: global connection limit") \
+    X(LISTENER_NO_FILTER_CHAIN, COUNTER, NONE, "no_filter_chain_match", "No filter chain matched") \
+    X(LISTENER_PRE_CX_ACTIVE, GAUGE, NONE, "downstream_pre_cx_active", "In listener filters")      \
+    X(LISTENER_PRE_CX_TIMEOUT, COUNTER, NONE, "downstream_pre_cx_timeout", "Listener filters timed out") \
+    X(LISTENER_LF_REMOTE_CLOSE, COUNTER, NONE, "downstream_listener_filter_remote_close", "Closed by the peer in listener filters") \
+    X(LISTENER_LF_ERROR, COUNTER, NONE, "downstream_listener_filter_error", "Listener filter errors") \
+    X(LISTENER_CONNECTIONS_ACCEPTED_PER_EVENT, HISTOGRAM, NONE, "connections_accepted_per_socket_event", "")
+enum listener_stat {
+    LISTENER_STATS(STAT_ENUM_ROW)
+    STAT_LISTENER_COUNT
+};
+
+struct listener_manager;
+struct listener_manager *listener_manager_new(struct server *s);
+void listener_manager_free(struct listener_manager **m);
+/* Opens sockets, builds statistics; workers start at listener_manager_start. Takes the spec. */
+int listener_manager_add(struct listener_manager *m, struct listener_spec *take_spec, struct err *err);
+void listener_manager_start(struct listener_manager *m);
+/* Stops accepting everywhere (sockets closed); connections drain when graceful, are left alone else. */
+void listener_manager_stop(struct listener_manager *m, bool inbound_only);
+void listener_manager_drain(struct listener_manager *m, bool inbound_only); /* connections finish */
+void listener_manager_close_all(struct listener_manager *m);
+/* For /listeners and /config_dump. */
+void listener_manager_each(struct listener_manager *m, void (*fn)(const struct listener_spec *spec, const struct addr *bound, uint32_t bound_count, void *arg), void *arg);
+
+/* A listener as one worker runs it. */
+struct active_listener {
+    struct list node;
+    struct worker *worker;
+    const struct listener_spec *spec;
+    void *shared;                  /* the manager's reference-counted object */
+    struct stat_scope *stats, *tls_stats;
+    struct list connections;       /* struct downstream */
+    bool draining;
+};
+
+#endif
