@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The document tree that the JSON and the YAML reader both produce, and its decoding into messages
+ * by the Protobuf JSON mapping. Scalars stay text (numbers keep every digit); every node knows its
+ * line and column. Nodes may be shared (YAML aliases): never change one.
+ */
+#ifndef PROTO_DOC_H
+#define PROTO_DOC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/message.h"
+
+/* Nesting of documents; stops stack exhaustion ("[[[[..."). */
+#define DOC_DEPTH_MAX 200
+/* Nodes of one document after following aliases; stops "billion laughs". */
+#define DOC_NODES_MAX ((size_t)20 << 20)
+
+enum doc_kind { DOC_NULL, DOC_BOOL, DOC_NUMBER, DOC_STRING, DOC_LIST, DOC_MAP };
+
+struct doc_node {
+    uint8_t kind;     /* enum doc_kind */
+    bool plain;       /* YAML plain scalar: a string field takes its text whatever it looks like */
+    bool flag;        /* DOC_BOOL */
+    uint32_t line, column; /* from 1 */
+    uint32_t key_line, key_column;
+    struct doc_node *next; /* in its list or map */
+    struct str key;        /* in a map */
+    union {
+        struct str text;        /* string, number, and the source text of plain scalars */
+        struct doc_node *first; /* list, map */
+    };
+};
+
+/* Decodes into a new message; every fault goes to `faults` as
+ * "static_resources.clusters[3].lb_policy: ..." with "FILE:LINE:COLUMN: " before the message text
+ * where `file` isn't NULL. Returns 0 or ERR_INVALID/ERR_LIMIT (then *out is NULL). */
+int doc_decode(struct proto_arena *arena, const struct doc_node *root,
+               const ProtobufCMessageDescriptor *desc, const char *file, ProtobufCMessage **out,
+               struct err_list *faults);
+
+/* The node at a path of the form used in faults, or the deepest that exists; for giving faults that
+ * were found later (rules, unsupported fields) their line. NULL only for a NULL root. */
+const struct doc_node *doc_locate(const struct doc_node *root, const char *path);
+/* Puts "FILE:LINE:COLUMN: " before the message of every fault from index `from` on. */
+void doc_locate_faults(const struct doc_node *root, const char *file, struct err_list *faults,
+                       size_t from);
+
+#endif
