@@ -56,7 +56,9 @@ struct conn_handler {
     void (*on_drained)(struct conn *c, void *user);       /* `out` became empty after a flush; may be NULL */
 };
 
-/* Takes an accepted, non-blocking fd. Addresses are copied. Reading starts when a handler is set. */
+/* Takes an accepted, non-blocking fd. Addresses are copied; local NULL: asked from the kernel when needed. Reading
+ * starts when a handler is set: at the end of this turn, before the descriptor is even watched. With conn_start_tls
+ * set the handler in the same turn, or on_connected has nobody to go to. */
 struct conn *conn_new_accepted(struct loop *loop, int fd, const struct addr *remote, const struct addr *local);
 
 struct conn_connect_opts {
@@ -126,6 +128,8 @@ uint64_t conn_bytes_written(const struct conn *c);
 const char *conn_failure_text(const struct conn *c); /* "TLS_error:|…", "delayed connect error: 111"; "" when none */
 uint64_t conn_connect_us(const struct conn *c);    /* time from start to on_connected */
 /* Wire bytes, counted by the transport (for %UPSTREAM_WIRE_BYTES_*%); same as above for raw ones. */
+uint64_t conn_wire_read(const struct conn *c);
+uint64_t conn_wire_written(const struct conn *c);
 void conn_set_nodelay(struct conn *c, bool on);
 
 /* Moves bytes between two raw connections with splice(2) until `c` ends; see io/splice.h. */

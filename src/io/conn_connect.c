@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Connecting, and the steps between a socket and an open connection: the preface (PROXY protocol)
+ * and the transport's handshake. conn_connect never fails in its caller's face: a socket that can't
+ * be made or bound is reported by on_closed at the end of the turn, as any refused connection.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "io/conn_priv.h"
+#include "io/sockopt.h"
+#include "io/sys.h"
+
+static int bind_source(int fd, const struct conn_connect_opts *o, struct err *err)
+{
+    struct sockaddr_storage ss;
+    socklen_t n = addr_to_sockaddr(o->bind, &ss);
+    int rc = 0;
+    /* The port is chosen at connect: it needs to be unique per destination only. */
+    if (addr_is_ip(o->bind) && addr_port(o->bind) == 0)
+        rc = sock_set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1, "IP_BIND_ADDRESS_NO_PORT", err);
+    if (!rc && bind(fd, (const struct sockaddr *)&ss, n) != 0) {
+        char text[ADDR_TEXT_BYTES];
+        rc = err_set_errno(err, errno, "cannot bind to source address %s", addr_text(o->bind, text));
+    }
+    return rc;
+}
+
+static int prepare(int fd, const struct conn_connect_opts *o, struct err *err)
+{
+    int family = o->remote->sa.sa_family, rc = 0;
+    if (addr_is_ip(o->remote))
+        rc = sock_set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY", err);
+    if (!rc && o->mark)
+        rc = sock_set_int(fd, SOL_SOCKET, SO_MARK, o->mark, "SO_MARK", err);
+    if (!rc && o->transparent)
+        rc = sock_set_transparent(fd, family, err);
+    if (!rc && o->keepalive)
+        rc = sock_set_keepalive(fd, o->keepalive_probes, o->keepalive_time_s,
+                                o->keepalive_interval_s, err);
+    if (!rc)
+        rc = sock_set_raw(fd, o->options, o->option_count, err);
+    if (!rc && o->bind)
+        rc = bind_source(fd, o, err);
+    return rc;
+}
+
+static void fail_later(struct conn *c)
+{
+    conn_ext(c)->fail_why = CONN_CLOSE_CONNECT_FAILED;
+    conn_later(c, WORK_FAIL);
+}
+
+static void start(struct conn *c, const struct conn_connect_opts *o)
+{
+    struct sockaddr_storage ss;
+    socklen_t n = addr_to_sockaddr(o->remote, &ss);
+    int rc;
+    do {
+        rc = sys_connect(c->fd, (const struct sockaddr *)&ss, n);
+    } while (rc != 0 && errno == EINTR);
+    if (rc != 0 && errno != EINPROGRESS && errno != EALREADY) {
+        conn_set_failure_text(c, "immediate connect error: %d", errno);
+        fail_later(c);
+        return;
+    }
+    if (conn_watch(c) != 0) {
+        fail_later(c);
+        return;
+    }
+    if (rc == 0) { /* Unix sockets */
+        c->can_write = true;
+        conn_later(c, WORK_STEP);
+    }
+}
+
+struct conn *conn_connect(struct loop *loop, const struct conn_connect_opts *opts,
+                          const struct conn_handler *handler, void *user)
+{
+    struct err err = {0};
+    int fd = socket(opts->remote->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fault = errno;
+    struct conn *c = conn_alloc(loop, fd);
+    struct conn_ext *x = conn_ext(c);
+    c->state = CONN_CONNECTING;
+    c->handler = handler;
+    c->user = user;
+    addr_copy(&c->remote, opts->remote);
+    x->start_us = loop_now_us(loop);
+    buf_append_str(&x->preface, opts->proxy_header);
+    if (fd < 0) {
+        conn_set_failure_text(c, "immediate connect error: %d", fault);
+        fail_later(c);
+    } else if (prepare(fd, opts, &err) != 0) {
+        LOG(CONNECTION, DEBUG, "[C%lu] %s", (unsigned long)c->id, err.message);
+        conn_set_failure_text(c, "%s", err.message);
+        fail_later(c);
+    } else {
+        start(c, opts);
+        if (opts->connect_timeout_us)
+            timer_set_us(&x->timer, opts->connect_timeout_us);
+    }
+    return c;
+}
+
+/* IO_OK once nothing of the preface is left. */
+static enum io_result send_preface(struct conn *c)
+{
+    struct buf *b = &c->ext->preface;
+    while (b->len) {
+        struct str piece = buf_front(b);
+        ssize_t put = conn_sock_write(c, piece.p, piece.n);
+        if (put < 0)
+            return put == -EAGAIN ? IO_AGAIN : IO_FAIL;
+        buf_drain(b, (size_t)put);
+    }
+    return IO_OK;
+}
+
+static void opened(struct conn *c)
+{
+    c->state = CONN_OPEN;
+    if (c->ext) {
+        timer_clear(&c->ext->timer);
+        c->ext->connect_us = loop_now_us(c->watch.loop) - c->ext->start_us;
+    }
+    if (conn_has_output(c))
+        conn_later(c, WORK_FLUSH);
+    if (c->handler && c->handler->on_connected)
+        c->handler->on_connected(c, c->user);
+    conn_read_loop(c);
+}
+
+static int socket_error(int fd)
+{
+    int e = 0;
+    socklen_t n = sizeof(e);
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &n) == 0 ? e : errno;
+}
+
+/* Writable while connecting: connected, refused, or the preface may go on. */
+void conn_connect_ready(struct conn *c)
+{
+    /* An error comes with EPOLLERR, which made it readable too; a good one isn't asked. */
+    if (!c->tcp_connected && c->can_read) {
+        int e = socket_error(c->fd);
+        if (e) {
+            conn_set_failure_text(c, "delayed connect error: %d", e);
+            conn_fail(c, CONN_CLOSE_CONNECT_FAILED);
+            return;
+        }
+    }
+    c->tcp_connected = true;
+    switch (send_preface(c)) {
+    case IO_OK:
+        break;
+    case IO_AGAIN:
+        return;
+    case IO_EOF:
+    case IO_FAIL:
+        conn_fail(c, conn_close_of_errno(c->last_errno));
+        return;
+    }
+    if (c->ops) {
+        c->state = CONN_HANDSHAKE;
+        conn_step(c);
+    } else {
+        opened(c);
+    }
+}
+
+void conn_step(struct conn *c)
+{
+    switch (c->ops->handshake(c->transport, c)) {
+    case IO_OK:
+        opened(c);
+        return;
+    case IO_AGAIN:
+        return;
+    case IO_EOF:
+        conn_fail(c, CONN_CLOSE_REMOTE_EOF);
+        return;
+    case IO_FAIL:
+        conn_fail(c, CONN_CLOSE_TLS_FAILED);
+        return;
+    }
+}
