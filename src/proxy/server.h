@@ -44,6 +44,7 @@ struct server_opts {             /* from the command line */
     bool hot_restart_noted;
     uint64_t parent_shutdown_time_s;
     const struct str *argv; uint32_t argc; /* for /server_info command_line_options */
+    struct config_result *config;    /* proxy/config/bootstrap.h: from config_load; server_new takes it */
 };
 
 enum server_state { SERVER_LIVE, SERVER_DRAINING, SERVER_PRE_INITIALIZING, SERVER_INITIALIZING };

@@ -11,6 +11,7 @@
 #define PROXY_CLUSTER_CLUSTER_H
 
 #include "http/pool.h"
+#include "io/conn.h"
 #include "io/dns.h"
 #include "io/tls.h"
 #include "proxy/cluster/host.h"
@@ -25,6 +26,8 @@ struct circuit_thresholds {
     bool track_remaining;
 };
 
+struct spec_memory;
+struct tls_source;
 struct endpoint_spec {
     struct addr addr;            /* port set; for DNS clusters only the port matters and `dns_name` is resolved */
     struct str dns_name;
@@ -44,56 +47,73 @@ struct transport_socket_spec {
     bool auto_host_sni;
     bool proxy_protocol;         /* upstream PROXY protocol transport */
     uint8_t proxy_protocol_version; /* 1, 2 */
-    const void *proxy_protocol_tlvs; /* pass_through rules; see proxy/cluster/upstream_proxy_protocol.h */
+    /* TLVs of a v2 header: those received downstream that may pass (all, or the types listed), and fixed ones. */
+    bool pass_all_tlvs; uint8_t *pass_tlvs; uint32_t pass_tlv_count;
+    struct fixed_tlv { uint8_t type; struct str value; } *added_tlvs; uint32_t added_tlv_count;
+    bool allow_unspecified_address, tlv_as_pool_key;
 };
 
-struct cluster_spec {
-    struct str name;             /* all text in the spec's arena */
-    struct str alt_stat_name;    /* "" = name */
-    enum cluster_type type;
-    struct endpoint_spec *endpoints;
-    uint32_t endpoint_count;
-    uint64_t connect_timeout_us; /* 5 s */
-    uint32_t buffer_limit_bytes; /* per_connection_buffer_limit_bytes, 1 MiB */
-    struct lb_policy_spec lb;
-    struct circuit_thresholds thresholds[ROUTING_PRIORITIES];
-    bool per_host_threshold; uint32_t per_host_max_connections;
-    uint32_t overprovisioning_factor; /* 140 */
-
-    /* DNS */
-    enum dns_family dns_family;
-    uint64_t dns_refresh_ms;     /* 5000 */
-    bool respect_dns_ttl;
-    uint64_t dns_failure_refresh_base_ms, dns_failure_refresh_max_ms; /* 0 = refresh rate */
-    uint64_t dns_jitter_ms;
-    struct dns_opts dns_opts;
-
-    /* ORIGINAL_DST */
+/* Parts that most clusters have alike stand behind pointers to one shared copy each (config/shared.h), so that
+ * 2,000 clusters of the same kind cost 2,000 pointers. They live as long as any spec that names them. */
+struct cluster_dns_spec {
+    enum dns_family family;
+    uint64_t refresh_ms;         /* 5000 */
+    bool respect_ttl;
+    uint64_t failure_base_ms, failure_max_ms; /* 0 = refresh rate */
+    uint64_t jitter_ms;
+    bool all_addresses_in_single_endpoint; /* one host with all of a name's addresses (LOGICAL_DNS does so too) */
+    struct dns_opts opts;
+};
+struct cluster_original_dst_spec {
     bool use_http_header;        /* x-envoy-original-dst-host or http_header_name */
-    struct str http_header_name;
+    struct str http_header_name; /* lower case; "" = x-envoy-original-dst-host */
     int upstream_port_override;  /* -1 none */
     uint64_t cleanup_interval_ms; /* 5000 */
-
-    /* connections */
-    bool has_bind; struct addr bind;
+};
+struct cluster_connection_spec {
+    uint64_t connect_timeout_us; /* 5 s; TCP and TLS together */
+    uint32_t buffer_limit_bytes; /* per_connection_buffer_limit_bytes, 1 MiB */
+    bool has_bind, bind_freebind; struct addr bind;
+    bool has_bind_other; struct addr bind_other; /* for hosts of the other IP family */
     struct sock_opt *sock_opts; uint32_t sock_opt_count;
-    bool tcp_keepalive; int keepalive_probes, keepalive_time_s, keepalive_interval_s;
-    struct transport_socket_spec transport;
-    uint64_t tls_connect_timeout_ms;
-
-    /* HTTP */
+    bool keepalive; int keepalive_probes, keepalive_time_s, keepalive_interval_s; /* -1: system's default */
+    enum happy_family { HAPPY_DEFAULT, HAPPY_V4, HAPPY_V6 } happy_first; uint32_t happy_first_count; /* 1 */
+};
+struct cluster_http_spec {
     bool use_downstream_protocol;
     bool alpn;                   /* auto_config */
     enum http_protocol protocol; /* explicit: HTTP_11 (default) or HTTP_2 */
     struct http_client_opts client;
-    uint64_t idle_timeout_ms;    /* 1 h */
+    uint64_t idle_timeout_ms;    /* 1 h; 0 none */
     uint64_t max_stream_duration_ms;
-    uint32_t max_requests_per_connection;
-    bool auto_sni, auto_san_validation; struct str override_auto_sni_header;
-    bool ignore_health_on_removal, close_on_health_failure;
-    struct str response_code_note; /* unused */
+    uint32_t max_requests_per_connection; /* 0 none */
+    uint32_t max_concurrent_streams;      /* h2: our own cap; 1024 */
+    bool auto_sni, auto_san_validation; struct str override_auto_sni_header; /* lower case; "" = :authority */
+};
+struct cluster_breakers_spec {
+    struct circuit_thresholds thresholds[ROUTING_PRIORITIES];
+    bool has_per_host; uint32_t per_host_max_connections;
+};
+
+struct cluster_spec {
+    struct str name;             /* all text in the spec's memory */
+    struct str alt_stat_name;    /* "" = name */
+    enum cluster_type type;
+    struct endpoint_spec *endpoints;
+    uint32_t endpoint_count;
+    uint32_t overprovisioning_factor; /* 140 */
+    const struct lb_policy_spec *lb;              /* never NULL, as all below */
+    const struct cluster_breakers_spec *breakers;
+    const struct cluster_connection_spec *connection;
+    const struct cluster_http_spec *http;
+    const struct transport_socket_spec *transport;
+    const struct cluster_dns_spec *dns;           /* NULL unless the type is a DNS one */
+    const struct cluster_original_dst_spec *original_dst; /* NULL unless ORIGINAL_DST */
+    bool ignore_health_on_removal, close_on_health_failure, close_on_host_set_change;
+    bool pool_per_downstream;    /* connection_pool_per_downstream_connection */
+    bool wait_for_warm_on_init;  /* true */
     bool track_timeout_budgets, track_request_response_sizes;
-    struct arena arena;
+    struct spec_memory *memory;  /* config/spec_memory.h: referenced */
 };
 void cluster_spec_free(struct cluster_spec **spec);
 

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From a bootstrap file to plain specs: reads, validates and builds everything, or reports every
+ * fault at once with its path. Opens no port, starts nothing; files that the configuration names
+ * (certificates, bodies) are read. Main thread.
+ */
+#ifndef PROXY_CONFIG_BOOTSTRAP_H
+#define PROXY_CONFIG_BOOTSTRAP_H
+
+#include "proxy/listener/listener.h"
+#include "proxy/match/string_match.h"
+#include "proxy/runtime.h"
+#include "proxy/server.h"
+
+struct access_log;
+struct stats_config; /* proxy/stats/stats_config.h */
+
+struct config_admin {
+    bool enabled;                    /* an address was given */
+    struct addr addr;
+    struct str profile_path;
+    struct sock_opt *sock_opts; uint32_t sock_opt_count;
+    struct access_log **access_logs; uint32_t access_log_count;
+    struct string_match *allow_paths; uint32_t allow_path_count; /* none: every path is allowed */
+    bool ignore_global_conn_limit;
+};
+
+/* A place that wants a living cluster by name; filled by config_link. */
+struct config_cluster_ref {
+    struct str name;
+    struct cluster **slot;
+};
+
+struct config_result {
+    struct node_info node;
+    struct config_admin admin;
+    struct listener_spec **listeners; uint32_t listener_count; /* an entry that was taken is set to NULL */
+    struct cluster_spec **clusters; uint32_t cluster_count;    /* likewise */
+    struct runtime_layer_spec *layers; uint32_t layer_count;
+    struct stats_config *stats;      /* NULL when it says nothing */
+    uint64_t stats_flush_interval_ms; /* 5000 */
+    struct str header_prefix;        /* "x-envoy" */
+    struct str packed;               /* the whole bootstrap, packed, for /config_dump; may be taken (set to the null str) */
+    struct err_list unsupported;     /* with --allow-unsupported: what was left out; may be taken */
+    struct config_cluster_ref *refs; size_t ref_count, ref_cap;
+    struct arena arena;              /* of all the text above */
+};
+
+/* Reads what `opts` names (config_path, config_yaml merged over it, --service-* flags over the node).
+ * Faults are whole lines for a person: "bootstrap.yaml: static_resources.clusters[3].lb_policy:
+ * MAGLEV is not supported yet"; print them with err_format. On a fault returns a negative code and
+ * *out is NULL. Unsupported fields are faults unless opts->allow_unsupported. */
+int config_load(const struct server_opts *opts, struct config_result **out, struct err_list *faults);
+void config_result_free(struct config_result **r);
+
+/* Fills the places that routes and tcp_proxy left for clusters: `clusters` maps names to struct
+ * cluster. Names that are missing stay NULL (answered with cluster_not_found). Call once, when all
+ * clusters are made and before listeners start. */
+void config_link(struct config_result *r, const struct map *clusters);
+
+#endif
