@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * HeaderMatcher. Read-only after configuration; any worker. Joining repeated values takes memory
+ * from a small arena on the stack's lifetime only when a header really occurs more than once.
+ */
+#include "proxy/match/header_match.h"
+
+#include "base/mem.h"
+
+void header_matcher_init(struct header_matcher *m, struct str name)
+{
+    *m = (struct header_matcher){.kind = HEADER_MATCH_PRESENT, .present = true};
+    char *copy = mem_strndup(name.p ? name.p : "", name.n);
+    for (size_t i = 0; i < name.n; i++)
+        copy[i] = ascii_lower(copy[i]);
+    m->name = str_make(copy, name.n);
+    m->id = header_id_of(m->name);
+}
+
+void header_matcher_fini(struct header_matcher *m)
+{
+    mem_free((char *)m->name.p);
+    string_match_fini(&m->string);
+    m->name = STR_NULL;
+}
+
+static bool value_matches(const struct header_matcher *m, struct str value)
+{
+    int64_t number;
+    switch (m->kind) {
+    case HEADER_MATCH_STRING:
+        return string_matches(&m->string, value);
+    case HEADER_MATCH_RANGE:
+        return str_to_i64(value, &number) && number >= m->range_start && number < m->range_end;
+    case HEADER_MATCH_PRESENT:
+        return true;
+    }
+    return false;
+}
+
+static bool is_present(const struct header_matcher *m, const struct headers *h)
+{
+    if (!h)
+        return false;
+    return m->id != HDR_OTHER ? headers_find_id(h, m->id) != NULL : headers_find(h, m->name) != NULL;
+}
+
+bool header_matches(const struct header_matcher *m, const struct headers *h)
+{
+    bool present = is_present(m, h);
+    if (m->kind == HEADER_MATCH_PRESENT)
+        return (present || m->treat_missing_as_empty ? m->present : !m->present) != m->invert;
+    if (!present)
+        return m->treat_missing_as_empty && value_matches(m, STR("")) != m->invert;
+    struct arena joined;
+    arena_init(&joined, 0);
+    bool matches = value_matches(m, headers_get_joined(h, m->name, &joined)) != m->invert;
+    arena_fini(&joined);
+    return matches;
+}
