@@ -11,6 +11,7 @@
 #include "io/loop.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -86,6 +87,7 @@ static void on_wake(struct watch *w, unsigned events)
 
 struct loop *loop_new(const char *name, struct err *err)
 {
+    signal(SIGPIPE, SIG_IGN); /* write, writev and splice report EPIPE instead */
     struct loop *loop = NEW(loop);
     *loop = (struct loop){.magic = LOOP_MAGIC, .name = name, .free_slot = NO_SLOT, .wake_fd = -1};
     list_init(&loop->tasks);

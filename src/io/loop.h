@@ -20,7 +20,8 @@
 
 struct loop;
 
-struct loop *loop_new(const char *name, struct err *err); /* name: borrowed, static ("worker_0") */
+/* name: borrowed, static ("worker_0"). SIGPIPE is ignored from here on in the whole process. */
+struct loop *loop_new(const char *name, struct err *err);
 void loop_free(struct loop **loop); /* nothing may be registered any more, checked in debug builds */
 void loop_run(struct loop *loop);   /* until loop_stop */
 void loop_stop(struct loop *loop);  /* any thread, any time; the present turn ends first */
