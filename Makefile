@@ -35,6 +35,7 @@ fuzz:
 	@tools/fuzz
 
 install: release
+	@meson configure build/release -Dprefix="$(prefix)"
 	@DESTDIR="$(DESTDIR)" meson install -C build/release --no-rebuild --quiet
 	@echo "installed under $(DESTDIR)$(prefix)"
 

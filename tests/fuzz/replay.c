@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* A heap copy of the exact size, so that ASan sees the first byte read past the end. */
 static void replay_bytes(const uint8_t *data, size_t n)
 {
-    uint8_t *copy = malloc(n ? n : 1);
+    uint8_t *copy = calloc(1, n ? n : 1);
     if (!copy)
         abort();
     memcpy(copy, data, n);
