@@ -110,13 +110,21 @@ struct h1_parser {
     bool peer_was_head;          /* response to HEAD */
     bool peer_was_connect;
     uint32_t scanned;            /* bytes of an incomplete head already searched */
+    uint32_t line_start;         /* offset of the line being searched */
+    uint32_t line_bytes;         /* of the start line, once its end was found */
     uint32_t ext_bytes;
+    uint8_t chunk_digits;
+    bool skipped_empty;          /* the empty line that may precede a request */
     uint64_t body_left;
 };
 void h1_parser_init(struct h1_parser *p, const struct h1_parser_opts *opts);
-/* Responses: what the request was, before its response's head is parsed. */
+/* Responses: what the request was, before its response's head is parsed. Holds for 1xx and the final one, until set
+ * anew. */
 void h1_parser_expect_response_to(struct h1_parser *p, bool head_method, bool connect_method);
-/* `h` must be an empty list for H1_HEAD and H1_TRAILERS (its arena receives the text). Consumes from `in`. Moves body
+/* A request that may become a tunnel (head.connect, head.upgrade) ends with H1_DONE like any other: don't ask for more
+ * before its answer is known; then call h1_parser_tunnel(), or go on to the next message (after a refused CONNECT it is
+ * safer to close). A 101 response and a 2xx to CONNECT turn the parser into a tunnel by themselves, without H1_DONE.
+ * `h` must be an empty list for H1_HEAD and H1_TRAILERS (its arena receives the text). Consumes from `in`. Moves body
  * bytes without copying. 1xx responses other than 101 come as H1_HEAD followed by H1_DONE. */
 enum h1_event h1_parser_next(struct h1_parser *p, struct buf *in, struct headers *h, struct buf *body);
 /* The peer closed: H1_DONE ends an until-close body; H1_FAILED in the middle of a message; H1_MORE between messages. */
