@@ -5,8 +5,9 @@
  * comes from the list's arena, so there is nothing to free. A list belongs to one thread. Nothing is
  * validated here: codecs do that at the edge.
  *
- * Names become ids through a perfect hash over the length and the first and last eight bytes; its
- * multiplier is searched once, before main, so that a row added to HEADER_TABLE needs no other step.
+ * Names become ids through a perfect hash over the length and the first, middle and last eight
+ * bytes; its multiplier is searched once, before main, so that a row added to HEADER_TABLE needs no
+ * other step.
  */
 #include "http/codec/headers.h"
 
@@ -47,7 +48,7 @@ static inline uint64_t name_key(const char *p, size_t n)
 {
     uint64_t head, tail;
     if (n >= 8) {
-        head = load_u64(p);
+        head = load_u64(p) ^ load_u64(p + n / 2 - 4) * 0xff51afd7ed558ccdu;
         tail = load_u64(p + n - 8);
     } else if (n >= 4) {
         head = load_u32(p);
@@ -82,7 +83,7 @@ __attribute__((constructor)) static void slots_search(void)
 {
     uint64_t multiplier = 0x2545f4914f6cdd1du;
     for (unsigned tries = 0; !slots_fill(multiplier); tries++) {
-        CHECK(tries < 100000); /* only two equal rows in HEADER_TABLE lead here */
+        CHECK(tries < 100000); /* rows of HEADER_TABLE that are alike in all that is hashed */
         multiplier = (multiplier * 6364136223846793005u + 1442695040888963407u) | 1;
     }
     slot_multiplier = multiplier;
