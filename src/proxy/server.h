@@ -12,13 +12,12 @@
 #include "base/err.h"
 #include "base/map.h"
 #include "io/dns.h"
-#include "io/file_watch.h"
 #include "io/loop.h"
 #include "proxy/cluster/cluster.h"
 #include "proxy/stats/stats.h"
 
 struct listener_manager;
-struct snapshot;
+struct file_watch; /* io/file_watch.h */
 
 struct worker {
     struct server *server;

@@ -75,6 +75,9 @@ struct http_filter_spec {
 struct arena *exchange_arena(struct exchange *x);
 struct loop *exchange_loop(struct exchange *x);
 struct stream_info *exchange_info(struct exchange *x);
+struct stat_scope;
+struct stat_scope *exchange_stats(struct exchange *x);          /* the connection manager's, http.<prefix>. */
+uint64_t exchange_body_limit_bytes(const struct exchange *x);   /* what may be held back per direction */
 struct headers *exchange_request_headers(struct exchange *x);
 struct headers *exchange_request_trailers(struct exchange *x);  /* NULL when none (yet) */
 struct headers *exchange_response_headers(struct exchange *x);  /* NULL before */
@@ -89,9 +92,9 @@ const void *exchange_route_config(struct http_filter *f);
 
 void exchange_continue_request(struct http_filter *f);
 void exchange_continue_response(struct http_filter *f);
-/* What was buffered because of a stop; a filter may change it. */
-struct buf *exchange_request_buffer(struct exchange *x);
-struct buf *exchange_response_buffer(struct exchange *x);
+/* What was kept back at this filter because it stopped; it may change it. */
+struct buf *exchange_request_buffer(struct http_filter *f);
+struct buf *exchange_response_buffer(struct http_filter *f);
 /* Body injected as if this filter had received it, towards the next filter. */
 void exchange_add_request_data(struct http_filter *f, struct buf *data, bool end);
 void exchange_add_response_data(struct http_filter *f, struct buf *data, bool end);

@@ -53,7 +53,7 @@ struct hcm_config {
     struct str via;
     struct str scheme_to_overwrite;   /* "" none */
     bool scheme_match_upstream;
-    bool proxy_100_continue, add_user_agent, suppress_envoy_headers_note;
+    bool proxy_100_continue, add_user_agent;
     enum xfcc_mode xfcc;
     bool xfcc_subject, xfcc_cert, xfcc_chain, xfcc_dns, xfcc_uri;
     struct path_opts path;
@@ -61,7 +61,7 @@ struct hcm_config {
     bool append_x_forwarded_port, append_local_overload;
     struct upgrade_spec *upgrades; uint32_t upgrade_count;
     struct local_reply_config local_reply;
-    uint64_t max_request_body_note;
+    struct stat_scope *stats;           /* http.<stat_prefix>. ; made by hcm_config_link */
     struct arena arena;
 };
 struct ip_detection {
@@ -123,6 +123,8 @@ enum hcm_stat {
 extern const struct network_filter_def hcm_filter;   /* config: struct hcm_config */
 extern const struct http_filter_def router_filter;   /* config: struct router_config */
 struct router_config { bool suppress_envoy_headers, start_child_span, respect_expected_rq_timeout, suppress_grpc_stats; bool dynamic_stats; };
+/* Main thread, once everything it refers to exists: statistics scopes. */
+void hcm_config_link(struct hcm_config *c);
 void hcm_config_free(void *config);
 
 #endif

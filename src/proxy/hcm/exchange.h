@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Room-private: one request and its response on their way through the filter chain, and the
+ * downstream connection they belong to. The exchange lives in the downstream stream's arena, from
+ * the request's head to the stream's on_closed.
+ */
+#ifndef PROXY_HCM_EXCHANGE_H
+#define PROXY_HCM_EXCHANGE_H
+
+#include "base/check.h"
+#include "proxy/hcm/hcm.h"
+#include "proxy/listener/listener.h"
+#include "proxy/server.h"
+
+#define HCM_CONN_MAGIC 0x48434d43u
+#define EXCHANGE_MAGIC 0x45584348u
+
+struct hcm_conn {
+    uint32_t magic;
+    uint32_t active;                  /* exchanges running */
+    const struct hcm_config *config;  /* kept alive by the listener that the downstream holds */
+    struct downstream *downstream;
+    struct http_server_conn *server;
+    struct list exchanges;
+    uint64_t requests;
+    bool counted_protocol;
+    bool is_tls;
+    enum http_protocol protocol;
+    struct deferred deferred;
+};
+
+/* Where one direction stands at one filter. */
+enum hop_state { HOP_OPEN, HOP_STOPPED, HOP_STOPPED_ALL_BUFFER, HOP_STOPPED_ALL_WATERMARK };
+struct hop {
+    uint8_t state;       /* enum hop_state */
+    bool saw_headers;    /* the filter was given the headers */
+    bool passed_headers; /* and let them go on */
+    bool passed_end;
+    bool overfull;       /* this hop pauses the sender */
+    bool has_trailers;   /* trailers wait here */
+    bool end;            /* the held bytes are the last */
+    struct buf held;
+};
+struct filter_slot {
+    struct http_filter f;
+    struct hop request, response;
+};
+
+struct exchange {
+    struct http_sink sink; /* of the downstream stream */
+    uint32_t magic;
+    struct list node;
+    struct hcm_conn *hc;
+    const struct hcm_config *config;
+    struct http_stream *down; /* NULL once closed */
+    struct loop *loop;
+    struct arena *arena;
+
+    struct headers *request, *request_trailers;
+    struct headers *response, *response_trailers;
+    struct filter_slot *slots;
+    uint32_t slot_count;
+
+    const struct route_entry *route;
+    const struct virtual_host *vhost;
+    bool route_known;
+
+    bool request_end;      /* last byte of the request seen */
+    bool response_started; /* headers went to the stream */
+    bool response_end;     /* all of the response went to the stream */
+    bool local_reply;      /* ours; the terminal filter is out of the game */
+    bool in_local_reply;
+    bool is_grpc, is_head, is_upgrade, is_connect;
+    bool finished;
+    bool request_id_made;
+    uint32_t request_pauses;
+    uint64_t body_limit_bytes;
+    uint64_t stream_idle_us;
+
+    struct timer idle_timer, request_timer, duration_timer;
+    struct str local_body; /* for %LOCAL_REPLY_BODY% */
+    struct stream_info info;
+};
+
+/* hcm/exchange.c */
+struct exchange *exchange_new(struct hcm_conn *hc, struct http_stream *s);
+void exchange_touch(struct exchange *x); /* restarts the idle timer */
+void exchange_end_with(struct exchange *x, const struct outcome *o);
+
+/* hcm/chain.c */
+void chain_init(struct exchange *x);
+void chain_destroy(struct exchange *x);
+void chain_complete(struct exchange *x);
+void chain_request_headers(struct exchange *x, bool end);
+void chain_request_data(struct exchange *x, struct buf *data, bool end);
+void chain_request_trailers(struct exchange *x);
+void chain_response_headers(struct exchange *x, uint32_t from, bool end);
+void chain_downstream_watermark(struct exchange *x, bool above);
+
+/* hcm/ingress.c: what the connection manager does to a request before the filters see it. False: it has been answered. */
+bool ingress_prepare(struct exchange *x);
+/* hcm/egress.c: and to a response before the codec does. */
+void egress_prepare(struct exchange *x, struct headers *h);
+struct str http_date_now(struct loop *loop); /* this thread's text, changes every second: copy it */
+/* hcm/xfcc.c */
+void xfcc_apply(struct exchange *x);
+/* hcm/client_address.c: x-forwarded-for and who is internal. False: refused by an ip detection extension. */
+bool client_address_apply(struct exchange *x);
+/* hcm/local_reply.c */
+void local_reply_rewrite(struct exchange *x, unsigned *status, struct str *body, struct str *content_type,
+                         struct headers *h);
+
+/* the stream's end of the chain, exchange.c */
+void exchange_send_headers(struct exchange *x, struct headers *h, bool end);
+void exchange_send_data(struct exchange *x, struct buf *data, bool end);
+void exchange_send_trailers(struct exchange *x, struct headers *h);
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The HTTP connection manager as a network filter: takes a downstream connection over, gives it a
+ * server codec, makes an exchange of every stream, keeps the connection's statistics, drains and
+ * closes. One hcm_conn a connection, on its worker.
+ */
+#include "base/mem.h"
+#include "proxy/hcm/exchange.h"
+
+static const struct stat_desc hcm_rows[] = {HCM_STATS(STAT_DESC_ROW)};
+static const struct stat_table hcm_table = {hcm_rows, ARRAY_LEN(hcm_rows)};
+
+void hcm_config_link(struct hcm_config *c)
+{
+    struct strbuf prefix = {0};
+    strbuf_addz(&prefix, "http.");
+    strbuf_adds(&prefix, c->stat_prefix);
+    strbuf_addc(&prefix, '.');
+    struct stat_tag tag = {STR("envoy.http_conn_manager_prefix"), c->stat_prefix};
+    c->stats = stat_scope_get(strbuf_str(&prefix), &hcm_table, STR("http."), &tag, 1);
+    strbuf_fini(&prefix);
+}
+
+static struct hcm_conn *of_user(void *user)
+{
+    return OBJECT(hcm_conn, HCM_CONN_MAGIC, user);
+}
+
+static struct stat_scope *stats_of(const struct hcm_conn *hc)
+{
+    return hc->config->stats;
+}
+
+/* ---- the codec's events ---- */
+
+static void reset_without_memory(struct http_stream *s)
+{
+    static const struct http_sink_ops none_ops;
+    static struct http_sink none = {&none_ops};
+    s->sink = &none;
+    stream_reset(s, STREAM_OVERFLOW);
+}
+
+static void on_stream(void *user, struct http_server_conn *c, struct http_stream *s)
+{
+    (void)c;
+    struct hcm_conn *hc = of_user(user);
+    struct exchange *x = exchange_new(hc, s);
+    if (!x) {
+        reset_without_memory(s);
+        return;
+    }
+    s->sink = &x->sink;
+}
+
+static void on_codec(void *user, struct http_server_conn *c, enum http_protocol p)
+{
+    (void)c;
+    struct hcm_conn *hc = of_user(user);
+    bool h2 = p == HTTP_2;
+    hc->protocol = p;
+    hc->counted_protocol = true;
+    stat_inc(stats_of(hc), h2 ? STAT_HCM_CX_HTTP2_TOTAL : STAT_HCM_CX_HTTP1_TOTAL);
+    stat_inc(stats_of(hc), h2 ? STAT_HCM_CX_HTTP2_ACTIVE : STAT_HCM_CX_HTTP1_ACTIVE);
+}
+
+/* A message that never became an exchange still gets its line in the access log. */
+static void on_protocol_error(void *user, struct http_server_conn *c, unsigned status, const char *details)
+{
+    struct hcm_conn *hc = of_user(user);
+    const struct hcm_config *cfg = hc->config;
+    struct conn *conn = http_server_conn_conn(c);
+    struct stream_info info = {0};
+    stat_inc(stats_of(hc), STAT_HCM_CX_PROTOCOL_ERROR);
+    if (!cfg->access_log_count)
+        return;
+    info.start_us = info.end_us = loop_now_us(conn_loop(conn));
+    info.start_wall_us = loop_wall_us(conn_loop(conn));
+    info.has_protocol = true;
+    info.protocol = hc->protocol;
+    info.flags = FLAG_DPE;
+    info.status = (uint16_t)status;
+    info.details = str_from(details);
+    info.downstream = conn;
+    info.connection_id = conn_id(conn);
+    info.downstream_remote = conn_remote(conn);
+    info.downstream_direct_remote = conn_direct_remote(conn);
+    info.downstream_local = conn_local(conn);
+    info.requested_server_name = hc->downstream->server_name;
+    info.filter_chain_name = hc->downstream->chain->name;
+    struct format_context cx = {.info = &info, .log_type = "DownstreamEnd"};
+    for (uint32_t i = 0; i < cfg->access_log_count; i++)
+        access_log_write(cfg->access_logs[i], &cx);
+}
+
+static void on_idle_timeout(void *user, struct http_server_conn *c)
+{
+    (void)c;
+    stat_inc(stats_of(of_user(user)), STAT_HCM_CX_IDLE_TIMEOUT);
+}
+
+static void destroy(struct deferred *d)
+{
+    struct hcm_conn *hc = CONTAINER_OF(d, hcm_conn, deferred);
+    hc->magic = 0;
+    mem_free(hc);
+}
+
+static void count_destroy(struct hcm_conn *hc, bool local, uint32_t active)
+{
+    struct stat_scope *s = stats_of(hc);
+    stat_dec(s, STAT_HCM_CX_ACTIVE);
+    stat_inc(s, STAT_HCM_CX_DESTROY);
+    stat_inc(s, local ? STAT_HCM_CX_DESTROY_LOCAL : STAT_HCM_CX_DESTROY_REMOTE);
+    if (active) {
+        stat_inc(s, STAT_HCM_CX_DESTROY_ACTIVE_RQ);
+        stat_inc(s, local ? STAT_HCM_CX_DESTROY_LOCAL_ACTIVE_RQ : STAT_HCM_CX_DESTROY_REMOTE_ACTIVE_RQ);
+    }
+    if (hc->counted_protocol)
+        stat_dec(s, hc->protocol == HTTP_2 ? STAT_HCM_CX_HTTP2_ACTIVE : STAT_HCM_CX_HTTP1_ACTIVE);
+    if (hc->is_tls)
+        stat_dec(s, STAT_HCM_CX_SSL_ACTIVE);
+}
+
+static void on_closed(void *user, struct http_server_conn *c, bool local, enum conn_close why)
+{
+    struct hcm_conn *hc = of_user(user);
+    struct conn *conn = http_server_conn_conn(c);
+    struct downstream *d = hc->downstream;
+    struct loop *loop = d->worker->loop;
+    count_destroy(hc, local, hc->active);
+    if (conn) {
+        stat_add(stats_of(hc), STAT_HCM_CX_RX_BYTES_TOTAL, conn_bytes_read(conn));
+        stat_add(stats_of(hc), STAT_HCM_CX_TX_BYTES_TOTAL, conn_bytes_written(conn));
+    }
+    stat_record(stats_of(hc), STAT_HCM_CX_LENGTH_MS, (loop_now_us(loop) - d->start_us) / 1000);
+    d->terminal_state = NULL;
+    hc->server = NULL;
+    loop_defer(loop, &hc->deferred, destroy);
+    downstream_closed(d, local, why);
+}
+
+static const struct http_server_handler server_handler = {
+    .on_stream = on_stream,
+    .on_protocol_error = on_protocol_error,
+    .on_idle_timeout = on_idle_timeout,
+    .on_codec = on_codec,
+    .on_closed = on_closed,
+};
+
+/* ---- the network filter ---- */
+
+static void attach(struct downstream *d, const void *config)
+{
+    struct hcm_conn *hc = NEW(hcm_conn);
+    hc->magic = HCM_CONN_MAGIC;
+    hc->config = config;
+    hc->downstream = d;
+    hc->protocol = HTTP_11;
+    hc->is_tls = conn_tls(d->conn) != NULL;
+    list_init(&hc->exchanges);
+    d->terminal_state = hc;
+    stat_inc(stats_of(hc), STAT_HCM_CX_TOTAL);
+    stat_inc(stats_of(hc), STAT_HCM_CX_ACTIVE);
+    if (hc->is_tls) {
+        stat_inc(stats_of(hc), STAT_HCM_CX_SSL_TOTAL);
+        stat_inc(stats_of(hc), STAT_HCM_CX_SSL_ACTIVE);
+    }
+    hc->server = http_server_conn_new(d->conn, &hc->config->server, &server_handler, hc);
+}
+
+static void drain(struct downstream *d)
+{
+    struct hcm_conn *hc = d->terminal_state;
+    if (!hc || !hc->server || http_server_conn_is_draining(hc->server))
+        return;
+    stat_inc(stats_of(hc), STAT_HCM_CX_DRAIN_CLOSE);
+    http_server_conn_drain(hc->server);
+}
+
+static void close_now(struct downstream *d)
+{
+    struct hcm_conn *hc = d->terminal_state;
+    if (hc && hc->server)
+        http_server_conn_close(hc->server);
+}
+
+const struct network_filter_def hcm_filter = {
+    .name = "envoy.filters.network.http_connection_manager",
+    .is_terminal = true,
+    .attach = attach,
+    .drain = drain,
+    .close = close_now,
+};

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Route tables: virtual host by domain, then the first route that matches. Domains are found
+ * in at most (number of different wildcard lengths) hash look-ups: exact first, then "*.suffix"
+ * from the longest, then "prefix.*" from the longest, then "*" (Envoy: VirtualHost.domains).
+ * Immutable once built; read by every worker.
+ */
+#include "proxy/route/route.h"
+
+#include <stdlib.h>
+
+#include "base/map.h"
+#include "base/mem.h"
+#include "http/codec/uri.h"
+
+struct wildcards { /* domains with one '*', by the length of their fixed part */
+    struct map *map;
+    size_t *lengths; /* descending */
+    size_t count, cap;
+};
+
+struct route_table {
+    struct map *exact;
+    struct wildcards suffixes, prefixes;
+    const struct virtual_host *any;
+    bool ignore_port;
+};
+
+/* ---- building ---- */
+
+static struct str lower_copy(struct str s, char *out)
+{
+    for (size_t i = 0; i < s.n; i++)
+        out[i] = ascii_lower(s.p[i]);
+    return str_make(out, s.n);
+}
+
+static void note_length(struct wildcards *w, size_t n)
+{
+    for (size_t i = 0; i < w->count; i++)
+        if (w->lengths[i] == n)
+            return;
+    w->lengths = mem_grow(w->lengths, &w->cap, w->count + 1, sizeof(*w->lengths));
+    w->lengths[w->count++] = n;
+}
+
+static bool insert(struct map *m, struct str key, const struct virtual_host *v)
+{
+    if (map_get(m, key))
+        return false;
+    map_set(m, key, (void *)(uintptr_t)v);
+    return true;
+}
+
+static int add_domain(struct route_table *t, const struct virtual_host *v, struct str domain, struct err *err)
+{
+    char *text = mem_alloc(domain.n + 1);
+    struct str d = lower_copy(domain, text);
+    bool fresh;
+    if (str_eq(d, STR("*"))) {
+        fresh = !t->any;
+        t->any = v;
+    } else if (d.n && d.p[0] == '*') {
+        fresh = insert(t->suffixes.map, str_make(d.p + 1, d.n - 1), v);
+        note_length(&t->suffixes, d.n - 1);
+    } else if (d.n && d.p[d.n - 1] == '*') {
+        fresh = insert(t->prefixes.map, str_make(d.p, d.n - 1), v);
+        note_length(&t->prefixes, d.n - 1);
+    } else {
+        fresh = insert(t->exact, d, v);
+    }
+    mem_free(text);
+    if (!fresh)
+        return err_set(err, ERR_INVALID, "domain %.*s stands in two virtual hosts or twice in %.*s; domains must be unique",
+                       STR_ARG(domain), STR_ARG(v->name));
+    return 0;
+}
+
+static int longer_first(const void *a, const void *b)
+{
+    size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+struct route_table *route_table_new(const struct route_config_spec *spec, struct err *err)
+{
+    struct route_table *t = NEW(route_table);
+    t->exact = map_new();
+    t->suffixes.map = map_new();
+    t->prefixes.map = map_new();
+    t->ignore_port = spec->ignore_port_in_host;
+    for (uint32_t i = 0; i < spec->vhost_count; i++) {
+        const struct virtual_host *v = spec->vhosts[i];
+        for (uint32_t k = 0; k < v->domain_count; k++) {
+            if (add_domain(t, v, v->domains[k], err) < 0) {
+                err_prefix(err, "virtual_hosts[%u].domains[%u]", i, k);
+                route_table_free(&t);
+                return NULL;
+            }
+        }
+    }
+    if (t->suffixes.count)
+        qsort(t->suffixes.lengths, t->suffixes.count, sizeof(size_t), longer_first);
+    if (t->prefixes.count)
+        qsort(t->prefixes.lengths, t->prefixes.count, sizeof(size_t), longer_first);
+    return t;
+}
+
+static void wildcards_fini(struct wildcards *w)
+{
+    map_free(&w->map);
+    mem_free(w->lengths);
+}
+
+void route_table_free(struct route_table **t)
+{
+    if (!*t)
+        return;
+    map_free(&(*t)->exact);
+    wildcards_fini(&(*t)->suffixes);
+    wildcards_fini(&(*t)->prefixes);
+    mem_free(*t);
+    *t = NULL;
+}
+
+/* ---- looking up ---- */
+
+#define HOST_BYTES_MAX 512 /* longer ones can't be a configured domain's (a DNS name has 255) */
+
+static const struct virtual_host *find_wildcard(const struct wildcards *w, struct str host, bool at_end)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        size_t n = w->lengths[i];
+        if (n >= host.n) /* the '*' stands for at least one character */
+            continue;
+        struct str part = at_end ? str_make(host.p + host.n - n, n) : str_make(host.p, n);
+        const struct virtual_host *v = map_get(w->map, part);
+        if (v)
+            return v;
+    }
+    return NULL;
+}
+
+static const struct virtual_host *find_vhost(const struct route_table *t, struct str authority)
+{
+    char text[HOST_BYTES_MAX];
+    struct str host = authority;
+    int port;
+    if (t->ignore_port && !authority_split(authority, &host, &port))
+        host = authority;
+    if (host.n > sizeof(text))
+        return t->any;
+    host = lower_copy(host, text);
+    const struct virtual_host *v = map_count(t->exact) ? map_get(t->exact, host) : NULL;
+    if (!v)
+        v = find_wildcard(&t->suffixes, host, true);
+    if (!v)
+        v = find_wildcard(&t->prefixes, host, false);
+    return v ? v : t->any;
+}
+
+static bool has_prefix(struct str s, struct str prefix, bool ignore_case)
+{
+    return ignore_case ? str_has_prefix_nocase(s, prefix) : str_has_prefix(s, prefix);
+}
+
+static bool path_matches(const struct route_match *m, struct str path, bool is_connect)
+{
+    if (m->kind == PATH_CONNECT)
+        return is_connect;
+    if (!path.p)
+        return false;
+    struct str bare = path_without_query(path);
+    switch (m->kind) {
+    case PATH_PREFIX:
+        /* "OPTIONS *" asks about the server as a whole (RFC 9110 section 9.3.7): the root's route takes it. */
+        return has_prefix(path, m->path, m->ignore_case) ||
+               (str_eq(path, STR("*")) && str_eq(m->path, STR("/")));
+    case PATH_EXACT:
+        return m->ignore_case ? str_eq_nocase(bare, m->path) : str_eq(bare, m->path);
+    case PATH_SEPARATED_PREFIX:
+        return has_prefix(bare, m->path, m->ignore_case) && (bare.n == m->path.n || bare.p[m->path.n] == '/');
+    case PATH_REGEX:
+        return regex_matches(m->regex, bare);
+    case PATH_CONNECT:
+        break;
+    }
+    return false;
+}
+
+const struct route_entry *route_find(const struct route_table *t, const struct headers *request,
+                                     const struct virtual_host **vhost)
+{
+    const struct virtual_host *v = find_vhost(t, headers_get_id(request, HDR_AUTHORITY));
+    if (!v)
+        return NULL;
+    *vhost = v;
+    struct str path = headers_get_id(request, HDR_PATH);
+    bool is_connect = str_eq(headers_get_id(request, HDR_METHOD), STR("CONNECT"));
+    for (uint32_t i = 0; i < v->route_count; i++)
+        if (path_matches(&v->routes[i]->match, path, is_connect))
+            return v->routes[i];
+    return NULL;
+}
