@@ -272,6 +272,7 @@ void conn_destroy(struct conn *c)
         watch_forget(&c->watch);
         close(c->fd);
         c->fd = -1;
+        acceptor_descriptor_freed();
     }
     loop_defer(c->watch.loop, &c->deferred, free_conn);
 }

@@ -63,4 +63,7 @@ void conn_set_failure_text(struct conn *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 bool conn_is_server(const struct conn *c); /* made by conn_new_accepted */
 
+/* A connection of this thread closed its descriptor: acceptors resting for want of one go on. */
+void acceptor_descriptor_freed(void);
+
 #endif
