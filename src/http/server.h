@@ -46,6 +46,8 @@ struct http_server_handler {
     void (*local_reply)(void *user, struct http_server_conn *c, unsigned status, const char *details, struct headers *h, struct buf *body);
     void (*on_idle_timeout)(void *user, struct http_server_conn *c);
     void (*on_codec)(void *user, struct http_server_conn *c, enum http_protocol p); /* the protocol is known */
+    /* One of Envoy's "http2." counters moved. May be NULL. */
+    void (*on_h2_stat)(void *user, struct http_server_conn *c, enum h2_stat stat);
     /* Last call; connection gone. `local`: we closed it. */
     void (*on_closed)(void *user, struct http_server_conn *c, bool local, enum conn_close why);
 };
