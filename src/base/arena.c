@@ -2,8 +2,8 @@
  *
  * Bump allocation in 4 KiB chunks that are recycled per thread; a request larger than a chunk gets
  * one of its own, which goes back to the heap. `used_bytes` counts what was asked for (alignment
- * included), so that the limit means the same whatever the chunks look like. An arena belongs to one
- * thread at a time; chunks may be given back on another than took them. Nothing is freed alone.
+ * included), so that the limit means the same whatever the chunks look like. An arena belongs to
+ * one thread at a time; chunks may be given back on another than took them. Nothing is freed alone.
  */
 #include "base/arena.h"
 
@@ -24,8 +24,7 @@ struct arena_chunk {
 
 #define CHUNK_ROOM (CHUNK_BYTES - sizeof(struct arena_chunk))
 
-static __thread struct recycler chunks = {
-    .max_idle = CHUNKS_IDLE_MAX, .object_bytes = CHUNK_BYTES};
+static __thread struct recycler chunks = {.max_idle = CHUNKS_IDLE_MAX, .object_bytes = CHUNK_BYTES};
 
 static void chunk_free(struct arena_chunk *c)
 {

@@ -34,7 +34,8 @@ void *arena_zalloc(struct arena *a, size_t n);
 char *arena_bytes(struct arena *a, size_t n);
 /* Copies NUL-terminated (the NUL isn't counted). On overflow returns an empty str. */
 struct str arena_str(struct arena *a, struct str s);
-struct str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct str arena_printf(struct arena *a, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Gives the calling thread's idle chunks back to the heap; at the end of a thread. */
 void arena_thread_fini(void);

@@ -34,8 +34,8 @@ struct buf_slice {
 
 static __thread struct recycler idle_blocks = {
     .max_idle = BLOCKS_IDLE_MAX, .object_bytes = sizeof(struct buf_block) + BUF_BLOCK_BYTES};
-static __thread struct recycler idle_slices = {
-    .max_idle = SLICES_IDLE_MAX, .object_bytes = sizeof(struct buf_slice)};
+static __thread struct recycler idle_slices = {.max_idle = SLICES_IDLE_MAX,
+                                               .object_bytes = sizeof(struct buf_slice)};
 static __thread size_t blocks_used;
 
 static struct buf_block *block_new(void)
@@ -225,8 +225,8 @@ void buf_prepend(struct buf *b, const void *p, size_t n)
     const uint8_t *from = p;
     while (n) {
         struct buf_slice *s = b->first;
-        size_t room = s && s->n && s->block && s->block->refs == 1 ? (size_t)(s->p - s->block->data)
-                                                                   : 0;
+        size_t room =
+            s && s->n && s->block && s->block->refs == 1 ? (size_t)(s->p - s->block->data) : 0;
         if (!room) {
             struct buf_block *k = block_new();
             s = slice_new(k, k->data + BUF_BLOCK_BYTES, 0);

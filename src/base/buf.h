@@ -37,7 +37,8 @@ void buf_prepend(struct buf *b, const void *p, size_t n);
 /* Appends bytes that outlive every user of the buf (static text). No copy. */
 void buf_append_static(struct buf *b, const void *p, size_t n);
 
-/* Direct filling: at least `want` (<= BUF_BLOCK_BYTES) contiguous writable bytes; commit n of them. */
+/* Direct filling: at least `want` (<= BUF_BLOCK_BYTES) contiguous writable bytes; commit n of them.
+ */
 uint8_t *buf_reserve(struct buf *b, size_t want, size_t *avail);
 void buf_commit(struct buf *b, size_t n);
 /* For readv: up to `max_iov` writable areas of together >= `bytes` where possible; buf_commit_iov
@@ -47,13 +48,15 @@ struct buf_room {
     struct buf_slice *slices[4];
     int count;
 };
-int buf_reserve_iov(struct buf *b, size_t bytes, struct iovec *iov, int max_iov, struct buf_room *room);
+int buf_reserve_iov(struct buf *b, size_t bytes, struct iovec *iov, int max_iov,
+                    struct buf_room *room);
 void buf_commit_iov(struct buf *b, struct buf_room *room, size_t n);
 
 /* Zero-copy: moves all / the first n bytes from src's front to dst's back. */
 void buf_move(struct buf *dst, struct buf *src);
 void buf_move_n(struct buf *dst, struct buf *src, size_t n);
-/* dst gains references to src's first n bytes; src is unchanged. The bytes are then read-only for both. */
+/* dst gains references to src's first n bytes; src is unchanged. The bytes are then read-only for
+ * both. */
 void buf_share(struct buf *dst, const struct buf *src, size_t n);
 
 void buf_drain(struct buf *b, size_t n);

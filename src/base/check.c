@@ -36,12 +36,12 @@ _Noreturn void check_fail(const char *file, int line, const char *expr, const ch
         vsnprintf(why, sizeof(why), fmt, ap);
         va_end(ap);
     }
-    int n = snprintf(text, sizeof(text),
-                     "check failed: %s%s%s at %s:%d (%s, connection %" PRIu64 ", stream %" PRIu64
-                     ")\n",
-                     expr, why[0] ? ": " : "", why, file, line,
-                     check_context.worker ? check_context.worker : "no worker",
-                     check_context.connection_id, check_context.stream_id);
+    int n =
+        snprintf(text, sizeof(text),
+                 "check failed: %s%s%s at %s:%d (%s, connection %" PRIu64 ", stream %" PRIu64 ")\n",
+                 expr, why[0] ? ": " : "", why, file, line,
+                 check_context.worker ? check_context.worker : "no worker",
+                 check_context.connection_id, check_context.stream_id);
     if (n > 0)
         write_all(text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
     abort();
@@ -55,8 +55,8 @@ void check_count_hit(struct check_count *c)
     struct check_count *head = __atomic_load_n(&counts, __ATOMIC_RELAXED);
     do {
         c->next = head;
-    } while (!__atomic_compare_exchange_n(&counts, &head, c, false, __ATOMIC_RELEASE,
-                                          __ATOMIC_RELAXED));
+    } while (
+        !__atomic_compare_exchange_n(&counts, &head, c, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
 }
 
 void check_counts_each(void (*fn)(const struct check_count *c, void *arg), void *arg)

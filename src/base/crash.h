@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Last words: on SIGSEGV, SIGBUS, SIGABRT, SIGILL and SIGFPE the process prints the signal, what the
- * thread was doing (check_context) and a backtrace to stderr, then dies of the same signal.
+ * Last words: on SIGSEGV, SIGBUS, SIGABRT, SIGILL and SIGFPE the process prints the signal, what
+ * the thread was doing (check_context) and a backtrace to stderr, then dies of the same signal.
  */
 #ifndef BASE_CRASH_H
 #define BASE_CRASH_H

@@ -34,7 +34,7 @@ enum err_code {
 #define ERR_PATH_BYTES 384
 
 struct err {
-    int code;                       /* 0 or enum err_code */
+    int code;                        /* 0 or enum err_code */
     char message[ERR_MESSAGE_BYTES]; /* truncated with "..." when longer */
     char path[ERR_PATH_BYTES];       /* "listeners[2].filter_chains[0].tls"; empty where none */
 };
@@ -42,7 +42,8 @@ struct err {
 /* Static text of a code; never NULL. */
 const char *err_code_text(int code);
 
-/* Fills *err (err may be NULL), replacing what it held, and returns `code` for `return err_set(...)`. */
+/* Fills *err (err may be NULL), replacing what it held, and returns `code` for `return
+ * err_set(...)`. */
 int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int err_vset(struct err *err, int code, const char *fmt, va_list ap);
 

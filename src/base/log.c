@@ -42,7 +42,7 @@ static const char *const component_texts[] = {
 };
 
 static int log_fd = STDERR_FILENO;
-static char *log_path;                      /* owned; NULL: stderr */
+static char *log_path; /* owned; NULL: stderr */
 static const char *log_format = default_format;
 
 struct record {

@@ -12,7 +12,14 @@
 
 #include "base/err.h"
 
-#define LOG_LEVELS(X) X(TRACE, "trace") X(DEBUG, "debug") X(INFO, "info") X(WARNING, "warning") X(ERROR, "error") X(CRITICAL, "critical") X(OFF, "off")
+#define LOG_LEVELS(X)                                                                              \
+    X(TRACE, "trace")                                                                              \
+    X(DEBUG, "debug")                                                                              \
+    X(INFO, "info")                                                                                \
+    X(WARNING, "warning")                                                                          \
+    X(ERROR, "error")                                                                              \
+    X(CRITICAL, "critical")                                                                        \
+    X(OFF, "off")
 enum log_level {
 #define X(name, text) LOG_##name,
     LOG_LEVELS(X)
@@ -20,16 +27,33 @@ enum log_level {
 };
 
 #define LOG_COMPONENTS(X)                                                                          \
-    X(ADMIN, "admin") X(CLIENT, "client") X(CONFIG, "config") X(CONNECTION, "connection")          \
-    X(CONN_HANDLER, "conn_handler") X(DNS, "dns") X(FILE, "file") X(FILTER, "filter")              \
-    X(GRPC, "grpc") X(HC, "hc") X(HTTP, "http") X(HTTP2, "http2") X(MAIN, "main") X(MISC, "misc") \
-    X(POOL, "pool") X(ROUTER, "router") X(RUNTIME, "runtime") X(SECRET, "secret")                  \
-    X(STATS, "stats") X(TLS, "tls") X(TRACING, "tracing") X(UPSTREAM, "upstream")
+    X(ADMIN, "admin")                                                                              \
+    X(CLIENT, "client")                                                                            \
+    X(CONFIG, "config")                                                                            \
+    X(CONNECTION, "connection")                                                                    \
+    X(CONN_HANDLER, "conn_handler")                                                                \
+    X(DNS, "dns")                                                                                  \
+    X(FILE, "file")                                                                                \
+    X(FILTER, "filter")                                                                            \
+    X(GRPC, "grpc")                                                                                \
+    X(HC, "hc")                                                                                    \
+    X(HTTP, "http")                                                                                \
+    X(HTTP2, "http2")                                                                              \
+    X(MAIN, "main")                                                                                \
+    X(MISC, "misc")                                                                                \
+    X(POOL, "pool")                                                                                \
+    X(ROUTER, "router")                                                                            \
+    X(RUNTIME, "runtime")                                                                          \
+    X(SECRET, "secret")                                                                            \
+    X(STATS, "stats")                                                                              \
+    X(TLS, "tls")                                                                                  \
+    X(TRACING, "tracing")                                                                          \
+    X(UPSTREAM, "upstream")
 enum log_component {
 #define X(name, text) LOG_C_##name,
     LOG_COMPONENTS(X)
 #undef X
-    LOG_COMPONENT_COUNT
+        LOG_COMPONENT_COUNT
 };
 
 /* Relaxed reads: one byte a component. */
@@ -38,8 +62,8 @@ static inline bool log_is_on(enum log_component c, enum log_level l)
 {
     return l >= log_levels[c];
 }
-void log_write(enum log_component c, enum log_level l, const char *file, int line, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
+void log_write(enum log_component c, enum log_level l, const char *file, int line, const char *fmt,
+               ...) __attribute__((format(printf, 5, 6)));
 
 #define LOG(component, level, ...)                                                                 \
     do {                                                                                           \

@@ -15,7 +15,7 @@
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define MEM_SANITIZED 1
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                         \
     __has_feature(memory_sanitizer)
 #define MEM_SANITIZED 1
 #endif
@@ -36,7 +36,8 @@ void mem_free(void *p);
 #define NEW(type) ((struct type *)mem_zalloc(sizeof(struct type)))
 
 /* Grows an array to hold at least `need` items, doubling. `*cap` is in items. */
-void *mem_grow(void *items, size_t *cap, size_t need, size_t item_bytes) __attribute__((returns_nonnull));
+void *mem_grow(void *items, size_t *cap, size_t need, size_t item_bytes)
+    __attribute__((returns_nonnull));
 
 /* Test hook: the nth mem_try_* call from now returns NULL (0 turns it off). */
 void mem_fail_nth(uint64_t n);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Feeds every file of the folders named on the command line to a fuzz target, whole and cut short at
- * each of a few lengths; the unit run's stand-in for libFuzzer. A missing folder is an empty corpus.
+ * Feeds every file of the folders named on the command line to a fuzz target, whole and cut short
+ * at each of a few lengths; the unit run's stand-in for libFuzzer. A missing folder is an empty
+ * corpus.
  */
 #include <dirent.h>
 #include <stdint.h>

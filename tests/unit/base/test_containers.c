@@ -25,8 +25,7 @@ static void test_list__push_pop_remove(void **state)
     for (int i = 0; i < 3; i++)
         list_push_back(&head, &items[i].node);
     int sum = 0, order = 0;
-    LIST_EACH(it, safe, &head)
-    {
+    LIST_EACH(it, safe, &head) {
         struct item *item = LIST_ENTRY(it, item, node);
         assert_int_equal(item->value, order++);
         sum += item->value;

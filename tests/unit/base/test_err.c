@@ -59,7 +59,8 @@ static void test_err_prefix__levels__build_the_path(void **state)
     err_prefix(&e, "filter_chains");
     assert_int_equal(err_prefix(&e, "listeners[%d]", 2), ERR_INVALID);
     assert_string_equal(e.path, "listeners[2].filter_chains[0].ca");
-    assert_string_equal(err_format(&e, text, sizeof(text)), "listeners[2].filter_chains[0].ca: bad");
+    assert_string_equal(err_format(&e, text, sizeof(text)),
+                        "listeners[2].filter_chains[0].ca: bad");
     assert_string_equal(err_format(&e, text, 10), "listeners");
 }
 
