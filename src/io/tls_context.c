@@ -280,7 +280,7 @@ static void set_modes(struct tls_context *ctx, const struct tls_context_opts *o)
         options |= SSL_OP_NO_RENEGOTIATION;
     SSL_CTX_set_options(ctx->ssl, options);
     SSL_CTX_set_mode(ctx->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                   SSL_MODE_RELEASE_BUFFERS);
+                                   SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_read_ahead(ctx->ssl, 1);
     SSL_CTX_set_default_read_buffer_len(ctx->ssl, READ_BUFFER_BYTES);
     SSL_CTX_set_max_cert_list(ctx->ssl, PEER_CHAIN_MAX_BYTES);

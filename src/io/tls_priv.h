@@ -141,7 +141,7 @@ struct tls_session {
     size_t san_count;
     struct tls_san_matcher *own_sans;
     char *sni;
-    int socket_errno;
+    int read_errno, write_errno; /* the socket's */
     bool done, broken;
     bool corked;       /* ciphertext is kept back for one writev */
     bool peer_closed;  /* the socket gave end of file */

@@ -52,7 +52,7 @@ static int bio_read(BIO *bio, char *p, size_t n, size_t *got)
     else if (r == -EAGAIN)
         BIO_set_retry_read(bio);
     else
-        s->socket_errno = (int)-r;
+        s->read_errno = (int)-r;
     return 0;
 }
 
@@ -62,14 +62,14 @@ static int bio_write(BIO *bio, const char *p, size_t n, size_t *done)
     BIO_clear_retry_flags(bio);
     *done = 0;
     if (s->tx.len > TX_LIMIT_BYTES) {
-        BIO_set_retry_write(bio);
+        s->write_errno = ENOBUFS;
         return 0;
     }
     ssize_t r = 0;
     if (!s->corked && s->tx.len == 0) {
         r = conn_sock_write(s->conn, p, n);
         if (r < 0 && r != -EAGAIN) {
-            s->socket_errno = (int)-r;
+            s->write_errno = (int)-r;
             return 0;
         }
         r = r < 0 ? 0 : r;
@@ -122,7 +122,7 @@ static enum io_result flush_tx(struct tls_session *s)
         if (r == -EAGAIN)
             return IO_AGAIN;
         if (r < 0) {
-            s->socket_errno = (int)-r;
+            s->write_errno = (int)-r;
             return IO_FAIL;
         }
         buf_drain(&s->tx, (size_t)r);
@@ -142,10 +142,11 @@ static enum tls_failure classify(void)
 /* The alert that OpenSSL wrote goes out as far as the socket takes it. */
 static enum io_result fail(struct tls_session *s)
 {
+    int socket_errno = s->read_errno ? s->read_errno : s->write_errno;
     s->broken = true;
-    if (ERR_peek_error() == 0 && s->socket_errno) {
+    if (ERR_peek_error() == 0 && socket_errno) {
         char text[64];
-        conn_set_failure_text(s->conn, "%s", strerror_r(s->socket_errno, text, sizeof text));
+        conn_set_failure_text(s->conn, "%s", strerror_r(socket_errno, text, sizeof text));
         return IO_FAIL;
     }
     if (s->failure == TLS_FAILURE_NONE || !s->verify_failed)
@@ -167,7 +168,7 @@ static enum io_result result_of(struct tls_session *s, int rc)
     case SSL_ERROR_ZERO_RETURN:
         return IO_EOF;
     case SSL_ERROR_SYSCALL:
-        if (s->peer_closed && !s->socket_errno && ERR_peek_error() == 0)
+        if (s->peer_closed && !s->read_errno && !s->write_errno && ERR_peek_error() == 0)
             return IO_EOF;
         return fail(s);
     default:
@@ -199,6 +200,8 @@ static enum io_result tls_handshake(void *state, struct conn *c)
         if (flush_tx(s) == IO_FAIL)
             return fail(s);
     }
+    if (result == IO_OK) /* the first request may have come together with the peer's Finished */
+        s->read_stopped = SSL_has_pending(s->ssl) || s->early.len;
     return result;
 }
 
@@ -262,6 +265,10 @@ static enum io_result write_records(struct tls_session *s, struct buf *out, size
         size_t done = 0;
         struct str record = next_record(out);
         int rc = SSL_write_ex(s->ssl, record.p, record.n, &done);
+        if (rc != 1 && s->write_errno) {
+            tls_errors_clear();
+            return IO_FAIL; /* the socket; what the peer said before can still be read */
+        }
         if (rc != 1) {
             enum io_result result = result_of(s, rc);
             return result == IO_EOF ? fail(s) : result;
@@ -288,7 +295,7 @@ static enum io_result tls_write(void *state, struct conn *c, struct buf *out, si
             result = flushed == IO_OK ? result : flushed;
         }
     }
-    return result == IO_FAIL && !s->broken ? fail(s) : result;
+    return result;
 }
 
 static enum io_result tls_shutdown(void *state, struct conn *c)

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "io/tls_priv.h"
 #include "tls_fixture.h"
 #include "tls_pair.h"
 
@@ -556,26 +557,56 @@ static void test_resumption__stricter_names__identity_checked_again(void **state
 }
 
 /* ---- OCSP ---- */
-static struct outcome shake_ocsp(enum tls_ocsp_policy policy, long valid_s)
+static int take_staple(SSL *ssl, void *arg)
+{
+    const unsigned char *der;
+    *(long *)arg = SSL_get_tlsext_status_ocsp_resp(ssl, &der);
+    return 1;
+}
+
+/* Our own client never asks; here its SSL is made to. */
+static struct outcome shake_ocsp(enum tls_ocsp_policy policy, long valid_s, long *staple_bytes)
 {
     struct tls_cert_opts sc, cc;
     struct tls_context_opts so = server_opts(&sc), co = client_opts(&cc, NULL);
     sc.ocsp_staple_der = fixture_ocsp(&server_ec, &ca, valid_s);
     so.ocsp_policy = policy;
-    co.request_ocsp = true;
-    return shake(make(&so), make(&co), NULL);
+    struct tls_context *server = make(&so), *client = make(&co);
+    struct outcome o = {0};
+    struct pair p;
+    pair_start(&p, server, client, NULL);
+    SSL_CTX_set_tlsext_status_cb(client->ssl, take_staple);
+    SSL_CTX_set_tlsext_status_arg(client->ssl, staple_bytes);
+    SSL_set_tlsext_status_type(conn_tls(p.client.c)->ssl, TLSEXT_STATUSTYPE_ocsp);
+    pair_run(&p, pair_judged);
+    note(&o, &p);
+    pair_finish(&p);
+    tls_context_unref(&server);
+    tls_context_unref(&client);
+    return o;
 }
 
-static void test_ocsp__policies__stale_response(void **state)
+static void test_ocsp__fresh_response__stapled_under_every_policy(void **state)
 {
     (void)state;
-    assert_true(shake_ocsp(TLS_OCSP_LENIENT, -60).server.connected);
-    struct outcome o = shake_ocsp(TLS_OCSP_STRICT, -60);
-    assert_true(o.server.closed);
-    assert_int_equal(o.server.failure, TLS_FAILURE_OCSP);
-    assert_true(shake_ocsp(TLS_OCSP_STRICT, 3600).server.connected);
-    assert_true(shake_ocsp(TLS_OCSP_MUST_STAPLE, 3600).server.connected);
-    assert_int_equal(shake_ocsp(TLS_OCSP_MUST_STAPLE, -60).server.failure, TLS_FAILURE_OCSP);
+    for (enum tls_ocsp_policy p = TLS_OCSP_LENIENT; p <= TLS_OCSP_MUST_STAPLE; p++) {
+        long n = 0;
+        assert_true(shake_ocsp(p, 3600, &n).server.connected);
+        assert_true(n > 100);
+    }
+}
+
+static void test_ocsp__stale_response__only_lenient_goes_on(void **state)
+{
+    (void)state;
+    for (enum tls_ocsp_policy p = TLS_OCSP_LENIENT; p <= TLS_OCSP_MUST_STAPLE; p++) {
+        long n = 0;
+        struct outcome o = shake_ocsp(p, -60, &n);
+        assert_int_equal(o.server.connected, p == TLS_OCSP_LENIENT);
+        assert_true(n <= 0);
+        if (p != TLS_OCSP_LENIENT)
+            expect_refused(&o.server, TLS_FAILURE_OCSP, "no fresh OCSP response");
+    }
 }
 
 /* ---- facts ---- */
@@ -636,7 +667,8 @@ int main(void)
         cmocka_unit_test(test_resumption__tickets_and_ids__both_versions),
         cmocka_unit_test(test_resumption__ticket_keys__rotation_and_isolation),
         cmocka_unit_test(test_resumption__stricter_names__identity_checked_again),
-        cmocka_unit_test(test_ocsp__policies__stale_response),
+        cmocka_unit_test(test_ocsp__fresh_response__stapled_under_every_policy),
+        cmocka_unit_test(test_ocsp__stale_response__only_lenient_goes_on),
         cmocka_unit_test(test_facts__client_certificate__all_fields),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -12,7 +12,9 @@
 #include "io/loop.h"
 #include "io/tls.h"
 
+#include <stdio.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define PAIR static __attribute__((unused))
 
