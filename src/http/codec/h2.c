@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An HTTP/2 session's life: options, feeding, pulling, faults. nghttp2 does framing, HPACK, stream
+ * An HTTP/2 session's life: options, pulling, faults. nghttp2 does framing, HPACK, stream
  * states and message validation; this wraps it and bounds what a peer can make it do. A session
  * lives on one thread. After a fault nothing more is read, and the only thing still sent is a
  * GOAWAY written here, so that a flooded queue isn't flushed to the flooder first. Limits:
@@ -161,6 +161,7 @@ void h2_stream_drop(struct h2_stream *st)
 static void detach_and_reset(struct h2_stream *st, uint32_t code)
 {
     nghttp2_session *ng = st->session->ng;
+    h2_recent_add(&st->session->resets, st->id);
     nghttp2_session_set_stream_user_data(ng, st->id, NULL);
     if (nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, st->id, code) != 0)
         h2_fail(st->session, H2_FAULT_NO_MEMORY);
@@ -287,6 +288,7 @@ struct h2_session *h2_session_new(const struct h2_opts *opts, const struct h2_ca
     s->cb = cb;
     s->ctx = ctx;
     s->tokens_milli = 1000ull * opts->max_reset_burst;
+    s->preface_left = opts->is_server ? NGHTTP2_CLIENT_MAGIC_LEN : 0;
     list_init(&s->streams);
     list_init(&s->sent);
     int rv = start_session(s);
@@ -312,50 +314,6 @@ void h2_session_free(struct h2_session **sp)
     nghttp2_session_del(ng);
     s->magic = 0;
     mem_free(s);
-}
-
-static enum h2_fault fault_of(ssize_t rv)
-{
-    switch (rv) {
-    case NGHTTP2_ERR_NOMEM:
-        return H2_FAULT_NO_MEMORY;
-    case NGHTTP2_ERR_FLOODED:
-        return H2_FAULT_OUTBOUND_CONTROL_FLOOD;
-    case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
-        return H2_FAULT_CONTINUATION_FLOOD;
-    default:
-        return H2_FAULT_PROTOCOL;
-    }
-}
-
-/* One contiguous piece. DATA callbacks move their bytes out of `in` themselves (s->at follows), the
- * rest is drained here. */
-static void feed_piece(struct h2_session *s, struct buf *in, struct str piece)
-{
-    s->in = in;
-    s->at = (const uint8_t *)piece.p;
-    const uint8_t *end = s->at + piece.n;
-    ssize_t n = nghttp2_session_mem_recv(s->ng, s->at, piece.n);
-    if (n >= 0 && s->held)
-        h2_tell_data(s, false); /* a DATA frame goes on in the next piece */
-    s->in = NULL;
-    if (n < 0) {
-        if (!s->fault)
-            snprintf(s->error_text, sizeof(s->error_text), "%s", nghttp2_strerror((int)n));
-        h2_fail(s, fault_of(n));
-    } else {
-        buf_drain(in, (size_t)(end - s->at));
-    }
-}
-
-enum h2_fault h2_session_feed(struct h2_session *s, struct buf *in, uint64_t now_us)
-{
-    s->now_us = now_us;
-    while (!s->fault && in->len)
-        feed_piece(s, in, buf_front(in));
-    if (s->fault)
-        buf_drain(in, in->len);
-    return s->fault;
 }
 
 static void put_u32(uint8_t *p, uint32_t v)
@@ -398,7 +356,7 @@ bool h2_session_pull(struct h2_session *s, struct buf *out, size_t max_bytes)
         const uint8_t *p;
         ssize_t n = nghttp2_session_mem_send(s->ng, &p);
         if (n < 0)
-            h2_fail(s, fault_of(n));
+            h2_fail(s, h2_fault_of(n));
         if (n <= 0)
             break;
         buf_append(out, p, (size_t)n);

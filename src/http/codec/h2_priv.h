@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Private to the HTTP/2 codec: the session shared by h2.c (life, feeding, pulling), h2_recv.c
- * (what the peer sent), h2_send.c (what we send) and h2_mem.c (memory for nghttp2).
+ * Private to the HTTP/2 codec: the session shared by h2.c (life, pulling), h2_feed.c (the peer's
+ * bytes), h2_recv.c (what they mean), h2_send.c (what we send) and h2_mem.c (memory for nghttp2).
  */
 #ifndef HTTP_CODEC_H2_PRIV_H
 #define HTTP_CODEC_H2_PRIV_H
@@ -13,7 +13,24 @@
 #include <nghttp2/nghttp2.h>
 
 #define H2_SESSION_MAGIC 0x48325345
-#define H2_ENDED_IDS 16
+#define H2_RECENT_IDS 16
+
+/* The last stream ids of a kind. */
+struct h2_recent {
+    uint32_t ids[H2_RECENT_IDS];
+    uint32_t count; /* ever added */
+};
+static inline void h2_recent_add(struct h2_recent *r, int32_t id)
+{
+    r->ids[r->count++ % H2_RECENT_IDS] = (uint32_t)id;
+}
+static inline bool h2_recent_has(const struct h2_recent *r, int32_t id)
+{
+    bool found = false;
+    for (unsigned i = 0; i < H2_RECENT_IDS; i++)
+        found |= r->ids[i] == (uint32_t)id;
+    return found;
+}
 
 /* Inbound frames are counted against what we did ourselves, as Envoy's Http2ProtocolOptions define it. */
 struct h2_counts {
@@ -55,10 +72,15 @@ struct h2_session {
     /* DATA received but not told yet, so that END_STREAM goes with the last bytes. */
     struct h2_stream *held;
     struct buf held_data;
-    /* Streams the peer has ended, of late: DATA or HEADERS on them is a connection error (RFC 9113
-     * section 5.1), while those that we reset may still see frames that were under way. */
-    uint32_t ended_ids[H2_ENDED_IDS];
-    uint32_t ended_at;
+    /* Closed streams: DATA or HEADERS on one that the peer ended is a connection error (RFC 9113
+     * section 5.1), while one that we reset may still see frames that were under way. */
+    struct h2_recent ended, resets;
+    int32_t last_peer_id;   /* server: highest stream that the peer opened */
+    /* Where in the peer's bytes we are; nghttp2 is fed a frame at a time, so that each frame meets
+     * the limits before anything is done about it, those that nghttp2 ignores included. */
+    uint32_t preface_left, payload_left;
+    uint8_t head[9];
+    uint8_t head_bytes;
     char error_text[120];
 };
 
@@ -96,6 +118,7 @@ void h2_set_recv_callbacks(nghttp2_session_callbacks *cbs);
 void h2_set_send_callbacks(nghttp2_session_callbacks *cbs);
 /* Marks the session as failed and gives the value that makes nghttp2 stop. */
 int h2_fail(struct h2_session *s, enum h2_fault fault);
+enum h2_fault h2_fault_of(ssize_t nghttp2_error);
 void h2_stat(struct h2_session *s, enum h2_stat stat);
 struct h2_stream *h2_stream_new(struct h2_session *s, int32_t id);
 /* Forgets it: gives unconsumed bytes of the connection's window back, tells nobody. */
@@ -106,5 +129,7 @@ void h2_stream_abort(struct h2_stream *st, uint32_t code, const char *details);
 void h2_tell_data(struct h2_session *s, bool end);
 uint32_t h2_continuations_allowed(const struct h2_opts *o);
 bool h2_check_outbound(struct h2_session *s);
+/* A frame's header has come; false: the session has failed. */
+bool h2_check_frame(struct h2_session *s, const nghttp2_frame_hd *hd);
 
 #endif

@@ -29,14 +29,6 @@ static struct h2_stream *stream_of(struct h2_session *s, int32_t id)
 
 /* ---- limits ---- */
 
-static bool is_ended_id(const struct h2_session *s, uint32_t id)
-{
-    bool found = false;
-    for (unsigned i = 0; i < H2_ENDED_IDS; i++)
-        found |= s->ended_ids[i] == id;
-    return found;
-}
-
 /* Frames without payload cost a few bytes each and end nothing (CVE-2019-9518). */
 static bool is_empty_flood(struct h2_session *s, const nghttp2_frame_hd *hd)
 {
@@ -47,48 +39,66 @@ static bool is_empty_flood(struct h2_session *s, const nghttp2_frame_hd *hd)
     return ++s->counts.empty_run > s->opts.max_consecutive_empty_frames;
 }
 
-static int check_message_frame(struct h2_session *s, const nghttp2_frame_hd *hd)
+static void fail_with(struct h2_session *s, uint32_t code)
 {
-    if (is_empty_flood(s, hd))
-        return h2_fail(s, H2_FAULT_INBOUND_EMPTY_FLOOD);
-    if (hd->type == NGHTTP2_CONTINUATION) {
-        if (++s->counts.continuations > h2_continuations_allowed(&s->opts))
-            return h2_fail(s, H2_FAULT_CONTINUATION_FLOOD);
-        return 0;
-    }
-    s->counts.continuations = 0;
-    if (hd->stream_id > 0 && is_ended_id(s, (uint32_t)hd->stream_id)) {
-        h2_fail(s, H2_FAULT_PROTOCOL);
-        s->fault_code = H2_STREAM_CLOSED;
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-    }
-    return 0;
+    h2_fail(s, H2_FAULT_PROTOCOL);
+    s->fault_code = code;
 }
 
-static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user)
+/* DATA or HEADERS on a stream that is no more. nghttp2 would ignore them all (it keeps no closed
+ * streams here), and must those of streams that we reset: they may have been under way. */
+static void check_closed_stream(struct h2_session *s, const nghttp2_frame_hd *hd)
 {
-    (void)ng;
-    struct h2_session *s = session_of(user);
-    if (!h2_check_outbound(s))
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    int32_t id = hd->stream_id;
+    bool is_new = s->opts.is_server && hd->type == NGHTTP2_HEADERS && id > s->last_peer_id;
+    if (id <= 0 || is_new || stream_of(s, id))
+        return;
+    if (h2_recent_has(&s->ended, id))
+        fail_with(s, H2_STREAM_CLOSED);
+    else if (s->opts.is_server && id < s->last_peer_id && (id & 1) &&
+             s->resets.count <= H2_RECENT_IDS && !h2_recent_has(&s->resets, id))
+        fail_with(s, hd->type == NGHTTP2_HEADERS && s->counts.streams < H2_RECENT_IDS
+                         ? H2_PROTOCOL_ERROR /* section 5.1.1: never opened */
+                         : H2_STREAM_CLOSED);
+}
+
+static void check_message_frame(struct h2_session *s, const nghttp2_frame_hd *hd)
+{
+    if (is_empty_flood(s, hd)) {
+        h2_fail(s, H2_FAULT_INBOUND_EMPTY_FLOOD);
+    } else if (hd->type == NGHTTP2_CONTINUATION) {
+        if (++s->counts.continuations > h2_continuations_allowed(&s->opts))
+            h2_fail(s, H2_FAULT_CONTINUATION_FLOOD);
+    } else {
+        s->counts.continuations = 0;
+        check_closed_stream(s, hd);
+    }
+}
+
+bool h2_check_frame(struct h2_session *s, const nghttp2_frame_hd *hd)
+{
+    const struct h2_counts *n = &s->counts;
+    h2_check_outbound(s);
     switch (hd->type) {
     case NGHTTP2_DATA:
     case NGHTTP2_HEADERS:
     case NGHTTP2_CONTINUATION:
-        return check_message_frame(s, hd);
+        check_message_frame(s, hd);
+        break;
     case NGHTTP2_PRIORITY:
-        if (++s->counts.priority > s->opts.max_priority_per_stream * (1 + s->counts.streams))
-            return h2_fail(s, H2_FAULT_PRIORITY_FLOOD);
-        return 0;
+        if (++s->counts.priority > s->opts.max_priority_per_stream * (1 + n->streams))
+            h2_fail(s, H2_FAULT_PRIORITY_FLOOD);
+        break;
     case NGHTTP2_WINDOW_UPDATE:
         /* Envoy's formula (Http2ProtocolOptions). */
         if (++s->counts.window_updates >
-            5 + 2 * (s->counts.streams + s->opts.max_window_update_per_data * s->counts.data_sent))
-            return h2_fail(s, H2_FAULT_WINDOW_UPDATE_FLOOD);
-        return 0;
+            5 + 2 * (n->streams + s->opts.max_window_update_per_data * n->data_sent))
+            h2_fail(s, H2_FAULT_WINDOW_UPDATE_FLOOD);
+        break;
     default:
-        return 0;
+        break;
     }
+    return !s->fault;
 }
 
 /* Opening and resetting streams costs the peer nothing and us a request each (CVE-2023-44487). */
@@ -138,6 +148,7 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
         st = stream_of(s, id);
     } else {
         st = h2_stream_new(s, id);
+        s->last_peer_id = id;
         st->arena = s->cb->on_begin(s->ctx, st, &st->user);
         if (!st->arena) {
             h2_stat(s, H2_STAT_STREAM_REFUSED_ERRORS);
@@ -445,8 +456,7 @@ static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void 
     st = stream_of(s, id);
     if (!st)
         return 0;
-    if (st->end_received || st->reset_received)
-        s->ended_ids[s->ended_at++ % H2_ENDED_IDS] = (uint32_t)id;
+    h2_recent_add(st->end_received || st->reset_received ? &s->ended : &s->resets, id);
     bool remote = st->reset_received;
     if (!s->opts.is_server && s->goaway_received && code == H2_REFUSED_STREAM)
         remote = true; /* above the GOAWAY's last stream */
@@ -459,7 +469,6 @@ static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void 
 
 void h2_set_recv_callbacks(nghttp2_session_callbacks *cbs)
 {
-    nghttp2_session_callbacks_set_on_begin_frame_callback(cbs, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cbs, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback2(cbs, on_header);
     nghttp2_session_callbacks_set_on_invalid_header_callback2(cbs, on_invalid_header);
