@@ -324,7 +324,7 @@ struct str headers_get_joined(const struct headers *h, struct str lower_name, st
         return STR_NULL;
     for (uint32_t i = first; i < h->count; i = index_of(h, id, lower_name, i + 1)) {
         struct str value = h->items[i].value;
-        if (at != p)
+        if (i != first)
             *at++ = ',';
         if (value.n)
             memcpy(at, value.p, value.n);
