@@ -77,6 +77,14 @@ def check_patterns(rules, where):
             check_patterns(getattr(rules.map, part), where)
 
 
+def check_json_name(field, where):
+    """Names in JSON are derived at run time, so none may say otherwise."""
+    words = field.name.split("_")
+    derived = words[0] + "".join(w[:1].upper() + w[1:] for w in words[1:])
+    if field.json_name and field.json_name != derived:
+        fail("%s.%s: json_name %s is not %s" % (where, field.name, field.json_name, derived))
+
+
 class Options:
     """What the options of a message and its fields say."""
 
@@ -88,6 +96,7 @@ class Options:
         self.oneofs = []
         for field in message.field:
             rules = field.options.Extensions[validate_pb2.rules]
+            check_json_name(field, full_name)
             check_patterns(rules, full_name + "." + field.name)
             self.fields[field.number] = (
                 rules.SerializeToString(deterministic=True), field.options.deprecated,

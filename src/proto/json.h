@@ -9,7 +9,8 @@
 #include "proto/doc.h"
 
 /* Text -> tree. On syntax errors NULL with one fault, "FILE:LINE:COLUMN: ...". The tree borrows
- * `text` where strings hold no escapes: it must live as long. */
+ * `text` where strings hold no escapes: it must live as long. Duplicate keys are faults too, but
+ * leave the tree. */
 const struct doc_node *json_read(struct proto_arena *arena, struct str text, const char *file,
                                  struct err_list *faults);
 /* json_read and doc_decode. Unknown fields are faults with the nearest known name. */
