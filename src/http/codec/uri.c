@@ -254,16 +254,18 @@ static bool has_escaped_slash(struct str path)
 
 /* Unreserved characters are unescaped, others that need it escaped, '\' becomes '/'. Escapes of
  * everything else, %2F above all, stay: they mean something else than the character. A broken
- * escape stays as it is; an escaped NUL is refused, C code behind us would end the path there. */
+ * escape stays as it is, and what would mend it stays escaped: "%%32e" must not become a "%2e" that
+ * whoever is behind us decodes. NUL is refused, C code behind us would end the path there. */
 static bool canonical_characters(const char *in, size_t n, char *out, size_t *out_n)
 {
-    const char *end = in + n;
+    const char *end = in + n, *broken = NULL;
     char *at = out;
     for (const char *p = in; p < end; p++) {
         int c = escaped_byte(p, end);
-        if (c == 0)
+        bool mends = broken && at - broken <= 2 && c > 0 && hex_value((char)c) >= 0;
+        if (c == 0 || *p == '\0')
             return false;
-        if (c > 0 && is_unreserved((char)c)) {
+        if (c > 0 && is_unreserved((char)c) && !mends) {
             *at++ = (char)c;
             p += 2;
         } else if (c > 0) {
@@ -275,6 +277,8 @@ static bool canonical_characters(const char *in, size_t n, char *out, size_t *ou
         } else if (wants_escape((unsigned char)*p)) {
             at += write_escaped(at, (unsigned char)*p);
         } else {
+            if (*p == '%')
+                broken = at;
             *at++ = *p;
         }
     }
