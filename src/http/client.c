@@ -85,10 +85,10 @@ void client_conn_stream_ended(struct http_client_conn *c)
     c->active--;
     if (c->dead)
         return;
+    if (c->handler->on_capacity)
+        c->handler->on_capacity(c->user, c);
     if (c->draining && c->active == 0)
         client_conn_end(c, END_NOW, CONN_CLOSE_LOCAL);
-    else if (c->handler->on_capacity)
-        c->handler->on_capacity(c->user, c);
 }
 
 void client_conn_goaway(struct http_client_conn *c)

@@ -458,7 +458,9 @@ static void s_headers(struct http_stream *s, struct headers *h, bool end)
 /* Is this body for the tunnel, rather than the request's own? */
 static bool is_for_tunnel(const struct exchange *x)
 {
-    return x->tunnel_wanted && !x->tunnel && (x->is_connect || x->form == H1_BODY_TUNNEL || x->form == H1_BODY_NONE);
+    return x->tunnel_wanted && !x->tunnel &&
+           (x->form == H1_BODY_TUNNEL || x->form == H1_BODY_NONE ||
+            (x->out_length.known && x->out_length.left == 0));
 }
 
 static void hold(struct exchange *x, struct buf *data, bool end)
@@ -528,7 +530,11 @@ static void s_reset(struct http_stream *s, enum stream_reset why)
 {
     struct exchange *x = of(s);
 
-    if (!x->closed)
+    if (x->closed)
+        return;
+    if (x->in_done && x->out_done) /* from inside the last event: whoever has all may let go at once */
+        complete(x);
+    else
         close_exchange(x, !x->out_begun && !x->eof, why, "");
 }
 

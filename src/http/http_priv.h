@@ -124,7 +124,7 @@ struct http_client_conn {
 void client_conn_end(struct http_client_conn *c, enum end_how how, enum conn_close why);
 void client_conn_ready(struct http_client_conn *c); /* on_ready, once */
 void client_conn_stream_began(struct http_client_conn *c);
-/* After the sink's on_closed. Ends a draining connection with its last stream, else tells on_capacity. */
+/* After the sink's on_closed. Tells on_capacity; ends a draining connection with its last stream. */
 void client_conn_stream_ended(struct http_client_conn *c);
 void client_conn_goaway(struct http_client_conn *c); /* takes no new requests: draining, tells on_goaway once */
 /* Calls codec->on_data once more at the end of this turn. */

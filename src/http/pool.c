@@ -131,6 +131,13 @@ static void arm_idle(struct http_pool *p)
         timer_set_ms(&p->idle, p->opts->idle_timeout_ms);
 }
 
+static void close_member(struct member *m)
+{
+    http_client_conn_close(m->c);
+    if (!m->gone) /* its ending is on the stack already */
+        put(m, FULL);
+}
+
 /* What to do with a member after it could have taken a request. */
 static void rest(struct member *m)
 {
@@ -298,7 +305,7 @@ static bool may_connect(struct http_pool *p)
         return true;
     if (!first_is_fresh(p) || !has_idle_connection(p))
         return false;
-    http_client_conn_close(member_of(list_last(&p->members[READY]))->c);
+    close_member(member_of(list_last(&p->members[READY])));
     return !p->dead;
 }
 
@@ -317,10 +324,10 @@ static bool connect_one(struct http_pool *p)
     put(m, CONNECTING);
     p->conn_count++;
     p->connecting_capacity += m->expected;
-    if (p->events->on_connecting)
-        p->events->on_connecting(p->owner, conn);
     m->c = http_client_conn_new(conn, p->opts->protocol, p->opts->alpn, p->opts->client,
                                 &client_handler, m);
+    if (p->events->on_connecting)
+        p->events->on_connecting(p->owner, conn);
     return true;
 }
 
@@ -530,7 +537,7 @@ static void on_idle(struct timer *t)
         if (p->events->on_idle_timeout)
             p->events->on_idle_timeout(p->owner);
         if (!m->gone)
-            http_client_conn_close(m->c);
+            close_member(m);
     }
 }
 
@@ -559,9 +566,9 @@ static void close_idle(struct http_pool *p)
     struct member *m;
 
     while (!p->dead && (m = oldest_idle(p)) != NULL)
-        http_client_conn_close(m->c);
+        close_member(m);
     while (!p->dead && p->pending_count == 0 && !list_is_empty(&p->members[CONNECTING]))
-        http_client_conn_close(member_of(list_first(&p->members[CONNECTING]))->c);
+        close_member(member_of(list_first(&p->members[CONNECTING])));
 }
 
 void http_pool_drain(struct http_pool *p)
@@ -596,8 +603,8 @@ void http_pool_free(struct http_pool **pp)
     p->dead = true;
     timer_clear(&p->idle);
     for (int i = 0; i < PLACE_COUNT; i++)
-        while (!list_is_empty(&p->members[i]))
-            http_client_conn_close(member_of(list_first(&p->members[i]))->c);
+        for (struct list *it; (it = list_pop_front(&p->members[i])) != NULL;)
+            http_client_conn_close(member_of(it)->c);
     fail_pending(p, STREAM_LOCAL, "", NULL);
     loop_defer(p->loop, &p->deferred, destroy_pool);
 }
