@@ -14,7 +14,7 @@ release debug asan tsan:
 	@tools/build $@
 
 demo: release
-	@tools/deps test
+	@tools/deps demo
 	@demo/run
 
 test:
