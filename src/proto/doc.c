@@ -44,6 +44,24 @@ size_t doc_length(const struct doc_node *node)
     return n;
 }
 
+/* "FILE:LINE:COLUMN: path", "FILE:LINE:COLUMN" or "path"; too long a path loses its front, since
+ * the field that is at fault stands at the end. */
+static void fault_place(struct err *err, const char *file, uint32_t line, uint32_t column,
+                        const char *path)
+{
+    struct strbuf text = {0};
+    size_t room = sizeof(err->path) - 1;
+    if (file)
+        strbuf_addf(&text, "%.128s:%u:%u%s", file, line, column, *path ? ": " : "");
+    if (text.n + strlen(path) > room) {
+        strbuf_addz(&text, "...");
+        path += strlen(path) - (room - text.n);
+    }
+    strbuf_addz(&text, path);
+    memcpy(err->path, text.p, text.n + 1);
+    strbuf_fini(&text);
+}
+
 void doc_fault(struct err_list *faults, int code, const char *file, uint32_t line, uint32_t column,
                const char *path, const char *fmt, ...)
 {
@@ -52,12 +70,7 @@ void doc_fault(struct err_list *faults, int code, const char *file, uint32_t lin
     va_start(ap, fmt);
     err_vset(&err, code, fmt, ap);
     va_end(ap);
-    if (file) {
-        char text[ERR_MESSAGE_BYTES];
-        memcpy(text, err.message, sizeof(text));
-        err_set(&err, code, "%s:%u:%u: %s", file, line, column, text);
-    }
-    snprintf(err.path, sizeof(err.path), "%s", path ? path : "");
+    fault_place(&err, file, line, column, path ? path : "");
     err_list_add(faults, &err);
 }
 
@@ -177,13 +190,8 @@ void doc_locate_faults(const struct doc_node *root, const char *file, struct err
     for (size_t i = from; root && i < faults->count; i++) {
         struct err *err = &faults->items[i];
         const struct doc_node *node = doc_locate(root, err->path);
-        char text[ERR_MESSAGE_BYTES];
-        memcpy(text, err->message, sizeof(text));
         bool keyed = node->key_line > 0;
-        char path[ERR_PATH_BYTES];
-        memcpy(path, err->path, sizeof(path));
-        err_set(err, err->code, "%s:%u:%u: %s", file, keyed ? node->key_line : node->line,
-                keyed ? node->key_column : node->column, text);
-        memcpy(err->path, path, sizeof(path));
+        fault_place(err, file, keyed ? node->key_line : node->line,
+                    keyed ? node->key_column : node->column, err->path);
     }
 }

@@ -34,9 +34,9 @@ struct doc_node {
     };
 };
 
-/* Decodes into a new message; every fault goes to `faults` as
- * "static_resources.clusters[3].lb_policy: ..." with "FILE:LINE:COLUMN: " before the message text
- * where `file` isn't NULL. Returns 0 or ERR_INVALID/ERR_LIMIT (then *out is NULL). */
+/* Decodes into a new message; every fault goes to `faults` with the path
+ * "FILE:LINE:COLUMN: static_resources.clusters[3].lb_policy" ("static_resources..." where `file` is
+ * NULL), so that err_format gives the line that a person wants. Returns 0 or ERR_INVALID/ERR_LIMIT (then *out is NULL). */
 int doc_decode(struct proto_arena *arena, const struct doc_node *root,
                const ProtobufCMessageDescriptor *desc, const char *file, ProtobufCMessage **out,
                struct err_list *faults);
@@ -44,7 +44,8 @@ int doc_decode(struct proto_arena *arena, const struct doc_node *root,
 /* The node at a path of the form used in faults, or the deepest that exists; for giving faults that
  * were found later (rules, unsupported fields) their line. NULL only for a NULL root. */
 const struct doc_node *doc_locate(const struct doc_node *root, const char *path);
-/* Puts "FILE:LINE:COLUMN: " before the message of every fault from index `from` on. */
+/* Puts "FILE:LINE:COLUMN: " before the path of every fault from index `from` on; none of them may
+ * have it yet. */
 void doc_locate_faults(const struct doc_node *root, const char *file, struct err_list *faults,
                        size_t from);
 

@@ -14,7 +14,7 @@ const char *doc_describe(const struct doc_node *node, char *buf, size_t n);
 size_t doc_length(const struct doc_node *node); /* items of a list or map */
 /* Adds a fault for every key that stands twice in a map. */
 void doc_check_duplicates(const struct doc_node *map, const char *file, struct err_list *faults);
-/* Adds "FILE:LINE:COLUMN: text". */
+/* Adds a fault whose path is "FILE:LINE:COLUMN: path" (without the file: just the path). */
 void doc_fault(struct err_list *faults, int code, const char *file, uint32_t line, uint32_t column,
                const char *path, const char *fmt, ...) __attribute__((format(printf, 7, 8)));
 
