@@ -61,7 +61,6 @@ struct cluster_dns_spec {
     bool respect_ttl;
     uint64_t failure_base_ms, failure_max_ms; /* 0 = refresh rate */
     uint64_t jitter_ms;
-    bool all_addresses_in_single_endpoint; /* one host with all of a name's addresses (LOGICAL_DNS does so too) */
     struct dns_opts opts;
 };
 struct cluster_original_dst_spec {
@@ -73,11 +72,9 @@ struct cluster_original_dst_spec {
 struct cluster_connection_spec {
     uint64_t connect_timeout_us; /* 5 s; TCP and TLS together */
     uint32_t buffer_limit_bytes; /* per_connection_buffer_limit_bytes, 1 MiB */
-    bool has_bind, bind_freebind; struct addr bind;
-    bool has_bind_other; struct addr bind_other; /* for hosts of the other IP family */
+    bool has_bind; struct addr bind;
     struct sock_opt *sock_opts; uint32_t sock_opt_count;
     bool keepalive; int keepalive_probes, keepalive_time_s, keepalive_interval_s; /* -1: system's default */
-    enum happy_family { HAPPY_DEFAULT, HAPPY_V4, HAPPY_V6 } happy_first; uint32_t happy_first_count; /* 1 */
 };
 struct cluster_http_spec {
     bool use_downstream_protocol;
@@ -109,8 +106,7 @@ struct cluster_spec {
     const struct transport_socket_spec *transport;
     const struct cluster_dns_spec *dns;           /* NULL unless the type is a DNS one */
     const struct cluster_original_dst_spec *original_dst; /* NULL unless ORIGINAL_DST */
-    bool ignore_health_on_removal, close_on_health_failure, close_on_host_set_change;
-    bool pool_per_downstream;    /* connection_pool_per_downstream_connection */
+    bool ignore_health_on_removal, close_on_health_failure;
     bool wait_for_warm_on_init;  /* true */
     bool track_timeout_budgets, track_request_response_sizes;
     struct spec_memory *memory;  /* config/spec_memory.h: referenced */
@@ -232,11 +228,14 @@ struct cluster; /* shared */
 struct cluster_worker; /* one worker's view */
 
 /* ---- main thread ---- */
+/* Once, before any cluster: the loops of workers 0.. (stat_thread 1..); and after the workers have stopped. */
+void clusters_init(struct loop *main_loop, struct loop *const *worker_loops, uint32_t worker_count);
+void clusters_fini(void);
 struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err);
 struct cluster *cluster_ref(struct cluster *c);
 void cluster_unref(struct cluster **c);
 /* Starts DNS and such on the main loop; `on_ready` once the first membership is known (or failed). */
-void cluster_start(struct cluster *c, struct loop *main_loop, void (*on_ready)(void *arg), void *arg);
+void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg);
 void cluster_stop(struct cluster *c);
 const struct cluster_spec *cluster_spec(const struct cluster *c);
 struct stat_scope *cluster_stats(const struct cluster *c);
@@ -245,11 +244,12 @@ struct host_set *cluster_hosts(const struct cluster *c);
 /* Publishes a membership: builds schedules, keeps hosts that stayed (same address), posts to workers. */
 void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, uint32_t count);
 /* Sum of live counts for /clusters. */
-uint64_t cluster_resource_used(const struct cluster *c, unsigned priority, const char *what);
 
 /* ---- workers ---- */
 /* The calling worker's view; made on first use. */
 struct cluster_worker *cluster_here(struct cluster *c);
+/* Frees the calling thread's view: its pools close. Each worker, for every cluster, before its loop ends. */
+void cluster_leave(struct cluster *c);
 
 /* Picks a host (panic mode, priorities, health; counts none_healthy) and returns it referenced; NULL when there is none. */
 struct host *cluster_pick(struct cluster_worker *cw, struct lb_context *ctx);
@@ -257,7 +257,9 @@ struct host *cluster_pick(struct cluster_worker *cw, struct lb_context *ctx);
 /* Circuit breakers. acquire: false = open (overflow counted by the caller's stat). Exact over workers. */
 enum breaker { BREAKER_CONNECTIONS, BREAKER_PENDING, BREAKER_REQUESTS, BREAKER_RETRIES, BREAKER_COUNT };
 bool cluster_breaker_acquire(struct cluster *c, unsigned priority, enum breaker b);
+void cluster_breaker_force(struct cluster *c, unsigned priority, enum breaker b); /* takes one past the limit */
 void cluster_breaker_release(struct cluster *c, unsigned priority, enum breaker b);
+uint32_t cluster_breaker_used(const struct cluster *c, unsigned priority, enum breaker b);
 
 /* The HTTP pool to a host for a protocol on this worker. For use_downstream_protocol pass the downstream's. `per_request`:
  * SNI/SAN taken from the request (auto_sni, auto_san_validation) part the pools. */

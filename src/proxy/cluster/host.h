@@ -56,16 +56,31 @@ static inline void host_stat_add(struct host *h, enum host_stat s, int n)
     atomic_fetch_add_explicit(&h->stats[s], (uint32_t)n, memory_order_relaxed);
 }
 
+/* Hosts among which a policy chooses, with what the policy prepared for them. */
+struct host_group {
+    struct host **hosts;         /* borrowed from the set */
+    uint32_t count;
+    struct lb_schedule *schedule;
+};
+struct host_priority {
+    struct host_group healthy, degraded, all;
+    uint32_t healthy_load, degraded_load; /* percent of traffic; all priorities' sum is 100 (or 0: none is available) */
+    bool panic;                  /* too few are healthy: choose among all */
+};
+struct lb_policy;
 struct host_set {
     _Atomic uint32_t refs;
     uint64_t generation;
-    struct host **hosts;              /* all, ordered by priority; each referenced */
+    struct host **hosts;         /* all, by priority; each referenced */
     uint32_t count;
-    uint32_t priority_count;
-    uint32_t *priority_start;         /* priority p is hosts[start[p] .. start[p+1]) ; priority_count + 1 entries */
-    struct lb_schedule **schedules;   /* per priority, built by the policy */
+    struct host_priority *priorities;
+    uint32_t priority_count;     /* >= 1 */
     const struct lb_policy *policy;
 };
+struct lb_policy_spec;
+/* Takes the references in `hosts` (sorted by priority inside). overprovisioning_pct: 140 by default. */
+struct host_set *host_set_new(struct host **take_hosts, uint32_t count, const struct lb_policy_spec *lb,
+                              uint32_t overprovisioning_pct);
 struct host_set *host_set_ref(struct host_set *s);
 void host_set_unref(struct host_set **s);
 

@@ -9,6 +9,7 @@
 #ifndef PROXY_LB_LB_H
 #define PROXY_LB_LB_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -36,18 +37,25 @@ struct lb_policy_spec {
     uint32_t panic_pct;          /* healthy_panic_threshold; 50 */
 };
 
-struct lb_schedule; /* a policy's shared, immutable part for one host set */
+struct lb_schedule; /* a policy's shared, immutable part for one group of hosts */
 struct lb_policy {
-    const char *name;
-    /* Main thread. May return NULL for "nothing prepared". */
-    struct lb_schedule *(*build)(const struct lb_policy_spec *spec, const struct host_set *hosts);
+    const char *name;           /* Envoy's enum name: "ROUND_ROBIN" */
+    /* Main thread. May return NULL for "nothing prepared". n >= 1. */
+    struct lb_schedule *(*build)(const struct lb_policy_spec *spec, struct host *const *hosts, uint32_t n);
     void (*free)(struct lb_schedule *s);
-    /* Any worker. `cursor` is the cluster's shared relaxed atomic. NULL: no host may be used. */
-    struct host *(*pick)(const struct lb_policy_spec *spec, const struct lb_schedule *s, const struct host_set *hosts,
-                         uint64_t *cursor, struct lb_context *ctx);
+    /* Any worker; n >= 1. `cursor` is shared by all workers. Index of the chosen host. */
+    uint32_t (*pick)(const struct lb_policy_spec *spec, const struct lb_schedule *s, struct host *const *hosts,
+                     uint32_t n, _Atomic uint64_t *cursor, struct lb_context *ctx);
 };
-extern const struct lb_policy lb_round_robin, lb_least_request, lb_random, lb_cluster_provided;
+extern const struct lb_policy lb_round_robin, lb_least_request, lb_random;
+/* ORIGINAL_DST brings its own choice: the cluster makes the host; the policy is only a name. */
+extern const struct lb_policy lb_cluster_provided;
 
-/* Hosts of the priority and locality to pick from are already narrowed by host_set_healthy_view (panic, degraded). */
+/* ---- shared by the policies (lb/weights.c) ---- */
+bool lb_weights_are_equal(struct host *const *hosts, uint32_t n);
+/* Cumulative weights; [n-1] is the total. Heap. */
+uint64_t *lb_weights_sum(struct host *const *hosts, uint32_t n);
+/* Index of the host that owns `point` (< total). */
+uint32_t lb_weights_find(const uint64_t *sums, uint32_t n, uint64_t point);
 
 #endif

@@ -91,6 +91,9 @@ void stat_set(struct stat_scope *s, uint32_t row, uint64_t value);
 void stat_record(struct stat_scope *s, uint32_t row, uint64_t value); /* histogram */
 /* Counter "<family>_<status>" (e.g. family "upstream_rq": "cluster.a.upstream_rq_200"); family: static text. */
 void stat_code(struct stat_scope *s, const char *family, uint32_t status);
+/* Counter "<family>.<name>" for names known only at run time but few (TLS ciphers, versions, curves). Both are static text
+ * or outlive the process's use; at most 256 per scope, further ones are dropped. */
+void stat_named(struct stat_scope *s, const char *family, const char *name);
 /* Sum over threads, any thread; gauges as signed. */
 uint64_t stat_sum(const struct stat_scope *s, uint32_t row);
 

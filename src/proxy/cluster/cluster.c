@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The shared part of a cluster: what it is configured to be, who its members are now, how much of its
+ * circuit breakers is used. Membership is replaced whole on the main thread; a member that stays (same
+ * address and attributes) keeps its host object, and with it pools and statistics.
+ */
+#include "proxy/cluster/cluster_priv.h"
+
+#include "base/mem.h"
+#include "proxy/stats/tls_stats.h"
+
+static const struct stat_desc cluster_rows[] = {CLUSTER_STATS(STAT_DESC_ROW)};
+static const struct stat_table cluster_table = {cluster_rows, ARRAY_LEN(cluster_rows)};
+
+static struct stat_scope *scope_of(const struct cluster_spec *spec, const char *suffix, const struct stat_table *table)
+{
+    struct strbuf prefix = {0}, bare = {0};
+    struct str name = spec->alt_stat_name.n ? spec->alt_stat_name : spec->name;
+    strbuf_addz(&prefix, "cluster.");
+    strbuf_adds(&prefix, name);
+    strbuf_addz(&prefix, suffix);
+    strbuf_addz(&bare, "cluster");
+    strbuf_addz(&bare, suffix);
+    struct stat_tag tag = {STR("envoy.cluster_name"), name};
+    struct stat_scope *s = stat_scope_get(strbuf_str(&prefix), table, strbuf_str(&bare), &tag, 1);
+    strbuf_fini(&prefix);
+    strbuf_fini(&bare);
+    return s;
+}
+
+struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
+{
+    (void)err;
+    struct cluster *c = NEW(cluster);
+    c->magic = CLUSTER_MAGIC;
+    atomic_init(&c->refs, 1);
+    c->spec = take_spec;
+    c->stats = scope_of(take_spec, ".", &cluster_table);
+    if (take_spec->transport->tls)
+        c->tls_stats = scope_of(take_spec, ".ssl.", &tls_stat_table);
+    pthread_mutex_init(&c->hosts_lock, NULL);
+    c->hosts = host_set_new(NULL, 0, take_spec->lb, take_spec->overprovisioning_factor);
+    c->views = mem_zalloc((clusters_worker_count() + 1) * sizeof(*c->views));
+    return c;
+}
+
+struct cluster *cluster_ref(struct cluster *c)
+{
+    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    return c;
+}
+
+void cluster_unref(struct cluster **cluster)
+{
+    struct cluster *c = *cluster;
+    *cluster = NULL;
+    if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    cluster_stop(c);
+    cluster_leave(c);
+    host_set_unref(&c->hosts);
+    stat_scope_unref(&c->stats);
+    stat_scope_unref(&c->tls_stats);
+    pthread_mutex_destroy(&c->hosts_lock);
+    cluster_spec_free(&c->spec);
+    c->magic = 0;
+    mem_free(c->views);
+    mem_free(c);
+}
+
+const struct cluster_spec *cluster_spec(const struct cluster *c)
+{
+    return c->spec;
+}
+
+struct stat_scope *cluster_stats(const struct cluster *c)
+{
+    return c->stats;
+}
+
+/* ---- membership ---- */
+
+struct host_set *cluster_hosts(const struct cluster *c)
+{
+    struct cluster *m = (struct cluster *)(uintptr_t)c;
+    pthread_mutex_lock(&m->hosts_lock);
+    struct host_set *s = host_set_ref(m->hosts);
+    pthread_mutex_unlock(&m->hosts_lock);
+    return s;
+}
+
+static bool is_same_member(const struct host *h, const struct endpoint_spec *e)
+{
+    return h->priority == e->priority && h->weight == (e->weight ? e->weight : 1) && h->locality == e->locality &&
+           str_eq(h->hostname, e->hostname) && addr_eq(&h->addr, &e->addr);
+}
+
+static void addr_key(const struct addr *a, char text[ADDR_TEXT_BYTES])
+{
+    addr_text(a, text);
+}
+
+static struct map *index_members(const struct host_set *s)
+{
+    struct map *m = map_new();
+    char text[ADDR_TEXT_BYTES];
+    for (uint32_t i = 0; i < s->count; i++) {
+        addr_key(&s->hosts[i]->addr, text);
+        map_set(m, str_from(text), s->hosts[i]);
+    }
+    return m;
+}
+
+static struct host *make_member(const struct endpoint_spec *e)
+{
+    struct host *h = host_new(&e->addr, e->hostname, e->weight, e->priority, e->locality);
+    if (e->extra_addr_count) {
+        h->extra_addrs = mem_zalloc(e->extra_addr_count * sizeof(*h->extra_addrs));
+        h->extra_addr_count = e->extra_addr_count;
+        for (uint32_t i = 0; i < e->extra_addr_count; i++)
+            addr_copy(&h->extra_addrs[i], &e->extra_addrs[i]);
+    }
+    return h;
+}
+
+static void note_membership(struct cluster *c, const struct host_set *s)
+{
+    uint32_t healthy = 0, degraded = 0, max_weight = 0;
+    for (uint32_t p = 0; p < s->priority_count; p++) {
+        healthy += s->priorities[p].healthy.count;
+        degraded += s->priorities[p].degraded.count;
+    }
+    for (uint32_t i = 0; i < s->count; i++)
+        if (s->hosts[i]->weight > max_weight)
+            max_weight = s->hosts[i]->weight;
+    stat_set(c->stats, STAT_CLUSTER_MEMBERSHIP_TOTAL, s->count);
+    stat_set(c->stats, STAT_CLUSTER_MEMBERSHIP_HEALTHY, healthy);
+    stat_set(c->stats, STAT_CLUSTER_MEMBERSHIP_DEGRADED, degraded);
+    stat_set(c->stats, STAT_CLUSTER_MAX_HOST_WEIGHT, max_weight);
+    stat_inc(c->stats, STAT_CLUSTER_MEMBERSHIP_CHANGE);
+}
+
+void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, uint32_t count)
+{
+    struct host_set *old = cluster_hosts(c);
+    struct map *members = old->count ? index_members(old) : NULL;
+    struct host **hosts = count ? mem_alloc(count * sizeof(*hosts)) : NULL;
+    bool same = old->count == count && c->generation > 0;
+    for (uint32_t i = 0; i < count; i++) {
+        char text[ADDR_TEXT_BYTES];
+        addr_key(&eps[i].addr, text);
+        struct host *h = members ? map_get(members, str_from(text)) : NULL;
+        bool kept = h && is_same_member(h, &eps[i]);
+        hosts[i] = kept ? host_ref(h) : make_member(&eps[i]);
+        uint32_t health = atomic_load(&hosts[i]->health);
+        uint32_t from_eds = HOST_FAILED_EDS | HOST_DEGRADED_EDS | HOST_EDS_DRAINING;
+        same = same && kept && (health & from_eds) == eps[i].health;
+        atomic_store(&hosts[i]->health, (health & ~from_eds) | eps[i].health);
+    }
+    map_free(&members);
+    if (same) {
+        for (uint32_t i = 0; i < count; i++)
+            host_unref(&hosts[i]);
+        mem_free(hosts);
+        stat_inc(c->stats, STAT_CLUSTER_UPDATE_NO_REBUILD);
+    } else {
+        struct host_set *s = host_set_new(hosts, count, c->spec->lb, c->spec->overprovisioning_factor);
+        s->generation = ++c->generation;
+        note_membership(c, s);
+        view_publish(c, s);
+    }
+    host_set_unref(&old);
+}
+
+void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg)
+{
+    const struct cluster_spec *spec = c->spec;
+    switch (spec->type) {
+    case CLUSTER_STRICT_DNS:
+    case CLUSTER_LOGICAL_DNS:
+        cluster_dns_start(c, on_ready, arg);
+        return;
+    case CLUSTER_STATIC:
+    case CLUSTER_EDS:
+        cluster_set_endpoints(c, spec->endpoints, spec->endpoint_count);
+        break;
+    case CLUSTER_ORIGINAL_DST:
+        break;
+    }
+    if (on_ready)
+        on_ready(arg);
+}
+
+void cluster_stop(struct cluster *c)
+{
+    cluster_dns_stop(c);
+}
+
+/* ---- circuit breakers ---- */
+
+static uint32_t limit_of(const struct cluster *c, unsigned priority, enum breaker b)
+{
+    const struct circuit_thresholds *t = &c->spec->breakers->thresholds[priority];
+    switch (b) {
+    case BREAKER_CONNECTIONS:
+        return t->max_connections;
+    case BREAKER_PENDING:
+        return t->max_pending;
+    case BREAKER_REQUESTS:
+        return t->max_requests;
+    case BREAKER_RETRIES:
+        return t->max_retries;
+    case BREAKER_COUNT:
+        break;
+    }
+    return 0;
+}
+
+bool cluster_breaker_acquire(struct cluster *c, unsigned priority, enum breaker b)
+{
+    uint32_t limit = limit_of(c, priority, b);
+    if (atomic_fetch_add_explicit(&c->used[priority][b], 1, memory_order_relaxed) < limit)
+        return true;
+    atomic_fetch_sub_explicit(&c->used[priority][b], 1, memory_order_relaxed);
+    return false;
+}
+
+void cluster_breaker_force(struct cluster *c, unsigned priority, enum breaker b)
+{
+    atomic_fetch_add_explicit(&c->used[priority][b], 1, memory_order_relaxed);
+}
+
+void cluster_breaker_release(struct cluster *c, unsigned priority, enum breaker b)
+{
+    uint32_t before = atomic_fetch_sub_explicit(&c->used[priority][b], 1, memory_order_relaxed);
+    DCHECK(before > 0);
+    (void)before;
+}
+
+uint32_t cluster_breaker_used(const struct cluster *c, unsigned priority, enum breaker b)
+{
+    return atomic_load_explicit(&c->used[priority][b], memory_order_relaxed);
+}
+
+/* ---- choosing ---- */
+
+static const struct host_group *choose_group(struct cluster *c, const struct host_set *s, struct rng *rng)
+{
+    const struct host_priority *p = &s->priorities[0];
+    bool degraded = false;
+    if (s->priority_count > 1 || p->degraded_load) {
+        uint32_t at = (uint32_t)rng_below(rng, 100), sum = 0;
+        for (uint32_t i = 0; i < 2 * s->priority_count; i++) { /* all healthy shares first, then the degraded ones */
+            p = &s->priorities[i % s->priority_count];
+            degraded = i >= s->priority_count;
+            sum += degraded ? p->degraded_load : p->healthy_load;
+            if (at < sum)
+                break;
+        }
+    }
+    if (p->panic) {
+        stat_inc(c->stats, STAT_CLUSTER_LB_HEALTHY_PANIC);
+        return &p->all;
+    }
+    return degraded ? &p->degraded : &p->healthy;
+}
+
+struct host *cluster_pick(struct cluster_worker *cw, struct lb_context *ctx)
+{
+    struct cluster *c = cw->cluster;
+    if (c->spec->type == CLUSTER_ORIGINAL_DST) {
+        struct host *h = original_dst_pick(cw, ctx);
+        if (!h)
+            stat_inc(c->stats, STAT_CLUSTER_UPSTREAM_CX_NONE_HEALTHY);
+        return h;
+    }
+    const struct host_set *s = cw->hosts;
+    const struct host_group *g = choose_group(c, s, ctx->rng);
+    if (!g->count) {
+        stat_inc(c->stats, STAT_CLUSTER_UPSTREAM_CX_NONE_HEALTHY);
+        return NULL;
+    }
+    const struct lb_policy *policy = s->policy;
+    uint32_t i = policy->pick(c->spec->lb, g->schedule, g->hosts, g->count, &c->cursor, ctx);
+    for (uint32_t tries = 0; ctx->skip && tries < ctx->skip_max_attempts && ctx->skip(ctx->skip_arg, g->hosts[i]); tries++)
+        i = policy->pick(c->spec->lb, g->schedule, g->hosts, g->count, &c->cursor, ctx);
+    return host_ref(g->hosts[i]);
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Room-private parts of clusters: the shared object (cluster.c), a worker's view of it and its
+ * pools (view.c, upstream_pool.c), membership from DNS (cluster_dns.c) and from connections
+ * (original_dst.c).
+ */
+#ifndef PROXY_CLUSTER_CLUSTER_PRIV_H
+#define PROXY_CLUSTER_CLUSTER_PRIV_H
+
+#include <pthread.h>
+
+#include "base/check.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "proxy/cluster/cluster.h"
+
+#define CLUSTER_MAGIC 0x434c5553u
+
+struct cluster_dns;
+struct cluster {
+    uint32_t magic;
+    _Atomic uint32_t refs;
+    struct cluster_spec *spec;
+    struct stat_scope *stats, *tls_stats; /* tls_stats NULL for raw ones */
+    _Atomic uint32_t used[ROUTING_PRIORITIES][BREAKER_COUNT];
+    _Atomic uint64_t cursor;              /* balancing, all workers */
+    pthread_mutex_t hosts_lock;           /* publishing, and a worker's first look; never on a request's path */
+    struct host_set *hosts;
+    struct cluster_dns *dns;
+    uint64_t generation;
+    struct cluster_worker **views;        /* by stat_thread; each its own thread's */
+};
+
+/* A pool and what parts it from other pools to the same host. */
+struct upstream_pool {
+    struct upstream_pool *next;           /* same bucket */
+    struct cluster_worker *view;
+    struct host *host;                    /* referenced */
+    struct http_pool *pool;
+    enum http_protocol downstream_protocol;
+    unsigned priority;
+    struct str authority;                 /* owned; "" when it doesn't matter */
+    struct addr *bind;                    /* owned; NULL */
+    struct str proxy_header;              /* owned; upstream PROXY protocol, then the pool is one client's */
+    struct str sni;                       /* owned */
+    uint32_t connections;                 /* this pool's, connecting ones too */
+    bool is_draining;
+    struct http_pool_opts opts;
+    struct tls_san_matcher san;           /* auto_san_validation */
+    struct str san_name;
+    struct deferred deferred;
+};
+
+struct original_dst;
+struct cluster_worker {
+    struct cluster *cluster;
+    struct host_set *hosts;               /* referenced */
+    struct loop *loop;
+    struct upstream_pool **buckets;
+    uint32_t bucket_count, pool_count;
+    struct original_dst *original_dst;
+};
+
+/* view.c */
+void view_publish(struct cluster *c, struct host_set *hosts); /* main thread: hands it to every worker */
+void view_forget_pool(struct upstream_pool *p);
+struct loop *clusters_main_loop(void);
+uint32_t clusters_worker_count(void);
+
+/* upstream_pool.c */
+struct upstream_pool *upstream_pool_new(struct cluster_worker *view, struct host *h, const struct pool_key *key);
+void upstream_pool_free(struct upstream_pool *p);
+struct conn *upstream_connect(struct cluster_worker *view, struct host *h, const struct upstream_pool *pool,
+                              struct str proxy_header, const struct conn_handler *handler, void *user);
+void upstream_conn_opened(struct cluster_worker *view, struct host *h);
+void upstream_conn_connected(struct cluster_worker *view, struct conn *c);
+void upstream_conn_closed(struct cluster_worker *view, struct host *h, struct conn *c, bool was_ready,
+                          enum conn_close why, uint32_t active);
+
+/* cluster_dns.c */
+void cluster_dns_start(struct cluster *c, void (*on_ready)(void *arg), void *arg);
+void cluster_dns_stop(struct cluster *c);
+
+/* original_dst.c */
+struct host *original_dst_pick(struct cluster_worker *view, const struct lb_context *ctx);
+void original_dst_free(struct original_dst **o);
+
+/* upstream_proxy_protocol.c: the header for a connection made on behalf of `downstream` (NULL: LOCAL). Heap. */
+struct str upstream_proxy_header(const struct transport_socket_spec *spec, const struct conn *downstream);
+
+#endif

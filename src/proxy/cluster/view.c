@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A worker's view of a cluster: the membership it works with and its pools, found by host. Made when
+ * the worker first needs the cluster; changed only by its own thread, through the mailbox.
+ */
+#include "base/mem.h"
+#include "proxy/cluster/cluster_priv.h"
+
+static struct {
+    struct loop *main_loop;
+    struct loop *const *workers;
+    uint32_t worker_count;
+} frame;
+
+void clusters_init(struct loop *main_loop, struct loop *const *worker_loops, uint32_t worker_count)
+{
+    frame.main_loop = main_loop;
+    frame.workers = worker_loops;
+    frame.worker_count = worker_count;
+}
+
+void clusters_fini(void)
+{
+    frame.workers = NULL;
+    frame.worker_count = 0;
+}
+
+struct loop *clusters_main_loop(void)
+{
+    return frame.main_loop;
+}
+
+uint32_t clusters_worker_count(void)
+{
+    return frame.worker_count;
+}
+
+/* ---- pools by host ---- */
+
+static uint32_t bucket_of(const struct cluster_worker *v, const struct host *h)
+{
+    return (uint32_t)(((uintptr_t)h * 0x9e3779b97f4a7c15ull) >> 40) & (v->bucket_count - 1);
+}
+
+static void grow(struct cluster_worker *v)
+{
+    uint32_t old_count = v->bucket_count;
+    struct upstream_pool **old = v->buckets;
+    v->bucket_count = old_count ? old_count * 2 : 4;
+    v->buckets = mem_zalloc(v->bucket_count * sizeof(*v->buckets));
+    for (uint32_t i = 0; i < old_count; i++) {
+        for (struct upstream_pool *p = old[i], *next; p; p = next) {
+            next = p->next;
+            uint32_t b = bucket_of(v, p->host);
+            p->next = v->buckets[b];
+            v->buckets[b] = p;
+        }
+    }
+    mem_free(old);
+}
+
+static bool pool_fits(const struct upstream_pool *p, const struct host *h, const struct pool_key *key,
+                      struct str authority)
+{
+    const struct cluster_http_spec *http = p->view->cluster->spec->http;
+    if (p->host != h || p->priority != key->priority || p->is_draining)
+        return false;
+    if (http->use_downstream_protocol && p->downstream_protocol != key->downstream_protocol)
+        return false;
+    if (!str_eq(p->authority, authority))
+        return false;
+    return !key->bind == !p->bind && (!key->bind || addr_eq(key->bind, p->bind));
+}
+
+static struct str key_authority(const struct cluster_http_spec *http, const struct pool_key *key)
+{
+    return http->auto_sni || http->auto_san_validation ? key->authority : STR_NULL;
+}
+
+struct http_pool *cluster_http_pool(struct cluster_worker *cw, struct host *h, const struct pool_key *key)
+{
+    const struct cluster_spec *spec = cw->cluster->spec;
+    struct str authority = key_authority(spec->http, key);
+    struct str header = STR_NULL;
+    if (spec->transport->proxy_protocol)
+        header = upstream_proxy_header(spec->transport, key->downstream);
+    if (cw->bucket_count) {
+        for (struct upstream_pool *p = cw->buckets[bucket_of(cw, h)]; p; p = p->next) {
+            if (pool_fits(p, h, key, authority) && str_eq(p->proxy_header, header)) {
+                mem_free((char *)(uintptr_t)header.p);
+                return p->pool;
+            }
+        }
+    }
+    struct pool_key full = *key;
+    full.authority = authority;
+    struct upstream_pool *p = upstream_pool_new(cw, h, &full);
+    p->proxy_header = header;
+    if (cw->pool_count >= cw->bucket_count)
+        grow(cw);
+    uint32_t b = bucket_of(cw, h);
+    p->next = cw->buckets[b];
+    cw->buckets[b] = p;
+    cw->pool_count++;
+    return p->pool;
+}
+
+void view_forget_pool(struct upstream_pool *p)
+{
+    struct cluster_worker *v = p->view;
+    for (struct upstream_pool **at = &v->buckets[bucket_of(v, p->host)]; *at; at = &(*at)->next) {
+        if (*at == p) {
+            *at = p->next;
+            v->pool_count--;
+            return;
+        }
+    }
+}
+
+/* ---- membership ---- */
+
+struct cluster_worker *cluster_here(struct cluster *c)
+{
+    struct cluster_worker *v = c->views[stat_thread];
+    if (__builtin_expect(v != NULL, 1))
+        return v;
+    v = NEW(cluster_worker);
+    v->cluster = c;
+    v->loop = stat_thread ? frame.workers[stat_thread - 1] : frame.main_loop;
+    __atomic_store_n(&c->views[stat_thread], v, __ATOMIC_RELAXED);
+    v->hosts = cluster_hosts(c);
+    return v;
+}
+
+static bool set_has(const struct host_set *s, const struct host *h)
+{
+    for (uint32_t i = 0; i < s->count; i++)
+        if (s->hosts[i] == h)
+            return true;
+    return false;
+}
+
+/* Pools of hosts that left finish what they have and go. */
+static void drain_absent(struct cluster_worker *v)
+{
+    for (uint32_t b = 0; b < v->bucket_count; b++) {
+        for (struct upstream_pool *p = v->buckets[b], *next; p; p = next) {
+            next = p->next;
+            if (p->is_draining || set_has(v->hosts, p->host))
+                continue;
+            p->is_draining = true;
+            http_pool_drain(p->pool);
+        }
+    }
+}
+
+struct publication {
+    struct cluster *cluster;
+    struct host_set *hosts;
+};
+
+static void adopt(void *arg)
+{
+    struct publication *pub = arg;
+    struct cluster_worker *v = pub->cluster->views[stat_thread];
+    if (v && v->hosts->generation < pub->hosts->generation) {
+        host_set_unref(&v->hosts);
+        v->hosts = host_set_ref(pub->hosts);
+        drain_absent(v);
+    }
+    host_set_unref(&pub->hosts);
+    cluster_unref(&pub->cluster);
+    mem_free(pub);
+}
+
+static void post_to(struct loop *loop, struct cluster *c, struct host_set *hosts)
+{
+    struct publication *pub = NEW(publication);
+    pub->cluster = cluster_ref(c);
+    pub->hosts = host_set_ref(hosts);
+    loop_post(loop, adopt, pub);
+}
+
+/* A worker enters its view before it takes the membership under the lock, so whoever took the old one is seen here. */
+void view_publish(struct cluster *c, struct host_set *take_hosts)
+{
+    bool *has_view = mem_zalloc(frame.worker_count + 1);
+    pthread_mutex_lock(&c->hosts_lock);
+    struct host_set *old = c->hosts;
+    c->hosts = take_hosts;
+    for (uint32_t i = 0; i < frame.worker_count; i++)
+        has_view[i] = __atomic_load_n(&c->views[i + 1], __ATOMIC_RELAXED) != NULL;
+    pthread_mutex_unlock(&c->hosts_lock);
+    for (uint32_t i = 0; i < frame.worker_count; i++)
+        if (has_view[i])
+            post_to(frame.workers[i], c, take_hosts);
+    mem_free(has_view);
+    host_set_unref(&old);
+}
+
+void cluster_leave(struct cluster *c)
+{
+    struct cluster_worker *v = c->views[stat_thread];
+    if (!v)
+        return;
+    for (uint32_t b = 0; b < v->bucket_count; b++)
+        for (struct upstream_pool *p = v->buckets[b], *next; p; p = next) {
+            next = p->next;
+            upstream_pool_free(p);
+        }
+    original_dst_free(&v->original_dst);
+    host_set_unref(&v->hosts);
+    mem_free(v->buckets);
+    mem_free(v);
+    c->views[stat_thread] = NULL;
+}
