@@ -11,7 +11,7 @@
 
 #include "http/codec/h1.h"
 
-/* Text handed to the section parsers has this many readable bytes behind it: vector loads need not
+/* Text handed to the section parsers has this many bytes of its own behind it: vector loads need not
  * look where they end. */
 #define H1_TEXT_SLACK 16
 

@@ -71,6 +71,27 @@ static inline bool copy_vectors(uint8_t *to, const char *from, size_t n, bool vi
             return _mm_movemask_epi8(bad) != 0;
     }
 }
+
+/* 4 <= n < 16: two halves that may overlap, looked at as one vector. */
+static inline bool copy_halves(uint8_t *to, const char *from, size_t n, bool visible)
+{
+    if (n >= 8) {
+        uint64_t low, high;
+        memcpy(&low, from, 8);
+        memcpy(&high, from + n - 8, 8);
+        memcpy(to, &low, 8);
+        memcpy(to + n - 8, &high, 8);
+        __m128i v = _mm_set_epi64x((int64_t)high, (int64_t)low);
+        return _mm_movemask_epi8(bad_bytes(v, visible)) != 0;
+    }
+    uint32_t low, high;
+    memcpy(&low, from, 4);
+    memcpy(&high, from + n - 4, 4);
+    memcpy(to, &low, 4);
+    memcpy(to + n - 4, &high, 4);
+    __m128i v = _mm_set_epi32((int)high, (int)low, (int)high, (int)low);
+    return _mm_movemask_epi8(bad_bytes(v, visible)) != 0;
+}
 #endif
 
 /* Copies and looks at every byte on the way. visible: no spaces and controls at all (start lines),
@@ -78,17 +99,20 @@ static inline bool copy_vectors(uint8_t *to, const char *from, size_t n, bool vi
 static inline void put_checked(struct writer *w, struct str s, bool visible)
 {
     uint8_t *to = w->p;
+    bool bad = false;
     w->p += s.n;
 #if defined(__SSE2__)
-    if (s.n >= 16) {
-        w->bad |= copy_vectors(to, s.p, s.n, visible);
+    if (s.n >= 4) {
+        w->bad |= s.n >= 16 ? copy_vectors(to, s.p, s.n, visible)
+                            : copy_halves(to, s.p, s.n, visible);
         return;
     }
 #endif
     for (size_t i = 0; i < s.n; i++) {
         to[i] = (uint8_t)s.p[i];
-        w->bad |= is_bad_byte(to[i], visible);
+        bad |= is_bad_byte(to[i], visible);
     }
+    w->bad |= bad;
 }
 
 static bool is_alnum(char c)
