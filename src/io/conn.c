@@ -109,9 +109,8 @@ static void on_ready(struct watch *w, unsigned events)
     conn_read_loop(c);
     /* Nobody reads, so the error wouldn't be met: a reset must not wait for a resume. */
     if (events & WATCH_ERROR && c->state == CONN_OPEN && c->handler && (c->pauses || c->got_eof)) {
-        int e = 0;
-        socklen_t n = sizeof(e);
-        if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &e, &n) == 0 && e)
+        int e = conn_socket_error(c);
+        if (e)
             conn_fail(c, conn_close_of_errno(e));
     }
 }
@@ -123,6 +122,13 @@ int conn_watch(struct conn *c)
     if (rc)
         LOG(CONNECTION, WARNING, "[C%lu] %s", (unsigned long)c->id, err.message);
     return rc;
+}
+
+void conn_release(struct conn *c)
+{
+    if (c->state < CONN_FAILING)
+        c->watch.on_ready = on_ready;
+    c->user = NULL;
 }
 
 /* ---- the turn task ---- */

@@ -135,11 +135,11 @@ static void opened(struct conn *c)
     conn_read_loop(c);
 }
 
-static int socket_error(int fd)
+int conn_socket_error(const struct conn *c)
 {
     int e = 0;
     socklen_t n = sizeof(e);
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &n) == 0 ? e : errno;
+    return getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &e, &n) == 0 ? e : errno;
 }
 
 /* Writable while connecting: connected, refused, or the preface may go on. */
@@ -147,7 +147,7 @@ void conn_connect_ready(struct conn *c)
 {
     /* An error comes with EPOLLERR, which made it readable too; a good one isn't asked. */
     if (!c->tcp_connected && c->can_read) {
-        int e = socket_error(c->fd);
+        int e = conn_socket_error(c);
         if (e) {
             conn_set_failure_text(c, "delayed connect error: %d", e);
             conn_fail(c, CONN_CLOSE_CONNECT_FAILED);

@@ -85,6 +85,8 @@ struct conn *conn_alloc(struct loop *loop, int fd);
 struct conn_ext *conn_ext(struct conn *c);
 void conn_later(struct conn *c, unsigned work);
 int conn_watch(struct conn *c);
+void conn_release(struct conn *c); /* a relay lets go: readiness is the connection's own again */
+int conn_socket_error(const struct conn *c); /* SO_ERROR, fetched and cleared */
 void conn_fail(struct conn *c, enum conn_close why);
 void conn_destroy(struct conn *c); /* closes the descriptor; memory goes at the turn's end */
 enum conn_close conn_close_of_errno(int e);
