@@ -235,7 +235,8 @@ static int make_options(const struct h2_opts *o, nghttp2_option **out)
     /* Backstops behind our own, which give names to what they stop. */
     nghttp2_option_set_stream_reset_rate_limit(*out, 2ull * o->max_reset_burst + 1,
                                                2ull * o->max_reset_per_s + 1);
-    nghttp2_option_set_max_continuations(*out, h2_continuations_allowed(o) + 1);
+    /* nghttp2 1.52 counts a CONTINUATION once for each piece that its header comes in. */
+    nghttp2_option_set_max_continuations(*out, 10ull * h2_continuations_allowed(o) + 10);
     return 0;
 }
 

@@ -460,6 +460,10 @@ static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void 
     bool remote = st->reset_received;
     if (!s->opts.is_server && s->goaway_received && code == H2_REFUSED_STREAM)
         remote = true; /* above the GOAWAY's last stream */
+    if (!remote && !st->details && code == H2_PROTOCOL_ERROR) {
+        h2_stat(s, H2_STAT_RX_MESSAGING_ERROR); /* a body of another length than promised */
+        st->details = bad_message;
+    }
     nghttp2_session_set_stream_user_data(s->ng, id, NULL);
     s->cb->on_close(s->ctx, st, remote && st->reset_received ? st->reset_code : code, remote,
                     st->details);
