@@ -72,11 +72,17 @@ static inline struct stat_block *stat_block_of(struct stat_scope *s)
     struct stat_block *b = s->blocks[stat_thread];
     return __builtin_expect(b != NULL, 1) ? b : stat_scope_touch(s);
 }
+static inline void stat_touch(struct stat_block *b, uint32_t row)
+{
+    uint64_t *word = &b->touched[row >> 6], bit = 1ull << (row & 63);
+    if (__builtin_expect(!(*word & bit), 0))
+        __atomic_store_n(word, *word | bit, __ATOMIC_RELAXED);
+}
 static inline void stat_add(struct stat_scope *s, uint32_t row, uint64_t n) /* counters, gauges (n may be a negative cast) */
 {
     struct stat_block *b = stat_block_of(s);
-    b->values[row] += n;
-    b->touched[row >> 6] |= 1ull << (row & 63);
+    __atomic_store_n(&b->values[row], b->values[row] + n, __ATOMIC_RELAXED); /* one writer: no locked add */
+    stat_touch(b, row);
 }
 static inline void stat_inc(struct stat_scope *s, uint32_t row)
 {

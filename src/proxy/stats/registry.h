@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Reading all statistics: for admin pages and sinks. Main thread.
+ */
+#ifndef PROXY_STATS_REGISTRY_H
+#define PROXY_STATS_REGISTRY_H
+
+#include "proxy/stats/histogram.h"
+#include "proxy/stats/stats.h"
+
+struct stat_sample {
+    const struct stat_scope *scope;
+    struct str name;          /* whole: "cluster.a.upstream_rq_200" */
+    struct str extracted;     /* without the tags' values: "cluster.upstream_rq_xx"-like names for Prometheus */
+    const struct stat_tag *tags;
+    uint32_t tag_count;
+    uint8_t kind, unit;
+    bool used;                /* was ever written */
+    uint64_t value;           /* counters; gauges as signed bits */
+    const struct histogram_view *histogram;
+};
+/* Sorted by name where `sorted`. Strings are borrowed for the call. */
+void stats_each(bool sorted, bool histograms, void (*fn)(const struct stat_sample *s, void *arg), void *arg);
+/* POST /reset_counters: counters start at 0 again (blocks are left alone; a base is subtracted). Histograms likewise. */
+void stats_reset_counters(void);
+
+#endif
