@@ -4,10 +4,11 @@
  * codec by configuration or ALPN, the lifetime timer, draining, and the order of an ending. Runs on
  * the conn's loop.
  *
- *     connecting --(on_connected)--> codec started --(codec says so)--> ready --> [draining] --> dead
+ *     connecting --(on_connected)--> codec started --(codec says so)--> ready --> [draining] -->
+ * dead
  *
- * Invariants: on_closed comes exactly once and last; a connection that drains or is dead has capacity
- * 0; on_ready never comes from inside http_client_conn_new. Memory goes at the turn's end.
+ * Invariants: on_closed comes exactly once and last; a connection that drains or is dead has
+ * capacity 0; on_ready never comes from inside http_client_conn_new. Memory goes at the turn's end.
  */
 #include "http/http_priv.h"
 

@@ -3,13 +3,13 @@
  * HTTP/1 client half (RFC 9112): one request at a time on a connection. Runs on the conn's loop.
  *
  *     idle -> request head -> body -> request done \
- *             response head (1xx any number before it) -> body -> response done -> (both) idle | connection ends
- *             101, or 2xx to CONNECT -> tunnel, each direction ends by itself
+ *             response head (1xx any number before it) -> body -> response done -> (both) idle |
+ * connection ends 101, or 2xx to CONNECT -> tunnel, each direction ends by itself
  *
- * Invariants: a connection is offered again only when both messages kept their framing, both sides want
- * to keep it, and not a byte is left over: what a server says unasked could be taken for the answer to
- * somebody else's request. Data for a tunnel is held until the peer has agreed to it. Refuses: a second
- * request before the first is over.
+ * Invariants: a connection is offered again only when both messages kept their framing, both sides
+ * want to keep it, and not a byte is left over: what a server says unasked could be taken for the
+ * answer to somebody else's request. Data for a tunnel is held until the peer has agreed to it.
+ * Refuses: a second request before the first is over.
  */
 #include "http/h1_common.h"
 
@@ -24,19 +24,19 @@ struct exchange {
     struct deferred deferred;
     struct h1_parser parser;
     struct headers *head;
-    struct buf held;            /* for a tunnel that isn't there yet */
+    struct buf held; /* for a tunnel that isn't there yet */
     struct h1_out_length out_length;
     enum h1_body_form form;
     uint32_t pauses;
     uint8_t informational;
-    bool closed;                /* on_closed was told */
-    bool in_begun, in_done;     /* final response */
+    bool closed;            /* on_closed was told */
+    bool in_begun, in_done; /* final response */
     bool eof;
     bool out_begun, out_done;
     bool held_end, held_above;
     bool tunnel_wanted, tunnel;
     bool is_head, is_connect;
-    bool last;                  /* the connection ends with this exchange */
+    bool last; /* the connection ends with this exchange */
     bool big_reads;
 };
 
@@ -153,7 +153,8 @@ static void open_tunnel(struct exchange *x)
     }
 }
 
-/* The peer answered the wish for a tunnel like any other request: nothing follows the head that we sent. */
+/* The peer answered the wish for a tunnel like any other request: nothing follows the head that we
+ * sent. */
 static void drop_tunnel(struct exchange *x)
 {
     x->tunnel_wanted = false;
@@ -403,7 +404,8 @@ static void request_done(struct exchange *x)
 {
     x->out_done = true;
     if (x->out_length.known && x->out_length.left) {
-        /* Shorter than promised: the peer would wait for the rest, or take the next request for it. */
+        /* Shorter than promised: the peer would wait for the rest, or take the next request for it.
+         */
         stream_reset(&x->base, STREAM_LOCAL);
         return;
     }
@@ -532,7 +534,8 @@ static void s_reset(struct http_stream *s, enum stream_reset why)
 
     if (x->closed)
         return;
-    if (x->in_done && x->out_done) /* from inside the last event: whoever has all may let go at once */
+    if (x->in_done &&
+        x->out_done) /* from inside the last event: whoever has all may let go at once */
         complete(x);
     else
         close_exchange(x, !x->out_begun && !x->eof, why, "");

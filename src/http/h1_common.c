@@ -36,8 +36,8 @@ bool h1_take_close(struct headers *h)
 
 void h1_out_length_begin(struct h1_out_length *l, enum h1_body_form form, const struct headers *h)
 {
-    l->known = form == H1_BODY_LENGTH &&
-               str_to_u64(headers_get_id(h, HDR_CONTENT_LENGTH), &l->left);
+    l->known =
+        form == H1_BODY_LENGTH && str_to_u64(headers_get_id(h, HDR_CONTENT_LENGTH), &l->left);
 }
 
 bool h1_out_length_take(struct h1_out_length *l, struct buf *data)

@@ -10,17 +10,17 @@
 /* While a body flows a read takes this much at once; otherwise one block. */
 #define H1_BODY_CHUNK_BYTES ((size_t)4 * BUF_BLOCK_BYTES)
 
-/* Takes events from `in` until one comes that isn't body: all the body bytes at hand end in `body` and are told in one
- * call. `trailers` is made (in `arena`) when H1_TRAILERS comes. */
+/* Takes events from `in` until one comes that isn't body: all the body bytes at hand end in `body`
+ * and are told in one call. `trailers` is made (in `arena`) when H1_TRAILERS comes. */
 enum h1_event h1_gather(struct h1_parser *p, struct buf *in, struct buf *body,
                         struct headers **trailers, struct arena *arena);
 
-/* Takes `connection: close` out of a message that the caller above wants to be the last; what else Connection says is the
- * writer's business. True when it was there. */
+/* Takes `connection: close` out of a message that the caller above wants to be the last; what else
+ * Connection says is the writer's business. True when it was there. */
 bool h1_take_close(struct headers *h);
 
-/* Content-Length bookkeeping of a message that we write: what a peer above promised is what goes out, or the connection
- * ends: a body of another length would be read as the next message. */
+/* Content-Length bookkeeping of a message that we write: what a peer above promised is what goes
+ * out, or the connection ends: a body of another length would be read as the next message. */
 struct h1_out_length {
     bool known;
     uint64_t left;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * HTTP/1 server half (RFC 9112): one request at a time, each an exchange taken from a recycler when
- * its first byte is there and given back at the end of the turn in which it ended; between requests a
- * connection has none. Runs on the conn's loop.
+ * its first byte is there and given back at the end of the turn in which it ended; between requests
+ * a connection has none. Runs on the conn's loop.
  *
  *     no exchange -> head -> body -> request done \
- *                        response head -> body -> response done -> (both) no exchange | connection ends
- *                        101, or 2xx to CONNECT -> tunnel, each direction ends by itself
+ *                        response head -> body -> response done -> (both) no exchange | connection
+ * ends 101, or 2xx to CONNECT -> tunnel, each direction ends by itself
  *
- * Invariants: the next request is parsed only when the previous exchange is over and what it queued is
- * below the watermark (a client that pipelines and doesn't read holds bounded memory). A response is
- * never followed by another one unless its own framing was kept. Refuses: requests whose framing could
- * be read in two ways (codec), and then answers and closes.
+ * Invariants: the next request is parsed only when the previous exchange is over and what it queued
+ * is below the watermark (a client that pipelines and doesn't read holds bounded memory). A
+ * response is never followed by another one unless its own framing was kept. Refuses: requests
+ * whose framing could be read in two ways (codec), and then answers and closes.
  */
 #include "http/h1_common.h"
 
@@ -30,15 +30,15 @@ struct exchange {
     struct h1_out_length out_length;
     enum h1_body_form form;
     uint32_t pauses;
-    bool known;         /* the handler has seen it */
-    bool closed;        /* on_closed was told */
-    bool in_done;       /* the request is complete */
-    bool eof;           /* tunnel: the peer's end was read */
+    bool known;   /* the handler has seen it */
+    bool closed;  /* on_closed was told */
+    bool in_done; /* the request is complete */
+    bool eof;     /* tunnel: the peer's end was read */
     bool out_begun, out_done;
     bool tunnel_wanted, tunnel;
     bool is_head, is_connect;
     bool wants_continue;
-    bool last;          /* the connection ends with this exchange */
+    bool last; /* the connection ends with this exchange */
     bool big_reads;
 };
 
@@ -81,7 +81,8 @@ static void recycle(struct deferred *d)
     recycler_put(&exchanges, x);
 }
 
-/* Detaches x from its connection, gives back what it held of the conn, and frees it at the turn's end. */
+/* Detaches x from its connection, gives back what it held of the conn, and frees it at the turn's
+ * end. */
 static void let_go(struct exchange *x)
 {
     struct http_server_conn *c = x->c;
@@ -111,7 +112,8 @@ static void close_exchange(struct exchange *x, enum stream_reset why, const char
     server_conn_stream_ended(c);
 }
 
-/* The exchange is over and went well. The connection goes on with what the peer sends next, or ends. */
+/* The exchange is over and went well. The connection goes on with what the peer sends next, or
+ * ends. */
 static void complete(struct exchange *x)
 {
     struct http_server_conn *c = x->c;
@@ -126,8 +128,8 @@ static void complete(struct exchange *x)
         server_conn_again(c); /* not from inside the caller's stack */
 }
 
-/* The answer is out and the request isn't all read: what is here of it is skipped. Is the rest still to come, then
- * waiting for it would let the peer decide how long: the connection ends. */
+/* The answer is out and the request isn't all read: what is here of it is skipped. Is the rest
+ * still to come, then waiting for it would let the peer decide how long: the connection ends. */
 static void skip_request(struct exchange *x)
 {
     struct buf rest = BUF_INIT;
@@ -268,8 +270,8 @@ static void read_facts(struct exchange *x)
     x->base.protocol = head->minor ? HTTP_11 : HTTP_10;
     x->is_head = str_eq(method, STR("HEAD"));
     x->is_connect = head->connect;
-    x->tunnel_wanted = head->connect || (head->upgrade && c->opts->h1.allow_upgrade &&
-                                         headers_is_upgrade(x->head));
+    x->tunnel_wanted = head->connect ||
+                       (head->upgrade && c->opts->h1.allow_upgrade && headers_is_upgrade(x->head));
     x->last = !head->keep_alive || c->draining || server_conn_is_last_request(c);
     x->base.is_connection_close = x->last;
     if (head->expect_continue && head->minor && server_conn_answers_continue(c)) {
@@ -377,8 +379,8 @@ static bool read_body(struct exchange *x)
     return true;
 }
 
-/* An Upgrade or CONNECT that isn't decided: the bytes behind the head wait. A body that the Upgrade request has of its own
- * comes first (RFC 9110 section 7.8). */
+/* An Upgrade or CONNECT that isn't decided: the bytes behind the head wait. A body that the Upgrade
+ * request has of its own comes first (RFC 9110 section 7.8). */
 static bool is_held(const struct exchange *x)
 {
     const struct h1_head *head = &x->parser.head;
@@ -437,7 +439,8 @@ static void on_end(struct http_server_conn *c)
         on_data(c);
         return;
     }
-    /* Envoy, nginx and HAProxy read this as the client gone, though RFC 9112 section 9.6 would let it listen on. */
+    /* Envoy, nginx and HAProxy read this as the client gone, though RFC 9112 section 9.6 would let
+     * it listen on. */
     server_conn_end(c, END_FLUSHED, CONN_CLOSE_REMOTE_EOF);
 }
 
@@ -623,7 +626,8 @@ static void s_reset(struct http_stream *s, enum stream_reset why)
     if (x->closed)
         return;
 
-    /* Where only the end of the connection ends the body, a clean end would make a torn body look whole. */
+    /* Where only the end of the connection ends the body, a clean end would make a torn body look
+     * whole. */
     bool torn = x->form == H1_BODY_UNTIL_CLOSE || x->form == H1_BODY_TUNNEL;
     enum end_how how = !x->out_begun ? END_NOW : torn ? END_RESET : END_FLUSHED;
 

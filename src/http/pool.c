@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Connections to one endpoint on one worker. A request takes the ready connection used last, or waits
- * in line while connections are made: one for each waiting HTTP/1 request, HTTP/2 ones by the streams
- * they are expected to carry. Runs on its loop.
+ * Connections to one endpoint on one worker. A request takes the ready connection used last, or
+ * waits in line while connections are made: one for each waiting HTTP/1 request, HTTP/2 ones by the
+ * streams they are expected to carry. Runs on its loop.
  *
  *     member: CONNECTING -> READY (takes a request) <-> FULL (busy, or leaving) -> gone
  *
- * Invariants: each request gets one on_stream or on_failed unless it is cancelled; a member is in one of
- * the three lists until its connection told on_closed. Any call upwards may request, cancel, close or
- * free: afterwards `dead` (pool) and `gone` (member) are looked at; memory goes at the turn's end. A failed
- * connect fails everything that waits, as Envoy's pools do: who waits may try elsewhere.
+ * Invariants: each request gets one on_stream or on_failed unless it is cancelled; a member is in
+ * one of the three lists until its connection told on_closed. Any call upwards may request, cancel,
+ * close or free: afterwards `dead` (pool) and `gone` (member) are looked at; memory goes at the
+ * turn's end. A failed connect fails everything that waits, as Envoy's pools do: who waits may try
+ * elsewhere.
  */
 #include "http/pool.h"
 
@@ -30,6 +31,7 @@ struct member {
     uint32_t active;   /* as last told to the owner */
     uint32_t expected; /* streams it counts for while connecting */
     enum place place;
+    bool limits_known; /* the peer has said what it allows, or been asked for something */
     bool leaving;      /* GOAWAY, or enough requests */
     bool gone;
 };
@@ -48,7 +50,7 @@ struct http_pool_request {
 #define POOL_MAGIC 0x504f4f4c
 struct http_pool {
     uint32_t magic;
-    bool dead, draining, serving;
+    bool dead, draining, serving, connecting;
     bool protocol_known; /* ALPN: a connection has told */
     enum http_protocol protocol;
     struct loop *loop;
@@ -58,7 +60,8 @@ struct http_pool {
     struct list pending;
     struct list members[PLACE_COUNT]; /* READY: used last first */
     uint32_t pending_count, conn_count, active;
-    uint32_t learned_streams; /* capacity of the last HTTP/2 connection when it became ready */
+    uint32_t
+        learned_streams; /* what the peer allowed on the last HTTP/2 connection; 0 = not known */
     uint64_t connecting_capacity;
     struct timer idle;
     struct deferred deferred;
@@ -84,16 +87,26 @@ static uint32_t min_u32(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-/* Requests that m may take now. */
+/* n, but no more than `limit` streams altogether (0 = no limit). */
+static uint32_t cap_streams(const struct member *m, uint32_t n, uint32_t limit)
+{
+    if (!limit)
+        return n;
+    return m->active < limit ? min_u32(n, limit - m->active) : 0;
+}
+
+/* Requests that m may take now. Until a new HTTP/2 peer has sent its SETTINGS it gets as many as
+ * the one before it allowed: more would be refused. */
 static uint32_t room(const struct member *m)
 {
     const struct http_pool_opts *o = m->pool->opts;
     uint32_t n = m->leaving || m->gone ? 0 : http_client_conn_capacity(m->c);
 
-    if (n && o->max_concurrent_streams && http_client_conn_protocol(m->c) == HTTP_2)
-        n = m->active < o->max_concurrent_streams
-                ? min_u32(n, o->max_concurrent_streams - m->active)
-                : 0;
+    if (n && http_client_conn_protocol(m->c) == HTTP_2) {
+        n = cap_streams(m, n, o->max_concurrent_streams);
+        if (!m->limits_known)
+            n = cap_streams(m, n, m->pool->learned_streams);
+    }
     if (n && o->max_requests_per_connection) {
         uint64_t used = http_client_conn_requests(m->c);
 
@@ -167,7 +180,7 @@ static void count_active(struct member *m, uint32_t now)
 /* A READY member; with `fresh` one that has carried nothing. */
 static struct member *pick(struct http_pool *p, bool fresh)
 {
-    LIST_EACH (it, next, &p->members[READY]) {
+    LIST_EACH(it, next, &p->members[READY]) {
         struct member *m = member_of(it);
 
         if (!room(m)) { /* its settings changed meanwhile */
@@ -249,7 +262,7 @@ static void fail_pending(struct http_pool *p, enum stream_reset why, const char 
 /* The first in line that a member can take now. */
 static struct http_pool_request *next_served(struct http_pool *p, struct member **m)
 {
-    LIST_EACH (it, next, &p->pending) {
+    LIST_EACH(it, next, &p->pending) {
         struct http_pool_request *r = LIST_ENTRY(it, http_pool_request, node);
 
         *m = pick(p, r->fresh);
@@ -297,8 +310,9 @@ static bool first_is_fresh(struct http_pool *p)
     return first && LIST_ENTRY(first, http_pool_request, node)->fresh;
 }
 
-/* At the breaker's limit a pool with no connection still makes one, or its requests would wait for ever (Envoy's rule);
- * and a request that may not use an old connection takes an old one's place. */
+/* At the breaker's limit a pool with no connection still makes one, or its requests would wait for
+ * ever (Envoy's rule); and a request that may not use an old connection takes an old one's place.
+ */
 static bool may_connect(struct http_pool *p)
 {
     if (!p->events->may_connect || p->events->may_connect(p->owner) || p->conn_count == 0)
@@ -335,7 +349,7 @@ static uint64_t ready_room(struct http_pool *p)
 {
     uint64_t n = 0;
 
-    LIST_EACH (it, next, &p->members[READY])
+    LIST_EACH(it, next, &p->members[READY])
         n += room(member_of(it));
     return n;
 }
@@ -354,14 +368,18 @@ static bool wants_connection(struct http_pool *p)
 
 static void connect_more(struct http_pool *p)
 {
-    while (!p->dead && wants_connection(p) && may_connect(p)) {
-        if (connect_one(p))
-            continue;
-        if (p->conn_count == 0) { /* nothing will come that could serve them */
-            fail_pending(p, STREAM_CONNECT_FAILED, "", NULL);
-            check_empty(p);
-        }
+    if (p->connecting) /* from inside may_connect or connect */
         return;
+    p->connecting = true;
+
+    bool failed = false;
+
+    while (!failed && !p->dead && wants_connection(p) && may_connect(p))
+        failed = !connect_one(p);
+    p->connecting = false;
+    if (failed && p->conn_count == 0) { /* nothing will come that could serve them */
+        fail_pending(p, STREAM_CONNECT_FAILED, "", NULL);
+        check_empty(p);
     }
 }
 
@@ -402,8 +420,6 @@ static void on_ready(void *user, struct http_client_conn *c)
     p->connecting_capacity -= m->expected;
     p->protocol = http_client_conn_protocol(c);
     p->protocol_known = true;
-    if (p->protocol == HTTP_2)
-        p->learned_streams = http_client_conn_capacity(c);
     m->idle_since_us = loop_now_us(p->loop);
     put(m, room(m) ? READY : FULL);
     if (p->events->on_connected)
@@ -411,6 +427,14 @@ static void on_ready(void *user, struct http_client_conn *c)
     if (!p->dead)
         serve(p);
     rest(m);
+}
+
+static void learn(struct member *m)
+{
+    uint32_t n = http_client_conn_capacity(m->c);
+
+    if (n && http_client_conn_protocol(m->c) == HTTP_2)
+        m->pool->learned_streams = n + m->active;
 }
 
 static void on_capacity(void *user, struct http_client_conn *c)
@@ -421,9 +445,11 @@ static void on_capacity(void *user, struct http_client_conn *c)
 
     if (now == 0)
         m->idle_since_us = loop_now_us(p->loop);
+    m->limits_known = true;
     count_active(m, now);
     if (p->dead || m->gone)
         return;
+    learn(m);
     settle(m);
     if (p->pending_count)
         serve(p);

@@ -50,8 +50,8 @@ bool headers_is_upgrade(const struct headers *request)
 {
     if (!headers_has_id(request, HDR_UPGRADE) || !connection_names(request, STR("upgrade")))
         return false;
-    /* RFC 9113 section 3.1 took "h2c" away; a proxy that doesn't speak it must not tunnel it either: the request
-     * smuggled inside would pass unseen. */
+    /* RFC 9113 section 3.1 took "h2c" away; a proxy that doesn't speak it must not tunnel it
+     * either: the request smuggled inside would pass unseen. */
     return !header_list_has(headers_get_id(request, HDR_UPGRADE), STR("h2c"));
 }
 
@@ -66,8 +66,8 @@ static bool is_stripped_always(const struct header *f)
            f->id == HDR_TRANSFER_ENCODING || f->id == HDR_HTTP2_SETTINGS;
 }
 
-/* What Connection may not take away: routing and framing would change under the receiver's feet (pseudo fields, Host,
- * and lengths). */
+/* What Connection may not take away: routing and framing would change under the receiver's feet
+ * (pseudo fields, Host, and lengths). */
 static bool is_protected(const struct header *f)
 {
     return f->name.n == 0 || f->name.p[0] == ':' || f->id == HDR_HOST ||
@@ -85,11 +85,12 @@ static void strip_te(struct headers *h)
 }
 
 #define HOP_MASK                                                                                   \
-    (1ull << HDR_CONNECTION | 1ull << HDR_KEEP_ALIVE | 1ull << HDR_PROXY_CONNECTION |             \
-     1ull << HDR_TE | 1ull << HDR_UPGRADE | 1ull << HDR_TRANSFER_ENCODING |                       \
+    (1ull << HDR_CONNECTION | 1ull << HDR_KEEP_ALIVE | 1ull << HDR_PROXY_CONNECTION |              \
+     1ull << HDR_TE | 1ull << HDR_UPGRADE | 1ull << HDR_TRANSFER_ENCODING |                        \
      1ull << HDR_HTTP2_SETTINGS)
 
-/* Removes the fields that Connection names. Values stay alive (arena), so the list may shrink under us. */
+/* Removes the fields that Connection names. Values stay alive (arena), so the list may shrink under
+ * us. */
 static void strip_named(struct headers *h)
 {
     for (uint32_t i = h->count; i-- > 0;) {

@@ -230,8 +230,6 @@ UNUSED static void peer_feed(struct loop *loop, struct peer *p, const char *text
     for (size_t at = 0; at < n; at += step) {
         size_t k = step && step < n - at ? step : n - at;
 
-        if (p->ended)
-            return;
         if (send(p->fd, text + at, k, MSG_NOSIGNAL) < 0)
             return;
         loop_turn(loop, 0);
