@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -55,6 +56,14 @@ static void fail_later(struct conn *c)
     conn_later(c, WORK_FAIL);
 }
 
+/* Texts as Envoy's (%UPSTREAM_TRANSPORT_FAILURE_REASON%): people's log queries know them. */
+static void immediate_error(struct conn *c, int e)
+{
+    char text[ADDR_TEXT_BYTES];
+    conn_set_failure_text(c, "immediate connect error: %s|remote address:%s", strerror(e),
+                          addr_text(&c->remote, text));
+}
+
 static void start(struct conn *c, const struct conn_connect_opts *o)
 {
     struct sockaddr_storage ss;
@@ -64,7 +73,7 @@ static void start(struct conn *c, const struct conn_connect_opts *o)
         rc = sys_connect(c->fd, (const struct sockaddr *)&ss, n);
     } while (rc != 0 && errno == EINTR);
     if (rc != 0 && errno != EINPROGRESS && errno != EALREADY) {
-        conn_set_failure_text(c, "immediate connect error: %d", errno);
+        immediate_error(c, errno);
         fail_later(c);
         return;
     }
@@ -93,7 +102,7 @@ struct conn *conn_connect(struct loop *loop, const struct conn_connect_opts *opt
     x->start_us = loop_now_us(loop);
     buf_append_str(&x->preface, opts->proxy_header);
     if (fd < 0) {
-        conn_set_failure_text(c, "immediate connect error: %d", fault);
+        immediate_error(c, fault);
         fail_later(c);
     } else if (prepare(fd, opts, &err) != 0) {
         LOG(CONNECTION, DEBUG, "[C%lu] %s", (unsigned long)c->id, err.message);
@@ -149,7 +158,7 @@ void conn_connect_ready(struct conn *c)
     if (!c->tcp_connected && c->can_read) {
         int e = conn_socket_error(c);
         if (e) {
-            conn_set_failure_text(c, "delayed connect error: %d", e);
+            conn_set_failure_text(c, "delayed connect error: %s", strerror(e));
             conn_fail(c, CONN_CLOSE_CONNECT_FAILED);
             return;
         }

@@ -401,7 +401,23 @@ static void test_conn_connect__refused__on_closed_with_the_errno(void **state)
     while (!r.closed)
         loop_turn(loop, -1);
     assert_int_equal(r.why, CONN_CLOSE_CONNECT_FAILED);
-    assert_string_equal(r.failure, "delayed connect error: 111");
+    assert_string_equal(r.failure, "delayed connect error: Connection refused");
+    rec_done(&r);
+}
+
+static void test_conn_connect__no_such_socket_file__on_closed_names_it(void **state)
+{
+    (void)state;
+    struct record r = {0};
+    struct addr a = {.unix_path = NULL};
+    addr_from_unix(&a, STR("/nonexistent/weft.sock"), NULL);
+    r.conn = conn_connect(loop, &(struct conn_connect_opts){.remote = &a}, &rec_handler, &r);
+    assert_int_equal(r.closed, 0);
+    loop_turn(loop, 0);
+    assert_int_equal(r.why, CONN_CLOSE_CONNECT_FAILED);
+    assert_string_equal(r.failure, "immediate connect error: No such file or directory|"
+                                   "remote address:/nonexistent/weft.sock");
+    addr_fini(&a);
     rec_done(&r);
 }
 
@@ -667,6 +683,7 @@ int main(void)
         T(test_conn_close_delayed__peer_stays__closed_after_the_timeout),
         T(test_conn_connect__listening__connected_and_talks),
         T(test_conn_connect__refused__on_closed_with_the_errno),
+        T(test_conn_connect__no_such_socket_file__on_closed_names_it),
         T(test_conn_connect__foreign_source__on_closed_names_it),
         T(test_conn_connect__full_backlog__times_out),
         T(test_conn_connect__closed_at_once__nothing_is_called),
