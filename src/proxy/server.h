@@ -17,7 +17,8 @@
 #include "proxy/stats/stats.h"
 
 struct listener_manager;
-struct file_watch; /* io/file_watch.h */
+struct file_watcher; /* io/file_watch.h */
+struct server;
 
 struct worker {
     struct server *server;
@@ -32,6 +33,12 @@ struct worker {
 
 struct node_info { struct str id, cluster, region, zone, sub_zone; };
 
+/* What only cmd/ may wire in: nobody else includes proxy/admin. Any may be NULL. */
+struct server_hooks {
+    int (*admin_start)(struct server *s, struct err *err);
+    void (*admin_stop)(struct server *s);
+};
+
 struct server_opts {             /* from the command line */
     struct str config_path, config_yaml, service_cluster, service_node, service_zone, admin_address_path;
     uint32_t concurrency;        /* resolved: >= 1 */
@@ -44,6 +51,7 @@ struct server_opts {             /* from the command line */
     uint64_t parent_shutdown_time_s;
     const struct str *argv; uint32_t argc; /* for /server_info command_line_options */
     struct config_result *config;    /* proxy/config/bootstrap.h: from config_load; server_new takes it */
+    struct server_hooks hooks;
 };
 
 enum server_state { SERVER_LIVE, SERVER_DRAINING, SERVER_PRE_INITIALIZING, SERVER_INITIALIZING };
@@ -82,7 +90,7 @@ struct server {
     struct worker *workers;
     uint32_t worker_count;
     struct dns_resolver *dns;       /* lazily made default resolver (main thread) */
-    struct file_watch *files;       /* main thread */
+    struct file_watcher *files;     /* main thread */
     struct listener_manager *listeners;
     struct map *clusters;           /* name -> struct cluster; main thread. Workers find clusters through routes' resolved pointers */
     struct stat_scope *stats;       /* "server." */

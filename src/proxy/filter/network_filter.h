@@ -31,9 +31,10 @@ struct downstream {
     uint32_t prologue_at;
     void *prologue_state;
     bool original_dst_restored;
+    struct str proxy_tlvs;            /* PROXY protocol: the TLVs that are kept, as they came; owned */
 };
-/* The terminal filter calls this once when the connection is over (after the conn is closed and detached): listener
- * statistics are kept here and the downstream is freed. */
+/* The terminal filter calls this once when the connection is over, in the turn in which it closes the conn (before or
+ * after): listener statistics and its access log are kept here; the downstream is freed at the turn's end. */
 void downstream_closed(struct downstream *d, bool local, enum conn_close why);
 
 enum prologue { PROLOGUE_PASS, PROLOGUE_WAIT /* downstream_continue() later */, PROLOGUE_CLOSED /* it closed the conn and called downstream_closed */ };
@@ -48,6 +49,8 @@ struct network_filter_def {
     /* The listener drains: finish gracefully (HTTP: connection: close, GOAWAY). */
     void (*drain)(struct downstream *d);
     void (*close)(struct downstream *d); /* at once */
+    /* Main thread, before the listener starts, idempotent: statistics scopes. May be NULL. */
+    void (*link)(void *config);
 };
 struct network_filter_spec {
     struct str name;
