@@ -50,6 +50,7 @@ struct log_filter {
     struct log_filter **children; uint32_t child_count;
     uint64_t type_mask;
 };
+void log_filter_free(struct log_filter **f); /* the whole tree, heap; proxy/config/log_filter.c makes and frees them */
 bool log_filter_passes(const struct log_filter *f, const struct format_context *cx);
 
 /* ---- logs ---- */
@@ -65,7 +66,7 @@ struct access_log {
     struct log_filter *filter;      /* NULL: all */
     bool is_json;
 };
-void access_log_free(struct access_log **l);
+void access_log_free(struct access_log **l); /* with file reference, format and filter (log_filter_free) */
 /* Worker thread. Formats and appends; cheap. */
 void access_log_write(const struct access_log *l, const struct format_context *cx);
 /* Per worker: flushing timer. */
