@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Keys and CSRs over OpenSSL. Main thread. OpenSSL's error queue is empty again on return.
+ */
+#include "pki/key.h"
+
+#include "pki/openssl_priv.h"
+
+#include "base/mem.h"
+
+struct key {
+    EVP_PKEY *pkey;
+};
+
+static int openssl_fault(struct err *err, const char *what)
+{
+    unsigned long code = ERR_peek_last_error();
+    const char *reason = code ? ERR_reason_error_string(code) : NULL;
+    ERR_clear_error();
+    return err_set(err, ERR_TLS, "%s: %s", what, reason ? reason : "unknown cause");
+}
+
+static struct key *key_of(EVP_PKEY *take_pkey, const char *what, struct err *err)
+{
+    if (!take_pkey) {
+        openssl_fault(err, what);
+        return NULL;
+    }
+    struct key *k = NEW(key);
+    k->pkey = take_pkey;
+    return k;
+}
+
+struct key *key_generate(enum key_kind kind, struct err *err)
+{
+    EVP_PKEY *pkey = NULL;
+    ERR_clear_error();
+    switch (kind) {
+    case KEY_EC_P256:
+        pkey = EVP_EC_gen("P-256");
+        break;
+    case KEY_EC_P384:
+        pkey = EVP_EC_gen("P-384");
+        break;
+    case KEY_RSA_2048:
+        pkey = EVP_RSA_gen(2048);
+        break;
+    case KEY_RSA_4096:
+        pkey = EVP_RSA_gen(4096);
+        break;
+    }
+    return key_of(pkey, "cannot generate a private key", err);
+}
+
+static int password_cb(char *out, int size, int rwflag, void *arg)
+{
+    (void)rwflag;
+    const struct str *password = arg;
+    if (size < 0 || password->n > (size_t)size)
+        return -1;
+    if (password->n)
+        memcpy(out, password->p, password->n);
+    return (int)password->n;
+}
+
+struct key *key_load(struct str pem, struct str password, struct err *err)
+{
+    ERR_clear_error();
+    BIO *bio = pem.n && pem.n <= INT32_MAX ? BIO_new_mem_buf(pem.p, (int)pem.n) : NULL;
+    EVP_PKEY *pkey = bio ? PEM_read_bio_PrivateKey(bio, NULL, password_cb, &password) : NULL;
+    BIO_free(bio);
+    return key_of(pkey, "no usable PEM private key", err);
+}
+
+void key_free(struct key **kp)
+{
+    if (!*kp)
+        return;
+    EVP_PKEY_free((*kp)->pkey);
+    mem_free(*kp);
+    *kp = NULL;
+}
+
+static void take_text(BIO *bio, struct strbuf *out)
+{
+    char *p = NULL;
+    long n = BIO_get_mem_data(bio, &p);
+    if (n > 0)
+        strbuf_add(out, p, (size_t)n);
+}
+
+int key_pem(const struct key *key, struct strbuf *out, struct err *err)
+{
+    ERR_clear_error();
+    BIO *bio = BIO_new(BIO_s_secmem());
+    int ok = bio && PEM_write_bio_PrivateKey(bio, key->pkey, NULL, NULL, 0, NULL, NULL);
+    if (ok)
+        take_text(bio, out);
+    BIO_free(bio);
+    return ok ? 0 : openssl_fault(err, "cannot write the private key");
+}
+
+void key_pem_free(struct strbuf *pem)
+{
+    if (pem->p)
+        OPENSSL_cleanse(pem->p, pem->n);
+    strbuf_fini(pem);
+}
+
+/* ---- CSR ---- */
+/* Built as a structure, not as OpenSSL's configuration text, where a ',' in a URI would add names. */
+static GENERAL_NAMES *uri_names(struct str uri)
+{
+    GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
+    GENERAL_NAME *name = GENERAL_NAME_new();
+    ASN1_IA5STRING *text = ASN1_IA5STRING_new();
+    if (names && name && text && ASN1_STRING_set(text, uri.p, (int)uri.n)) {
+        GENERAL_NAME_set0_value(name, GEN_URI, text);
+        if (sk_GENERAL_NAME_push(names, name))
+            return names;
+        text = NULL; /* the name owns it */
+    }
+    ASN1_IA5STRING_free(text);
+    GENERAL_NAME_free(name);
+    sk_GENERAL_NAME_free(names);
+    return NULL;
+}
+
+static bool add_uri(X509_REQ *req, struct str uri, bool critical)
+{
+    STACK_OF(X509_EXTENSION) *exts = NULL;
+    GENERAL_NAMES *names = uri_names(uri);
+    bool ok = names && X509V3_add1_i2d(&exts, NID_subject_alt_name, names, critical, 0) == 1 &&
+              X509_REQ_add_extensions(req, exts);
+    GENERAL_NAMES_free(names);
+    sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
+    return ok;
+}
+
+static bool fill_request(X509_REQ *req, const struct key *key, struct str uri, struct str org)
+{
+    X509_NAME *subject = X509_REQ_get_subject_name(req);
+    if (org.n && !X509_NAME_add_entry_by_NID(subject, NID_organizationName, MBSTRING_UTF8,
+                                             (const unsigned char *)org.p, (int)org.n, -1, 0))
+        return false;
+    return X509_REQ_set_version(req, 0) && X509_REQ_set_pubkey(req, key->pkey) &&
+           add_uri(req, uri, org.n == 0) && X509_REQ_sign(req, key->pkey, EVP_sha256()) > 0;
+}
+
+int key_csr(const struct key *key, struct str uri_san, struct str organization, struct strbuf *out,
+            struct err *err)
+{
+    if (uri_san.n == 0 || uri_san.n > 2048 || organization.n > 64)
+        return err_set(err, ERR_INVALID,
+                       "a CSR takes a URI of 1 to 2048 bytes and an organization of at most 64");
+    ERR_clear_error();
+    X509_REQ *req = X509_REQ_new();
+    BIO *bio = BIO_new(BIO_s_mem());
+    bool ok = req && bio && fill_request(req, key, uri_san, organization) &&
+              PEM_write_bio_X509_REQ(bio, req);
+    if (ok)
+        take_text(bio, out);
+    BIO_free(bio);
+    X509_REQ_free(req);
+    return ok ? 0 : openssl_fault(err, "cannot make a certificate signing request");
+}
