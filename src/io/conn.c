@@ -22,7 +22,7 @@ _Static_assert(sizeof(struct conn) <= 256, "every idle connection pays for this"
 
 static __thread struct recycler idle_conns = {
     .max_idle = CONNS_IDLE_MAX, .object_bytes = sizeof(struct conn)};
-static _Atomic uint64_t last_id;
+static uint64_t last_id; /* of the whole process: atomic access only */
 
 static void on_task(struct turn_task *t);
 
