@@ -194,8 +194,8 @@ bool query_get(struct str query, struct str name, struct str *value)
  * escape them. */
 static bool wants_escape(unsigned char c)
 {
-    return c <= 0x20 || c >= 0x7f || c == '"' || c == '<' || c == '>' || c == '`' || c == '{' ||
-           c == '}';
+    return c <= 0x20 || c >= 0x7f || c == '"' || c == '<' || c == '>' || c == '^' || c == '`' ||
+           c == '{' || c == '|' || c == '}';
 }
 
 /* Would any step change the path? Nearly always not, and nothing is allocated then. */
@@ -252,20 +252,25 @@ static bool has_escaped_slash(struct str path)
     return false;
 }
 
+static bool is_hex(char c)
+{
+    return hex_value(c) >= 0;
+}
+
 /* Unreserved characters are unescaped, others that need it escaped, '\' becomes '/'. Escapes of
  * everything else, %2F above all, stay: they mean something else than the character. A broken
- * escape stays as it is, and what would mend it stays escaped: "%%32e" must not become a "%2e" that
- * whoever is behind us decodes. NUL is refused, C code behind us would end the path there. */
+ * escape stays as it is, unless unescaping what follows would mend it ("%%32e"): then its '%' is
+ * escaped, or whoever is behind us would decode a second time. NUL is refused, C code behind us
+ * would end the path there. */
 static bool canonical_characters(const char *in, size_t n, char *out, size_t *out_n)
 {
-    const char *end = in + n, *broken = NULL;
-    char *at = out;
+    const char *end = in + n;
+    char *at = out, *broken = NULL;
     for (const char *p = in; p < end; p++) {
         int c = escaped_byte(p, end);
-        bool mends = broken && at - broken <= 2 && c > 0 && hex_value((char)c) >= 0;
         if (c == 0 || *p == '\0')
             return false;
-        if (c > 0 && is_unreserved((char)c) && !mends) {
+        if (c > 0 && is_unreserved((char)c)) {
             *at++ = (char)c;
             p += 2;
         } else if (c > 0) {
@@ -280,6 +285,12 @@ static bool canonical_characters(const char *in, size_t n, char *out, size_t *ou
             if (*p == '%')
                 broken = at;
             *at++ = *p;
+        }
+        if (broken && at - broken == 3 && is_hex(broken[1]) && is_hex(broken[2])) {
+            memmove(broken + 3, broken + 1, 2);
+            memcpy(broken, "%25", 3);
+            at += 2;
+            broken = NULL;
         }
     }
     *out_n = (size_t)(at - out);
