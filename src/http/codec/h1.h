@@ -41,7 +41,10 @@ struct h1_limits {
     X(BAD_TRANSFER_ENCODING, "http1.invalid_transfer_encoding", 501) /* TE.TE */                   \
     X(TE_IN_HTTP10, "http1.codec_error", 400)                                                      \
     X(BAD_CHUNK, "http1.codec_error", 400)                                                         \
-    X(BAD_HOST, "http1.codec_error", 400)              /* absent, repeated, or not a host */       \
+    X(NO_HOST, "missing_host_header", 400)                                                         \
+    X(BAD_HOST, "http.invalid_authority", 400)         /* repeated, empty, or not a host */        \
+    X(BAD_SCHEME, "http1.invalid_scheme", 400)         /* absolute-form, neither http nor https */ \
+    X(FRAGMENT, "path_normalization_failed", 400)      /* '#' in the target */                     \
     X(HTTP10_NOT_ACCEPTED, "low_version", 426)                                                     \
     X(START_LINE_TOO_LONG, "http1.headers_too_large", 414)                                         \
     X(HEADERS_TOO_LARGE, "http1.headers_too_large", 431)                                           \

@@ -68,14 +68,15 @@ static enum h1_error parse_absolute_form(const struct h1_parser_opts *opts, stru
                                          struct h1_start_line *out)
 {
     struct uri uri;
-    if (!opts->allow_absolute_url || !uri_parse_absolute(target, &uri) || uri.authority.n == 0 ||
-        !authority_is_valid(uri.authority))
+    if (!opts->allow_absolute_url || !uri_parse_absolute(target, &uri))
         return H1_ERR_BAD_URL;
     if (str_eq_nocase(uri.scheme, STR("http")))
         out->scheme = STR("http");
     else if (str_eq_nocase(uri.scheme, STR("https")))
         out->scheme = STR("https");
     else
+        return H1_ERR_BAD_SCHEME;
+    if (!authority_is_valid(uri.authority))
         return H1_ERR_BAD_URL;
     out->authority = uri.authority;
     out->path = uri.path;
@@ -126,7 +127,7 @@ static enum h1_error parse_request_line(const struct h1_parser_opts *opts, const
     while (s < end && *s > ' ' && *s < 0x7f && *s != '#')
         s++;
     if (s < end && *s != ' ')
-        return error_at(s, end, H1_ERR_BAD_URL);
+        return error_at(s, end, *s == '#' ? H1_ERR_FRAGMENT : H1_ERR_BAD_URL);
     if (s == target)
         return H1_ERR_BAD_URL;
     if (s == end) /* HTTP/0.9 */
@@ -465,14 +466,16 @@ static enum h1_error frame(struct h1_head *head, struct fields *f)
 static enum h1_error settle_authority(const struct h1_parser_opts *opts, const struct fields *f,
                                       const struct h1_start_line *line, struct str *authority)
 {
-    if (f->hosts > 1 || (f->hosts == 0 && line->minor > 0))
+    if (f->hosts > 1)
         return H1_ERR_BAD_HOST;
+    if (f->hosts == 0 && (line->minor > 0 || (!line->authority.p && !opts->default_host_http10.n)))
+        return H1_ERR_NO_HOST;
     if (f->host.n && !authority_is_valid(f->host))
         return H1_ERR_BAD_HOST;
     *authority = line->authority.p ? line->authority : f->host;
     if (f->hosts == 0 && !line->authority.p)
         *authority = opts->default_host_http10;
-    bool may_be_empty = line->path.n == 1 && line->path.p[0] == '*' && f->hosts;
+    bool may_be_empty = line->path.n == 1 && line->path.p[0] == '*';
     if (authority->n == 0) {
         *authority = STR("");
         return may_be_empty ? H1_ERR_NONE : H1_ERR_BAD_HOST;
