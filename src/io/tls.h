@@ -83,7 +83,8 @@ struct tls_client_opts {
     struct str sni;               /* "" = none */
     const struct str *alpn;       /* overrides the context's when count > 0 */
     size_t alpn_count;
-    /* auto_san_validation and overrides: replace the context's SAN matchers when count > 0 */
+    /* auto_san_validation and overrides: replace the context's SAN matchers when count > 0. The array
+     * is copied; what `arg` points to is borrowed until the handshake is done or the connection dead. */
     const struct tls_san_matcher *sans;
     size_t san_count;
 };
@@ -98,6 +99,7 @@ enum tls_failure {
     TLS_FAILURE_OCSP,            /* ocsp_staple_failed */
     TLS_FAILURE_PROTOCOL,        /* connection_error */
 };
+/* Recorded under TLS_TRUST_ACCEPT_UNTRUSTED too, where the connection lives on. */
 enum tls_failure tls_session_failure(const struct tls_session *s);
 
 bool tls_session_is_done(const struct tls_session *s); /* handshake finished */
