@@ -30,16 +30,12 @@ static void open_stream(struct h2_http_stream *st, const struct headers *h, bool
 }
 
 /* What was sent meanwhile waits in `pending`. */
-static void open_upgrade(struct h2_http_stream *st, struct headers *h)
+static void open_upgrade(struct h2_http_stream *st)
 {
+    struct headers *connect = st->held_head;
     st->held_head = NULL;
     if (!h2_session_peer_allows_connect(st->half->session)) {
         h2_http_stream_fail_later(st, STREAM_PROTOCOL_ERROR, "http2.extended_connect_not_allowed");
-        return;
-    }
-    struct headers *connect = h2_upgrade_request_out(h, st->base.arena);
-    if (!connect) {
-        h2_http_stream_fail_later(st, STREAM_LOCAL, "http2.header_overflow");
         return;
     }
     open_stream(st, connect, false);
@@ -58,9 +54,11 @@ static void send_headers(struct http_stream *s, struct headers *h, bool end)
         return;
     }
     st->upgrade = headers_get_id(h, HDR_UPGRADE);
-    st->held_head = h;
-    if (st->half->settings_received)
-        open_upgrade(st, h);
+    st->held_head = h2_upgrade_request_out(h, s->arena);
+    if (!st->held_head)
+        h2_http_stream_fail_later(st, STREAM_LOCAL, "http2.header_overflow");
+    else if (st->half->settings_received)
+        open_upgrade(st);
 }
 
 static void send_informational(struct http_stream *s, struct headers *h)
@@ -162,7 +160,7 @@ static void on_settings(void *ctx)
     LIST_EACH(node, safe, &half->streams) {
         struct h2_http_stream *st = LIST_ENTRY(node, h2_http_stream, node);
         if (st->held_head)
-            open_upgrade(st, st->held_head);
+            open_upgrade(st);
     }
     if (c->ready && !c->draining && c->handler->on_capacity)
         c->handler->on_capacity(c->user, c);
