@@ -309,6 +309,8 @@ static bool json_value(struct json *j, struct doc_node *node)
 const struct doc_node *json_read(struct proto_arena *arena, struct str text, const char *file,
                                  struct err_list *faults)
 {
+    if (!text.p)
+        text = STR("");
     struct json j = {text.p, text.p + text.n, text.p, 1, 0, 0, arena, file, faults};
     if (str_has_prefix(text, STR("\xef\xbb\xbf")))
         j.p = j.line_start = text.p + 3;

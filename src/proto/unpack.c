@@ -14,6 +14,8 @@ struct scan {
 
 bool proto_utf8_is_valid(struct str s)
 {
+    if (s.n == 0) /* s.p may be NULL, to which not even 0 may be added */
+        return true;
     const uint8_t *p = (const uint8_t *)s.p, *end = p + s.n;
     while (p < end) {
         uint8_t c = *p++;
@@ -97,6 +99,8 @@ static int scan_body(const ProtobufCFieldDescriptor *field, struct str body, int
 static int scan_message(const ProtobufCMessageDescriptor *desc, struct str bytes, int depth,
                         struct err *err)
 {
+    if (bytes.n == 0)
+        return 0;
     struct scan s = {(const uint8_t *)bytes.p, (const uint8_t *)bytes.p + bytes.n};
     if (depth > PROTO_DEPTH_MAX)
         return err_set(err, ERR_LIMIT, "messages are nested deeper than %d levels", PROTO_DEPTH_MAX);

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+#include "envoy/config/bootstrap/v3/bootstrap.pb-c.h"
+#include "envoy/config/cluster/v3/cluster.pb-c.h"
+#include "google/protobuf/struct.pb-c.h"
+#include "proto_test.h"
+
+#define CLUSTER &envoy__config__cluster__v3__cluster__descriptor
+#define VALUE &google__protobuf__value__descriptor
+
+static void yaml_gives(struct fixture *f, const ProtobufCMessageDescriptor *desc, const char *yaml,
+                       const char *json, const char *faults)
+{
+    ProtobufCMessage *msg;
+    err_list_fini(&f->faults);
+    f->faults = (struct err_list){0};
+    int rc = yaml_decode(f->arena, str_from(yaml), desc, "f.yaml", &msg, &f->faults);
+    assert_string_equal(faults_text(f), faults);
+    assert_int_equal(rc == 0, json != NULL);
+    if (json)
+        assert_string_equal(encode(f, msg, 0), json);
+}
+
+static void test_yaml_decode__plain_scalars__core_schema(void **state)
+{
+    struct fixture *f = *state;
+    yaml_gives(f, VALUE, "[1, 0x10, 0o17, -1.5e1, .5, ~, null, true, False, yes, 1_0, '1', \"true\", a b, 1.2.3]",
+               "[1,16,15,-15,0.5,null,null,true,false,\"yes\",\"1_0\",\"1\",\"true\",\"a b\",\"1.2.3\"]", "");
+    yaml_gives(f, VALUE, "[.inf, -.inf, .nan, +1, !!str 5, !!int 5]",
+               "[\"Infinity\",\"-Infinity\",\"NaN\",1,\"5\",5]", "");
+    yaml_gives(f, VALUE, "a: |\n  x\n  y\nb: >\n  x\n  y\n", "{\"a\":\"x\\ny\\n\",\"b\":\"x y\\n\"}", "");
+}
+
+static void test_yaml_decode__string_fields__take_plain_text_as_it_stands(void **state)
+{
+    struct fixture *f = *state;
+    yaml_gives(f, CLUSTER, "name: 1.10\nalt_stat_name: 007\n", "{\"name\":\"1.10\",\"alt_stat_name\":\"007\"}", "");
+    yaml_gives(f, CLUSTER, "name: yes\nalt_stat_name: on\nignore_health_on_host_removal: on\n",
+               "{\"name\":\"yes\",\"alt_stat_name\":\"on\",\"ignore_health_on_host_removal\":true}", "");
+    yaml_gives(f, CLUSTER, "ignore_health_on_host_removal: 'on'\n", NULL,
+               "f.yaml:1:33: ignore_health_on_host_removal: must be true or false, is 'on'\n");
+}
+
+static void test_yaml_decode__anchors_and_merge_keys__followed(void **state)
+{
+    struct fixture *f = *state;
+    yaml_gives(f, VALUE, "a: &x {p: 1, q: 2}\nb: *x\nc: {<<: *x, q: 3}\nd: {<<: [{q: 9}, *x]}\n",
+               "{\"a\":{\"p\":1,\"q\":2},\"b\":{\"p\":1,\"q\":2},\"c\":{\"q\":3,\"p\":1},\"d\":{\"q\":9,\"p\":1}}", "");
+    yaml_gives(f, VALUE, "a: &x [*x]\n", NULL,
+               "f.yaml:1:9: an alias to an anchor that isn't there (or isn't complete)\n");
+    yaml_gives(f, VALUE, "a: {<<: 5}\n", NULL,
+               "f.yaml:1:9: a merge key takes an object or a list of objects\n");
+}
+
+static void test_yaml_decode__billion_laughs__refused(void **state)
+{
+    struct fixture *f = *state;
+    struct strbuf text = {0};
+    ProtobufCMessage *msg;
+    strbuf_addz(&text, "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for (int i = 1; i < 12; i++) {
+        strbuf_addf(&text, "a%d: &a%d [", i, i);
+        for (int k = 0; k < 10; k++)
+            strbuf_addf(&text, "%s*a%d", k ? ", " : "", i - 1);
+        strbuf_addz(&text, "]\n");
+    }
+    assert_int_not_equal(yaml_decode(f->arena, strbuf_str(&text), VALUE, NULL, &msg, &f->faults), 0);
+    assert_string_equal(faults_text(f), "the document takes more memory than is allowed\n");
+    strbuf_reset(&text);
+    for (int i = 0; i < 10000; i++)
+        strbuf_addc(&text, '[');
+    err_list_fini(&f->faults);
+    f->faults = (struct err_list){0};
+    assert_int_not_equal(yaml_decode(f->arena, strbuf_str(&text), VALUE, NULL, &msg, &f->faults), 0);
+    assert_int_equal(f->faults.count, 1);
+    strbuf_fini(&text);
+}
+
+static void test_yaml_decode__faults__carry_line_and_column(void **state)
+{
+    struct fixture *f = *state;
+    yaml_gives(f, CLUSTER, "name: a\nlb_policy:\n  - RANDOM\nhealth_checks:\n- timeot: 1s\n", NULL,
+               "f.yaml:3:3: lb_policy: must be the name of a value, is a list\n"
+               "f.yaml:5:3: health_checks[0].timeot: no such field in envoy.config.core.v3.HealthCheck; "
+               "did you mean 'timeout'?\n");
+    yaml_gives(f, CLUSTER, "name: a\nname: b\n", NULL,
+               "f.yaml:2:1: the key 'name' stands twice in one object\n");
+    yaml_gives(f, CLUSTER, "name: a\n---\nname: b\n", NULL,
+               "f.yaml:2:1: only one document is taken, here begins another\n");
+    yaml_gives(f, CLUSTER, "? [a]\n: b\n", NULL, "f.yaml:1:3: a key must be a scalar\n");
+    yaml_gives(f, CLUSTER, "name: !foo a\n", NULL, "f.yaml:1:12: tags other than YAML's own are not taken\n");
+    yaml_gives(f, CLUSTER, "", NULL, "f.yaml:1:1: must be an object, is null\n");
+    yaml_gives(f, CLUSTER, "name: \xff\n", NULL, "f.yaml:1:1: the text is not valid UTF-8, or holds a NUL byte\n");
+}
+
+static void test_yaml_decode__cut_at_each_byte__ends_cleanly(void **state)
+{
+    struct fixture *f = *state;
+    static const char whole[] = "a: &x {p: [1, \"q\\n\"], r: 'it''s'}\nb:\n  <<: *x\n  c: |\n    text\n...\n";
+    for (size_t n = 0; n < sizeof(whole); n++) {
+        ProtobufCMessage *msg;
+        char *exact = mem_strndup(whole, n);
+        (void)!yaml_decode(f->arena, str_make(exact, n), VALUE, NULL, &msg, &f->faults);
+        mem_free(exact);
+    }
+}
+
+static void write_file(const char *path, struct str bytes)
+{
+    FILE *out = fopen(path, "wb");
+    assert_non_null(out);
+    assert_int_equal(fwrite(bytes.p, 1, bytes.n, out), bytes.n);
+    fclose(out);
+}
+
+static void test_proto_load_file__by_extension__same_message(void **state)
+{
+    struct fixture *f = *state;
+    const ProtobufCMessageDescriptor *desc = &envoy__config__bootstrap__v3__bootstrap__descriptor;
+    static const char *const names[] = {"test_load.json", "test_load.yaml", "test_load.yml", "test_load.pb",
+                                        "test_load.other"};
+    ProtobufCMessage *want = decode(f, desc, "{\"node\":{\"id\":\"a\"}}", ""), *got;
+    const struct doc_node *root;
+    struct strbuf packed = {0};
+    proto_pack(want, &packed);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        bool is_yaml = strchr(names[i], 'y') != NULL, is_packed = strstr(names[i], ".pb") != NULL;
+        write_file(names[i], is_packed ? strbuf_str(&packed)
+                             : is_yaml ? STR("node:\n  id: a\n") : STR("{\"node\":{\"id\":\"a\"}}"));
+        assert_int_equal(proto_load_file(f->arena, names[i], desc, &got, &root, &f->faults), 0);
+        assert_true(proto_equal(want, got));
+        assert_int_equal(root == NULL, is_packed);
+        assert_int_equal(remove(names[i]), 0);
+    }
+    strbuf_fini(&packed);
+    assert_int_equal(proto_load_file(f->arena, "no/such.yaml", desc, &got, &root, &f->faults), ERR_NOT_FOUND);
+    assert_non_null(strstr(faults_text(f), "no/such.yaml: cannot open the file"));
+}
+
+static void test_doc_locate__paths__deepest_node(void **state)
+{
+    struct fixture *f = *state;
+    const struct doc_node *root =
+        yaml_read(f->arena, STR("a:\n- b: 1\n  fooBar:\n    \"x.y\": 2\n"), NULL, &f->faults);
+    assert_int_equal(doc_locate(root, "a[0].b")->line, 2);
+    assert_int_equal(doc_locate(root, "a[0].foo_bar[\"x.y\"]")->line, 4);
+    assert_int_equal(doc_locate(root, "a[0].none.deeper")->line, 2);
+    assert_int_equal(doc_locate(root, "a[7]")->key_line, 1);
+    assert_int_equal(doc_locate(root, "[[[\"")->line, 1);
+    assert_null(doc_locate(NULL, "a"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        PROTO_TEST(test_yaml_decode__plain_scalars__core_schema),
+        PROTO_TEST(test_yaml_decode__string_fields__take_plain_text_as_it_stands),
+        PROTO_TEST(test_yaml_decode__anchors_and_merge_keys__followed),
+        PROTO_TEST(test_yaml_decode__billion_laughs__refused),
+        PROTO_TEST(test_yaml_decode__faults__carry_line_and_column),
+        PROTO_TEST(test_yaml_decode__cut_at_each_byte__ends_cleanly),
+        PROTO_TEST(test_proto_load_file__by_extension__same_message),
+        PROTO_TEST(test_doc_locate__paths__deepest_node),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
