@@ -20,7 +20,6 @@
 #define REGEX_MATCH_LIMIT 100000
 #define REGEX_HEAP_LIMIT_KIB 1024
 #define REGEX_MAX_PATTERN_BYTES 16384 /* a configuration's pattern, not a program */
-#define REGEX_MAX_GROUPS 10           /* \0 to \9 */
 
 struct regex {
     pcre2_code *whole; /* anchored at both ends */
@@ -50,7 +49,7 @@ static void scratch_setup(void)
 static pcre2_match_data *scratch_get(void)
 {
     if (!scratch) {
-        scratch = pcre2_match_data_create(REGEX_MAX_GROUPS + 1, NULL);
+        scratch = pcre2_match_data_create(REGEX_GROUPS_MAX, NULL);
         pthread_setspecific(scratch_key, scratch);
     }
     return scratch;
@@ -142,7 +141,7 @@ bool regex_replace(const struct regex *r, struct str s, struct str substitution,
             break;
         if (count < 0)
             return false;
-        count = count == 0 ? REGEX_MAX_GROUPS : count; /* more groups than \0..\9 can name */
+        count = count == 0 ? REGEX_GROUPS_MAX : count; /* more groups than \0..\9 can name */
         strbuf_add(out, s.p + at, ov[0] - at);
         substitute(s, substitution, ov, count, out);
         if (ov[1] > ov[0]) {
@@ -156,6 +155,21 @@ bool regex_replace(const struct regex *r, struct str s, struct str substitution,
     if (at < s.n)
         strbuf_add(out, s.p + at, s.n - at);
     return true;
+}
+
+int regex_search(const struct regex *r, struct str s, struct str groups[REGEX_GROUPS_MAX])
+{
+    pcre2_match_data *md = scratch_get();
+    const size_t *ov = pcre2_get_ovector_pointer(md);
+    if (!s.p)
+        s = STR("");
+    int count = pcre2_match(r->search, (PCRE2_SPTR)s.p, s.n, 0, 0, md, limits);
+    if (count < 0)
+        return 0;
+    count = count == 0 ? REGEX_GROUPS_MAX : count;
+    for (int i = 0; i < count; i++)
+        groups[i] = ov[2 * i] == PCRE2_UNSET ? STR_NULL : str_make(s.p + ov[2 * i], ov[2 * i + 1] - ov[2 * i]);
+    return count;
 }
 
 bool regex_substitution_is_valid(const struct regex *r, struct str substitution, struct err *err)

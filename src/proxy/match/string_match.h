@@ -19,6 +19,10 @@ void regex_free(struct regex **r);
 bool regex_matches(const struct regex *r, struct str s); /* whole string */
 /* Replaces every match; \1 style references. `out` is appended to. False when a limit was hit. */
 bool regex_replace(const struct regex *r, struct str s, struct str substitution, struct strbuf *out);
+/* Anywhere in s. groups[0] is the match, groups[1..] its groups (null str: not taken part). Returns how many are set,
+ * 0: no match. */
+#define REGEX_GROUPS_MAX 10
+int regex_search(const struct regex *r, struct str s, struct str groups[REGEX_GROUPS_MAX]);
 bool regex_substitution_is_valid(const struct regex *r, struct str substitution, struct err *err);
 
 enum string_match_kind { MATCH_EXACT, MATCH_PREFIX, MATCH_SUFFIX, MATCH_CONTAINS, MATCH_REGEX, MATCH_ANY };

@@ -25,6 +25,24 @@ struct route_match {
 enum route_action { ROUTE_CLUSTER, ROUTE_DIRECT_RESPONSE };
 struct upgrade_spec { struct str type; bool enabled; bool connect_terminate; };
 
+/* When a request may be tried again (route.v3.RetryPolicy): the route's policy, else its virtual host's. */
+#define RETRY_ON_TABLE(X)                                                                          \
+    X(0, 5XX, "5xx") X(1, GATEWAY_ERROR, "gateway-error") X(2, RESET, "reset")                     \
+    X(3, RESET_BEFORE_REQUEST, "reset-before-request") X(4, CONNECT_FAILURE, "connect-failure")    \
+    X(5, REFUSED_STREAM, "refused-stream") X(6, RETRIABLE_4XX, "retriable-4xx")                    \
+    X(7, GRPC_CANCELLED, "cancelled") X(8, GRPC_DEADLINE_EXCEEDED, "deadline-exceeded")            \
+    X(9, GRPC_INTERNAL, "internal") X(10, GRPC_RESOURCE_EXHAUSTED, "resource-exhausted")           \
+    X(11, GRPC_UNAVAILABLE, "unavailable")
+enum retry_on {
+#define X(bit, name, text) RETRY_ON_##name = 1u << (bit),
+    RETRY_ON_TABLE(X)
+#undef X
+};
+struct retry_policy {
+    uint32_t on;                     /* enum retry_on bits */
+    uint32_t num_retries;            /* 1 */
+};
+
 struct route_entry {
     struct str name;
     struct route_match match;
@@ -40,6 +58,7 @@ struct route_entry {
     struct upgrade_spec *upgrades; uint32_t upgrade_count;
     const struct virtual_host *vhost;
     const void **filter_configs;     /* typed_per_filter_config by index in the HCM's chain; may be NULL */
+    const struct retry_policy *retry; /* NULL: none */
     void *ext;                       /* reserved for TRAFFIC: retries, rewrites, headers… */
 };
 struct virtual_host {

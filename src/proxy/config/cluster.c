@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A cluster from its message: discovery type, balancing, circuit breakers, connections, transport.
+ * What clusters usually have alike goes through shared_get. Endpoints are endpoints.c's, HTTP is
+ * http_options.c's. Main thread.
+ */
+#include "base/mem.h"
+#include "proxy/config/config_priv.h"
+#include "proxy/config/dns.h"
+#include "proxy/config/endpoints.h"
+#include "proxy/config/shared.h"
+#include "proxy/config/tls_source.h"
+
+#include <math.h>
+#include <netinet/in.h>
+#include <stdio.h>
+
+#define CONNECT_TIMEOUT_DEFAULT_US 5000000u
+#define DISCOVERY(x) ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__##x
+#define LB(x) ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__##x
+#define LB_CONFIG(x) ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_##x
+#define CLUSTER_KIND(x) ENVOY__CONFIG__CLUSTER__V3__CLUSTER__CLUSTER_DISCOVERY_TYPE_##x
+
+/* ---- balancing ---- */
+
+static const struct lb_policy_spec lb_defaults = {
+    .choice_count = 2, .active_request_bias = 1.0, .panic_pct = 50};
+
+int cfg_lb_round_robin(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    (void)cr, (void)msg; /* slow start and locality settings stay unread: reported */
+    ((struct lb_policy_spec *)out)->policy = &lb_round_robin;
+    return 0;
+}
+
+int cfg_lb_random(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    (void)cr, (void)msg;
+    ((struct lb_policy_spec *)out)->policy = &lb_random;
+    return 0;
+}
+
+int cfg_lb_cluster_provided(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    (void)cr, (void)msg;
+    ((struct lb_policy_spec *)out)->policy = &lb_cluster_provided;
+    return 0;
+}
+
+/* `bias` NULL: the default. The runtime key stays unread. */
+static double read_bias(struct config_reader *cr, const Envoy__Config__Core__V3__RuntimeDouble *bias)
+{
+    double value = bias ? GET(bias, default_value) : 1.0;
+    if (value < 0 || !isfinite(value))
+        FAULT("active_request_bias.default_value", "%g must not be negative", value);
+    return value;
+}
+
+int cfg_lb_least_request(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    const pb_lb_least_request *m = (const pb_lb_least_request *)msg;
+    struct lb_policy_spec *lb = out;
+    lb->policy = &lb_least_request;
+    lb->choice_count = proto_u32_or(GET(m, choice_count), 2);
+    lb->active_request_bias = read_bias(cr, GET(m, active_request_bias));
+    return 0;
+}
+
+static void read_lb_extension(struct config_reader *cr, const pb_lb_policies *m, struct lb_policy_spec *lb)
+{
+    uint32_t n = LEN(m, policies);
+    for (uint32_t i = 0; i < n; i++) {
+        const pb_typed_extension *ext = GET(m->policies[i], typed_extension_config);
+        ProtobufCMessage *msg = NULL;
+        if (!ext)
+            continue;
+        IN("policies[%u].typed_extension_config", i) {
+            const struct extension *found =
+                cfg_extension(cr, EXT_LB_POLICY, "typed_config", TEXT(ext, name), GET(ext, typed_config), &msg);
+            if (found)
+                IN("typed_config")
+                    found->read(cr, msg, lb);
+        }
+        return; /* Envoy takes the first policy it knows; later ones stay unread */
+    }
+}
+
+static void read_lb_policy(struct config_reader *cr, const pb_cluster *m, struct lb_policy_spec *lb)
+{
+    lb->policy = &lb_round_robin;
+    switch (GET(m, lb_policy)) {
+    case LB(ROUND_ROBIN):
+        if (m->lb_config_case == LB_CONFIG(ROUND_ROBIN_LB_CONFIG))
+            (void)GET(m, round_robin_lb_config);
+        break;
+    case LB(LEAST_REQUEST):
+        lb->policy = &lb_least_request;
+        if (m->lb_config_case == LB_CONFIG(LEAST_REQUEST_LB_CONFIG))
+            IN("least_request_lb_config") {
+                const pb_least_request_lb *c = GET(m, least_request_lb_config);
+                lb->choice_count = proto_u32_or(GET(c, choice_count), 2);
+                lb->active_request_bias = read_bias(cr, GET(c, active_request_bias));
+            }
+        break;
+    case LB(RANDOM):
+        lb->policy = &lb_random;
+        break;
+    case LB(CLUSTER_PROVIDED):
+        lb->policy = &lb_cluster_provided;
+        break;
+    case LB(LOAD_BALANCING_POLICY_CONFIG):
+        FAULT("lb_policy", "LOAD_BALANCING_POLICY_CONFIG needs load_balancing_policy");
+        break;
+    default:
+        proto_unsupported_enum(&cr->r, "lb_policy", &envoy__config__cluster__v3__cluster__lb_policy__descriptor,
+                               (int)m->lb_policy);
+    }
+}
+
+static const struct lb_policy_spec *read_lb(struct config_reader *cr, const pb_cluster *m)
+{
+    struct lb_policy_spec lb = lb_defaults;
+    const pb_lb_policies *policies = GET(m, load_balancing_policy);
+    if (policies) {
+        (void)GET(m, lb_policy); /* Envoy: the newer member wins */
+        IN("load_balancing_policy")
+            read_lb_extension(cr, policies, &lb);
+    } else {
+        read_lb_policy(cr, m, &lb);
+    }
+    if (!lb.policy)
+        lb.policy = &lb_round_robin;
+    const pb_common_lb *common = GET(m, common_lb_config);
+    __auto_type panic = common ? GET(common, healthy_panic_threshold) : NULL;
+    if (panic)
+        lb.panic_pct = (uint32_t)(GET(panic, value) + 0.5);
+    char key[64 + sizeof lb];
+    int n = snprintf(key, sizeof key, "lb:%s:%u:%a:%u", lb.policy->name, lb.choice_count, lb.active_request_bias, lb.panic_pct);
+    return shared_get(str_make(key, (size_t)n), &lb, sizeof lb, NULL, NULL);
+}
+
+/* ---- circuit breakers ---- */
+
+static void read_thresholds(struct config_reader *cr, const pb_thresholds *t, struct cluster_breakers_spec *b)
+{
+    unsigned priority = GET(t, priority) == ENVOY__CONFIG__CORE__V3__ROUTING_PRIORITY__HIGH ? PRIORITY_HIGH : PRIORITY_DEFAULT;
+    struct circuit_thresholds *c = &b->thresholds[priority];
+    c->max_connections = proto_u32_or(GET(t, max_connections), 1024);
+    c->max_pending = proto_u32_or(GET(t, max_pending_requests), 1024);
+    c->max_requests = proto_u32_or(GET(t, max_requests), 1024);
+    c->max_retries = proto_u32_or(GET(t, max_retries), 3);
+    c->max_pools = proto_u32_or(GET(t, max_connection_pools), UINT32_MAX);
+    c->track_remaining = GET(t, track_remaining);
+}
+
+static const struct cluster_breakers_spec *read_breakers(struct config_reader *cr, const pb_circuit_breakers *m)
+{
+    struct cluster_breakers_spec b;
+    memset(&b, 0, sizeof b);
+    for (int i = 0; i < ROUTING_PRIORITIES; i++) {
+        struct circuit_thresholds *c = &b.thresholds[i];
+        c->max_connections = c->max_pending = c->max_requests = 1024;
+        c->max_retries = 3;
+        c->max_pools = UINT32_MAX;
+    }
+    uint32_t n = m ? LEN(m, thresholds) : 0;
+    bool seen[ROUTING_PRIORITIES] = {false};
+    for (uint32_t i = 0; i < n; i++) {
+        unsigned p = m->thresholds[i]->priority == ENVOY__CONFIG__CORE__V3__ROUTING_PRIORITY__HIGH;
+        if (seen[p]) /* Envoy takes the first of a priority; the rest stays unread and is reported */
+            continue;
+        seen[p] = true;
+        IN("circuit_breakers.thresholds[%u]", i)
+            read_thresholds(cr, m->thresholds[i], &b);
+    }
+    if (m && LEN(m, per_host_thresholds) > 0) {
+        const pb_thresholds *t = m->per_host_thresholds[0];
+        (void)GET(t, priority);
+        b.has_per_host = GET(t, max_connections) != NULL;
+        b.per_host_max_connections = proto_u32_or(t->max_connections, UINT32_MAX);
+    }
+    char key[16 + sizeof b];
+    memcpy(key, "breakers:", 9);
+    memcpy(key + 9, &b, sizeof b);
+    return shared_get(str_make(key, 9 + sizeof b), &b, sizeof b, NULL, NULL);
+}
+
+/* ---- connections ---- */
+
+static void connection_fini(void *part)
+{
+    addr_fini(&((struct cluster_connection_spec *)part)->bind);
+}
+
+static void read_bind(struct config_reader *cr, const pb_bind_config *m, struct cluster_connection_spec *c, struct arena *a)
+{
+    const pb_socket_address *source = GET(m, source_address);
+    uint32_t n = LEN(m, socket_options), extra = 0;
+    struct sock_opt *opts = cfg_sock_opts(cr, a, "socket_options", m->socket_options, n, CFG_SOCK_BEFORE_LISTEN, &extra);
+    if (source)
+        IN("source_address")
+            c->has_bind = cfg_socket_address(cr, source, &c->bind, NULL) == 0;
+    bool freebind = proto_bool_or(GET(m, freebind), false);
+    c->sock_opts = ARENA_ARRAY(a, struct sock_opt, extra + freebind);
+    if (freebind)
+        c->sock_opts[c->sock_opt_count++] = (struct sock_opt){.level = IPPROTO_IP, .name = IP_FREEBIND, .int_value = 1};
+    for (uint32_t i = 0; i < extra; i++)
+        c->sock_opts[c->sock_opt_count++] = opts[i];
+}
+
+static void connection_key(struct strbuf *key, const struct cluster_connection_spec *c)
+{
+    char text[ADDR_TEXT_BYTES];
+    strbuf_addf(key, "conn:%llu:%u:%d:%d:%d:%d:%s", (unsigned long long)c->connect_timeout_us, c->buffer_limit_bytes,
+                c->keepalive, c->keepalive_probes, c->keepalive_time_s, c->keepalive_interval_s,
+                c->has_bind ? addr_text(&c->bind, text) : "");
+    for (uint32_t i = 0; i < c->sock_opt_count; i++) {
+        const struct sock_opt *o = &c->sock_opts[i];
+        strbuf_addf(key, ":%d:%d:%d", o->level, o->name, o->int_value);
+        cfg_key_str(key, o->bytes_value);
+    }
+}
+
+static const struct cluster_connection_spec *read_connection(struct config_reader *cr, const pb_cluster *m)
+{
+    struct cluster_connection_spec c;
+    struct arena a;
+    struct strbuf key = {0};
+    arena_init(&a, 0);
+    memset(&c, 0, sizeof c);
+    c.connect_timeout_us = proto_us_or(GET(m, connect_timeout), CONNECT_TIMEOUT_DEFAULT_US);
+    c.buffer_limit_bytes = proto_u32_or(GET(m, per_connection_buffer_limit_bytes), 1 << 20);
+    __auto_type manager = cr->boot ? GET(cr->boot, cluster_manager) : NULL;
+    if (GET(m, upstream_bind_config))
+        IN("upstream_bind_config")
+            read_bind(cr, m->upstream_bind_config, &c, &a);
+    else if (manager && GET(manager, upstream_bind_config))
+        IN("upstream_bind_config") /* the cluster manager's, for all that have none */
+            read_bind(cr, manager->upstream_bind_config, &c, &a);
+    const pb_upstream_connection *up = GET(m, upstream_connection_options);
+    if (up)
+        cfg_keepalive(cr, GET(up, tcp_keepalive), &c.keepalive, &c.keepalive_probes, &c.keepalive_time_s, &c.keepalive_interval_s);
+    connection_key(&key, &c);
+    const void *shared = shared_get(strbuf_str(&key), &c, sizeof c, &a, connection_fini);
+    strbuf_fini(&key);
+    return shared;
+}
+
+/* ---- transport ---- */
+
+static void transport_fini(void *part)
+{
+    tls_source_unref(&((struct transport_socket_spec *)part)->tls);
+}
+
+static void transport_key(struct strbuf *key, const struct transport_socket_spec *t)
+{
+    strbuf_addf(key, "transport:%p:%d:%d:%u:%d:%d:%d", (void *)t->tls, t->auto_host_sni, t->proxy_protocol,
+                t->proxy_protocol_version, t->pass_all_tlvs, t->allow_unspecified_address, t->tlv_as_pool_key);
+    cfg_key_str(key, t->sni);
+    cfg_key_str(key, str_make((const char *)t->pass_tlvs, t->pass_tlv_count));
+    for (uint32_t i = 0; i < t->added_tlv_count; i++) {
+        strbuf_addc(key, (char)t->added_tlvs[i].type);
+        cfg_key_str(key, t->added_tlvs[i].value);
+    }
+}
+
+static const struct transport_socket_spec *read_transport(struct config_reader *cr, const pb_transport_socket *m)
+{
+    struct transport_socket_spec t;
+    struct arena a;
+    struct strbuf key = {0};
+    ProtobufCMessage *msg = NULL;
+    arena_init(&a, 0);
+    memset(&t, 0, sizeof t);
+    if (m)
+        IN("transport_socket") {
+            struct cfg_socket socket = {.up = &t, .arena = &a};
+            const pb_any *any = m->config_type_case ? GET(m, typed_config) : NULL;
+            const struct extension *ext = cfg_extension(cr, EXT_UPSTREAM_SOCKET, "typed_config", TEXT(m, name), any, &msg);
+            if (ext)
+                IN("typed_config")
+                    ext->read(cr, msg, &socket);
+            t.tls = socket.tls;
+        }
+    transport_key(&key, &t);
+    const void *shared = shared_get(strbuf_str(&key), &t, sizeof t, &a, transport_fini);
+    strbuf_fini(&key);
+    return shared;
+}
+
+/* ---- discovery ---- */
+
+static enum cluster_type read_custom_type(struct config_reader *cr, const pb_custom_cluster *m, struct cfg_dns *d, bool *has_dns)
+{
+    static const struct { const char *name; enum cluster_type type; } plain[] = {
+        {"envoy.cluster.static", CLUSTER_STATIC},           {"envoy.cluster.strict_dns", CLUSTER_STRICT_DNS},
+        {"envoy.cluster.logical_dns", CLUSTER_LOGICAL_DNS}, {"envoy.cluster.original_dst", CLUSTER_ORIGINAL_DST},
+    };
+    ProtobufCMessage *msg = NULL;
+    struct str name = TEXT(m, name);
+    const pb_any *any = GET(m, typed_config);
+    for (size_t i = 0; !any && i < ARRAY_LEN(plain); i++)
+        if (str_eq(name, str_from(plain[i].name)))
+            return plain[i].type;
+    const struct extension *ext = cfg_extension(cr, EXT_CLUSTER, "typed_config", name, any, &msg);
+    if (!ext)
+        return CLUSTER_STATIC;
+    IN("typed_config")
+        ext->read(cr, msg, d);
+    *has_dns = true;
+    return d->is_logical ? CLUSTER_LOGICAL_DNS : CLUSTER_STRICT_DNS;
+}
+
+static enum cluster_type read_type(struct config_reader *cr, const pb_cluster *m, struct cfg_dns *d, bool *has_dns)
+{
+    enum cluster_type type = CLUSTER_STATIC;
+    if (m->cluster_discovery_type_case == CLUSTER_KIND(CLUSTER_TYPE)) {
+        const pb_custom_cluster *custom = GET(m, cluster_type);
+        IN("cluster_type")
+            type = read_custom_type(cr, custom, d, has_dns);
+        return type;
+    }
+    switch (GET(m, type)) {
+    case DISCOVERY(STATIC):
+        return CLUSTER_STATIC;
+    case DISCOVERY(STRICT_DNS):
+        return CLUSTER_STRICT_DNS;
+    case DISCOVERY(LOGICAL_DNS):
+        return CLUSTER_LOGICAL_DNS;
+    case DISCOVERY(ORIGINAL_DST):
+        return CLUSTER_ORIGINAL_DST;
+    default:
+        proto_unsupported_enum(&cr->r, "type", &envoy__config__cluster__v3__cluster__discovery_type__descriptor, (int)m->type);
+        return CLUSTER_STATIC;
+    }
+}
+
+static const struct cluster_original_dst_spec *read_original_dst(struct config_reader *cr, const pb_cluster *m)
+{
+    struct cluster_original_dst_spec o;
+    struct arena a;
+    struct strbuf key = {0};
+    arena_init(&a, 0);
+    memset(&o, 0, sizeof o);
+    o.upstream_port_override = -1;
+    o.cleanup_interval_ms = proto_ms_or(GET(m, cleanup_interval), 5000);
+    if (m->lb_config_case == LB_CONFIG(ORIGINAL_DST_LB_CONFIG)) {
+        const pb_original_dst_lb *c = GET(m, original_dst_lb_config);
+        o.use_http_header = GET(c, use_http_header);
+        o.http_header_name = cfg_lower(&a, TEXT(c, http_header_name));
+        __auto_type port = GET(c, upstream_port_override);
+        o.upstream_port_override = port ? (int)port->value : -1;
+    }
+    strbuf_addf(&key, "original_dst:%d:%d:%llu:", o.use_http_header, o.upstream_port_override,
+                (unsigned long long)o.cleanup_interval_ms);
+    cfg_key_str(&key, o.http_header_name);
+    const void *shared = shared_get(strbuf_str(&key), &o, sizeof o, &a, NULL);
+    strbuf_fini(&key);
+    return shared;
+}
+
+static void read_discovery(struct config_reader *cr, const pb_cluster *m, struct cluster_spec *s)
+{
+    struct arena a;
+    struct cfg_dns d;
+    bool has_dns = false;
+    memset(&d, 0, sizeof d);
+    arena_init(&a, 0);
+    d.memory = &a;
+    s->type = read_type(cr, m, &d, &has_dns);
+    bool is_dns = s->type == CLUSTER_STRICT_DNS || s->type == CLUSTER_LOGICAL_DNS;
+    if (is_dns && !has_dns)
+        cfg_dns_of_cluster(cr, m, &d);
+    if (is_dns)
+        s->dns = cfg_dns_share(&d);
+    if (s->type == CLUSTER_ORIGINAL_DST)
+        s->original_dst = read_original_dst(cr, m);
+    arena_fini(&a);
+}
+
+/* What Envoy refuses though each member alone is fine. */
+static void check_whole(struct config_reader *cr, const pb_cluster *m, const struct cluster_spec *s)
+{
+    bool provided = s->lb->policy == &lb_cluster_provided;
+    if (s->type == CLUSTER_ORIGINAL_DST && !provided)
+        FAULT("lb_policy", "an ORIGINAL_DST cluster needs CLUSTER_PROVIDED");
+    if (s->type != CLUSTER_ORIGINAL_DST && provided)
+        FAULT("lb_policy", "CLUSTER_PROVIDED is for ORIGINAL_DST clusters");
+    if (s->type == CLUSTER_ORIGINAL_DST && m->load_assignment)
+        FAULT("load_assignment", "an ORIGINAL_DST cluster finds its endpoints itself");
+    if (s->http->alpn && !s->transport->tls)
+        FAULT("", "auto_config chooses the protocol by ALPN and needs a TLS transport_socket");
+}
+
+static void read_rest(struct config_reader *cr, const pb_cluster *m, struct cluster_spec *s)
+{
+    const pb_load_assignment *load = GET(m, load_assignment);
+    s->overprovisioning_factor = 140;
+    if (load && s->type != CLUSTER_ORIGINAL_DST)
+        IN("load_assignment")
+            cfg_endpoints(cr, load, s);
+    s->ignore_health_on_removal = GET(m, ignore_health_on_host_removal);
+    s->close_on_health_failure = GET(m, close_connections_on_host_health_failure);
+    s->wait_for_warm_on_init = proto_bool_or(GET(m, wait_for_warm_on_init), true);
+    s->track_timeout_budgets = GET(m, track_timeout_budgets);
+    __auto_type track = GET(m, track_cluster_stats);
+    if (track) {
+        s->track_timeout_budgets = GET(track, timeout_budgets) || s->track_timeout_budgets;
+        s->track_request_response_sizes = GET(track, request_response_sizes);
+    }
+    /* Nothing that is done here looks at metadata; what would (subsets, matchers) is refused itself. */
+    if (GET(m, metadata))
+        proto_read_whole(&cr->r, &m->metadata->base);
+}
+
+int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_spec **out)
+{
+    size_t faults = cr->r.faults->count;
+    struct cluster_spec *s = NEW(cluster_spec);
+    s->memory = spec_memory_ref(cr->cluster_memory);
+    struct arena *a = &s->memory->arena;
+    s->name = arena_str(a, TEXT(m, name));
+    struct str alt = TEXT(m, alt_stat_name);
+    if (alt.n)
+        s->alt_stat_name = arena_str(a, alt);
+    read_discovery(cr, m, s);
+    s->lb = read_lb(cr, m);
+    s->breakers = read_breakers(cr, GET(m, circuit_breakers));
+    s->connection = read_connection(cr, m);
+    s->http = cfg_cluster_http(cr, m);
+    s->transport = read_transport(cr, GET(m, transport_socket));
+    read_rest(cr, m, s);
+    check_whole(cr, m, s);
+    *out = s;
+    return cr->r.faults->count == faults ? 0 : ERR_INVALID;
+}
+
+void cluster_spec_free(struct cluster_spec **spec)
+{
+    struct cluster_spec *s = *spec;
+    if (!s)
+        return;
+    for (uint32_t i = 0; i < s->endpoint_count; i++) {
+        addr_fini(&s->endpoints[i].addr);
+        for (uint32_t j = 0; j < s->endpoints[i].extra_addr_count; j++)
+            addr_fini(&s->endpoints[i].extra_addrs[j]);
+    }
+    shared_unref(s->lb);
+    shared_unref(s->breakers);
+    shared_unref(s->connection);
+    shared_unref(s->http);
+    shared_unref(s->transport);
+    shared_unref(s->dns);
+    shared_unref(s->original_dst);
+    spec_memory_unref(&s->memory);
+    mem_free(s);
+    *spec = NULL;
+}

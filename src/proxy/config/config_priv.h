@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the readers of this folder share. A reader turns one message into one part of a spec: it
+ * takes every member through GET (so that what it leaves out is found), reports faults at the
+ * present path and goes on with a default: all faults of a file come out in one go. Nothing that a
+ * reader returns may point into a message. Main thread only.
+ */
+#ifndef PROXY_CONFIG_PRIV_H
+#define PROXY_CONFIG_PRIV_H
+
+#include "base/map.h"
+#include "proto/fields.h"
+#include "proxy/cluster/cluster.h"
+#include "proxy/config/bootstrap.h"
+#include "proxy/config/pb.h"
+#include "proxy/config/spec_memory.h"
+#include "proxy/match/header_match.h"
+
+struct http_client_opts;
+struct http_server_opts;
+struct hcm_config;
+struct ip_detection;
+struct route_config_spec;
+struct format;
+
+struct config_reader {
+    struct proto_reader r;
+    struct proto_arena *proto;       /* messages; gone when loading ends */
+    struct config_result *out;
+    struct spec_memory *cluster_memory;
+    struct map *secrets;             /* name -> pb_secret */
+    struct map *cluster_names;       /* name -> anything */
+    struct map *localities;          /* key -> struct locality, in cluster_memory */
+    const pb_bootstrap *boot;
+    bool allow_unsupported;
+    uint32_t listener_index;
+};
+
+#define GET(msg_, field_) PROTO_GET(&cr->r, msg_, field_)
+#define LEN(msg_, field_) ((uint32_t)PROTO_LEN(&cr->r, msg_, field_))
+#define TEXT(msg_, field_) PROTO_STR(&cr->r, msg_, field_)
+#define IN(...) PROTO_IN (&cr->r, __VA_ARGS__)
+#define FAULT(field_, ...) proto_fault(&cr->r, ERR_INVALID, field_, __VA_ARGS__)
+#define UNSUPPORTED(field_, what_) proto_unsupported(&cr->r, field_, what_)
+
+/* An array of n zeroed items in an arena; NULL for 0. */
+#define ARENA_ARRAY(arena_, type_, n_) ((n_) ? (type_ *)arena_zalloc(arena_, (n_) * sizeof(type_)) : NULL)
+
+/* ---- common.c: small things that many messages hold ---- */
+struct str cfg_lower(struct arena *a, struct str s);
+/* `err`'s sentence as a fault at the present path plus its own path under `field`. */
+int cfg_fault_err(struct config_reader *cr, const char *field, const struct err *err);
+/* IP and port, or a Unix socket. The address may own heap text (addr_fini). */
+int cfg_address(struct config_reader *cr, const pb_address *m, struct addr *out, uint32_t *unix_mode, bool *ipv4_compat);
+int cfg_socket_address(struct config_reader *cr, const pb_socket_address *m, struct addr *out, bool *ipv4_compat);
+int cfg_cidr(struct config_reader *cr, const pb_cidr_range *m, struct cidr *out);
+struct cidr *cfg_cidrs(struct config_reader *cr, struct arena *a, const char *field, pb_cidr_range *const *items, uint32_t n);
+/* Options of one state; `first` takes PREBIND and BOUND, which are the same to a socket that isn't listening. */
+enum cfg_sock_state { CFG_SOCK_BEFORE_LISTEN, CFG_SOCK_LISTENING };
+struct sock_opt *cfg_sock_opts(struct config_reader *cr, struct arena *a, const char *field, pb_socket_option *const *items,
+                               uint32_t n, enum cfg_sock_state state, uint32_t *count);
+void cfg_keepalive(struct config_reader *cr, const pb_tcp_keepalive *m, bool *on, int *probes, int *time_s, int *interval_s);
+/* Text or bytes now (a file is read). limit_bytes 0 = 16 MiB. */
+int cfg_data_source(struct config_reader *cr, struct arena *a, const pb_data_source *m, size_t limit_bytes, struct str *out);
+int cfg_string_match(struct config_reader *cr, const pb_string_matcher *m, struct string_match *out);
+struct regex *cfg_regex(struct config_reader *cr, const char *field, const pb_regex_matcher *m);
+int cfg_header_matcher(struct config_reader *cr, const pb_header_matcher *m, struct header_matcher *out);
+/* A pack of bytes for shared_get keys. */
+void cfg_key_str(struct strbuf *key, struct str s);
+int cfg_read_file(const char *path, struct arena *a, size_t limit_bytes, struct str *out, struct err *err);
+
+/* ---- extensions.c ---- */
+enum extension_kind {
+    EXT_NETWORK_FILTER, EXT_HTTP_FILTER, EXT_LISTENER_FILTER, EXT_DOWNSTREAM_SOCKET, EXT_UPSTREAM_SOCKET, EXT_ACCESS_LOGGER,
+    EXT_CLUSTER, EXT_LB_POLICY, EXT_DNS_RESOLVER, EXT_IP_DETECTION, EXT_REQUEST_ID,
+};
+struct extension {
+    const char *type;            /* full type name of its configuration */
+    enum extension_kind kind;
+    const char *name;            /* the extension's well-known name */
+    /* Reads `msg` into `out`, whose type the kind defines (table in extensions.c). */
+    int (*read)(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+    const void *def;             /* the filter's or policy's descriptor, where it has one */
+};
+/* The extension for `any` and its message; NULL after a fault at `field` (".typed_config" of the present path). */
+const struct extension *cfg_extension(struct config_reader *cr, enum extension_kind kind, const char *field, struct str name,
+                                      const pb_any *any, ProtobufCMessage **msg);
+
+/* ---- one file a concept ---- */
+struct cfg_network_filter { /* EXT_NETWORK_FILTER */
+    struct network_filter_spec *spec;
+    struct listener_spec *listener;
+    struct filter_chain *chain;
+};
+struct cfg_listener_filter { /* EXT_LISTENER_FILTER */
+    struct listener_filter_spec *spec;
+    struct arena *arena;
+};
+struct cfg_socket { /* EXT_DOWNSTREAM_SOCKET, EXT_UPSTREAM_SOCKET */
+    struct tls_source *tls;               /* new reference; NULL: raw */
+    struct transport_socket_spec *up;     /* upstream only */
+    struct arena *arena;                  /* upstream only */
+};
+
+int cfg_listener(struct config_reader *cr, const pb_listener *m, struct listener_spec **out);
+/* Reads a static secret for its faults alone; users read it again. */
+void cfg_check_secret(struct config_reader *cr, const pb_secret *m);
+int cfg_raw_socket(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_downstream_tls(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_upstream_tls(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_upstream_proxy_protocol(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+void cfg_pass_tlvs(struct config_reader *cr, const pb_pass_through_tlvs *m, struct arena *a, bool *all, uint8_t **types,
+                   uint32_t *count);
+int cfg_tls_inspector(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_http_inspector(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_proxy_protocol(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_original_dst(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_hcm(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_tcp_proxy(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+struct cfg_http_filter { struct http_filter_spec *spec; struct arena *arena; }; /* EXT_HTTP_FILTER */
+int cfg_router(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+struct cfg_ip_detection { struct ip_detection *out; struct arena *arena; };     /* EXT_IP_DETECTION */
+int cfg_xff_detection(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_custom_header_detection(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_uuid_request_id(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* out: struct hcm_config */
+
+int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_spec **out);
+struct cfg_dns; /* dns.c */
+int cfg_dns_cluster(struct config_reader *cr, const ProtobufCMessage *msg, void *out);    /* EXT_CLUSTER */
+int cfg_cares(struct config_reader *cr, const ProtobufCMessage *msg, void *out);          /* EXT_DNS_RESOLVER */
+int cfg_lb_round_robin(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* EXT_LB_POLICY: struct lb_policy_spec */
+int cfg_lb_least_request(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_lb_random(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_lb_cluster_provided(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+
+/* http_options.c */
+void cfg_http1_server(struct config_reader *cr, const pb_http1_options *m, struct http_server_opts *o, struct arena *a);
+void cfg_http1_client(struct config_reader *cr, const pb_http1_options *m, struct http_client_opts *o);
+void cfg_http2_server(struct config_reader *cr, const pb_http2_options *m, struct http_server_opts *o);
+void cfg_http2_client(struct config_reader *cr, const pb_http2_options *m, struct http_client_opts *o);
+/* The cluster's HTTP part, shared. */
+const struct cluster_http_spec *cfg_cluster_http(struct config_reader *cr, const pb_cluster *m);
+
+/* route.c: into `a`; references to clusters go to cr->out->refs. */
+int cfg_route_config(struct config_reader *cr, const pb_route_config *m, struct arena *a, struct route_config_spec **out);
+void cfg_cluster_ref(struct config_reader *cr, const char *field, struct str name, struct cluster **slot, bool must_exist);
+
+/* access_log.c */
+struct access_log **cfg_access_logs(struct config_reader *cr, const char *field, pb_access_log *const *items, uint32_t n,
+                                    struct arena *a, uint32_t *count);
+int cfg_file_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out);   /* EXT_ACCESS_LOGGER: struct access_log */
+int cfg_stdout_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_stderr_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+struct log_filter *cfg_log_filter(struct config_reader *cr, const pb_log_filter *m); /* heap; NULL for NULL */
+struct format *cfg_format(struct config_reader *cr, const pb_format_string *m, struct arena *a, struct str *content_type);
+
+/* runtime.c, stats.c, admin.c */
+void cfg_runtime(struct config_reader *cr, const pb_layered_runtime *m);
+void cfg_stats(struct config_reader *cr, const pb_stats_config *m);
+void cfg_admin(struct config_reader *cr, const pb_admin *m);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Endpoints: addresses (literal ones for STATIC, names for DNS clusters), weights, priorities,
+ * localities, health as configured. Localities are kept once a file. Main thread.
+ */
+#include "proxy/config/endpoints.h"
+
+#define HEALTH(x) ENVOY__CONFIG__CORE__V3__HEALTH_STATUS__##x
+
+static const struct locality *read_locality(struct config_reader *cr, const pb_locality *m)
+{
+    if (!m)
+        return NULL;
+    struct str region = TEXT(m, region), zone = TEXT(m, zone), sub_zone = TEXT(m, sub_zone);
+    if (region.n + zone.n + sub_zone.n == 0)
+        return NULL;
+    struct strbuf key = {0};
+    cfg_key_str(&key, region);
+    cfg_key_str(&key, zone);
+    cfg_key_str(&key, sub_zone);
+    struct locality *l = map_get(cr->localities, strbuf_str(&key));
+    if (!l) {
+        struct arena *a = &cr->cluster_memory->arena;
+        l = arena_zalloc(a, sizeof *l);
+        *l = (struct locality){arena_str(a, region), arena_str(a, zone), arena_str(a, sub_zone)};
+        map_set(cr->localities, strbuf_str(&key), l);
+    }
+    strbuf_fini(&key);
+    return l;
+}
+
+static uint32_t health_bits(struct config_reader *cr, const pb_lb_endpoint *m)
+{
+    switch (GET(m, health_status)) {
+    case HEALTH(UNHEALTHY):
+    case HEALTH(TIMEOUT):
+        return HOST_FAILED_EDS;
+    case HEALTH(DRAINING):
+        return HOST_FAILED_EDS | HOST_EDS_DRAINING;
+    case HEALTH(DEGRADED):
+        return HOST_DEGRADED_EDS;
+    default:
+        return 0;
+    }
+}
+
+/* A name and a port: what DNS clusters resolve. Literal addresses are names too. */
+static int read_name(struct config_reader *cr, const pb_address *m, struct endpoint_spec *e, struct arena *a)
+{
+    if (m->address_case != ENVOY__CONFIG__CORE__V3__ADDRESS__ADDRESS_SOCKET_ADDRESS) {
+        proto_read_whole(&cr->r, &m->base);
+        return FAULT("", "a DNS cluster needs a socket_address");
+    }
+    const pb_socket_address *s = GET(m, socket_address);
+    (void)GET(s, protocol);
+    if (s->port_specifier_case != ENVOY__CONFIG__CORE__V3__SOCKET_ADDRESS__PORT_SPECIFIER_PORT_VALUE)
+        return FAULT("socket_address.port_value", "must be set");
+    e->dns_name = arena_str(a, TEXT(s, address));
+    e->addr.in4.sin_family = AF_INET;
+    addr_set_port(&e->addr, (uint16_t)GET(s, port_value));
+    return 0;
+}
+
+static void read_extra(struct config_reader *cr, const pb_endpoint *m, struct endpoint_spec *e, struct arena *a)
+{
+    e->extra_addr_count = LEN(m, additional_addresses);
+    e->extra_addrs = ARENA_ARRAY(a, struct addr, e->extra_addr_count);
+    for (uint32_t i = 0; i < e->extra_addr_count; i++)
+        IN("additional_addresses[%u].address", i) {
+            const pb_address *x = GET(m->additional_addresses[i], address);
+            if (!x)
+                FAULT("", "must be set");
+            else if (cfg_address(cr, x, &e->extra_addrs[i], NULL, NULL) == 0 && !addr_is_ip(&e->extra_addrs[i]))
+                FAULT("", "an additional address must be an IP address");
+        }
+}
+
+static void read_endpoint(struct config_reader *cr, const pb_endpoint *m, const struct cluster_spec *s, struct endpoint_spec *e)
+{
+    struct arena *a = &s->memory->arena;
+    struct str hostname = TEXT(m, hostname);
+    const pb_address *address = GET(m, address);
+    if (hostname.n)
+        e->hostname = arena_str(a, hostname);
+    if (!address) {
+        FAULT("address", "must be set");
+        return;
+    }
+    IN("address") {
+        if (s->type == CLUSTER_STATIC)
+            cfg_address(cr, address, &e->addr, NULL, NULL);
+        else
+            read_name(cr, address, e, a);
+    }
+    if (m->n_additional_addresses && s->type != CLUSTER_STATIC)
+        FAULT("additional_addresses", "only endpoints with literal addresses may have more than one");
+    else
+        read_extra(cr, m, e, a);
+}
+
+static void read_lb_endpoint(struct config_reader *cr, const pb_lb_endpoint *m, const struct cluster_spec *s, struct endpoint_spec *e)
+{
+    e->weight = proto_u32_or(GET(m, load_balancing_weight), 1);
+    e->health = health_bits(cr, m);
+    if (GET(m, metadata))
+        proto_read_whole(&cr->r, &m->metadata->base); /* see cluster.c */
+    if (m->host_identifier_case == ENVOY__CONFIG__ENDPOINT__V3__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT_NAME) {
+        (void)GET(m, endpoint_name);
+        UNSUPPORTED("endpoint_name", NULL);
+    } else if (m->host_identifier_case == ENVOY__CONFIG__ENDPOINT__V3__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT) {
+        IN("endpoint")
+            read_endpoint(cr, GET(m, endpoint), s, e);
+    } else {
+        FAULT("endpoint", "must be set");
+    }
+}
+
+static void read_policy(struct config_reader *cr, const pb_load_assignment *m, struct cluster_spec *s)
+{
+    __auto_type policy = GET(m, policy);
+    s->overprovisioning_factor = 140;
+    if (policy)
+        s->overprovisioning_factor = proto_u32_or(GET(policy, overprovisioning_factor), 140);
+}
+
+static void check_priorities(struct config_reader *cr, const struct cluster_spec *s)
+{
+    uint32_t highest = 0;
+    for (uint32_t i = 0; i < s->endpoint_count; i++)
+        highest = s->endpoints[i].priority > highest ? s->endpoints[i].priority : highest;
+    for (uint32_t p = 0; p < highest; p++) {
+        bool found = false;
+        for (uint32_t i = 0; i < s->endpoint_count && !found; i++)
+            found = s->endpoints[i].priority == p;
+        if (!found) {
+            FAULT("endpoints", "priority %u is missing: priorities must be 0 to %u without a gap", p, highest);
+            return;
+        }
+    }
+}
+
+int cfg_endpoints(struct config_reader *cr, const pb_load_assignment *m, struct cluster_spec *s)
+{
+    uint32_t groups = LEN(m, endpoints), total = 0, at = 0;
+    (void)GET(m, cluster_name); /* the cluster's own name counts, as for Envoy */
+    read_policy(cr, m, s);
+    for (uint32_t i = 0; i < groups; i++)
+        total += (uint32_t)m->endpoints[i]->n_lb_endpoints;
+    s->endpoints = ARENA_ARRAY(&s->memory->arena, struct endpoint_spec, total);
+    s->endpoint_count = total;
+    if (s->type == CLUSTER_LOGICAL_DNS && total != 1)
+        FAULT("endpoints", "a LOGICAL_DNS cluster has exactly one endpoint, not %u", total);
+    for (uint32_t i = 0; i < groups; i++) {
+        const pb_locality_endpoints *g = m->endpoints[i];
+        const struct locality *locality = read_locality(cr, GET(g, locality));
+        uint32_t priority = GET(g, priority), n = LEN(g, lb_endpoints);
+        (void)GET(g, load_balancing_weight); /* counts with locality-weighted balancing only, which is refused itself */
+        if (GET(g, metadata))
+            proto_read_whole(&cr->r, &g->metadata->base);
+        for (uint32_t j = 0; j < n; j++) {
+            struct endpoint_spec *e = &s->endpoints[at++];
+            e->priority = priority;
+            e->locality = locality;
+            IN("endpoints[%u].lb_endpoints[%u]", i, j)
+                read_lb_endpoint(cr, g->lb_endpoints[j], s, e);
+        }
+    }
+    check_priorities(cr, s);
+    return 0;
+}

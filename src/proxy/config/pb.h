@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Short names for the generated types that this folder reads. The only place in the data plane that
+ * includes generated headers; nothing outside proxy/config may include it. (Aliases of foreign names
+ * of up to 100 characters, hence typedefs in spite of the convention.)
+ */
+#ifndef PROXY_CONFIG_PB_H
+#define PROXY_CONFIG_PB_H
+
+#include "envoy/config/accesslog/v3/accesslog.pb-c.h"
+#include "envoy/config/bootstrap/v3/bootstrap.pb-c.h"
+#include "envoy/config/cluster/v3/circuit_breaker.pb-c.h"
+#include "envoy/config/cluster/v3/cluster.pb-c.h"
+#include "envoy/config/core/v3/address.pb-c.h"
+#include "envoy/config/core/v3/base.pb-c.h"
+#include "envoy/config/core/v3/extension.pb-c.h"
+#include "envoy/config/core/v3/protocol.pb-c.h"
+#include "envoy/config/core/v3/proxy_protocol.pb-c.h"
+#include "envoy/config/core/v3/resolver.pb-c.h"
+#include "envoy/config/core/v3/socket_option.pb-c.h"
+#include "envoy/config/core/v3/substitution_format_string.pb-c.h"
+#include "envoy/config/endpoint/v3/endpoint.pb-c.h"
+#include "envoy/config/endpoint/v3/endpoint_components.pb-c.h"
+#include "envoy/config/listener/v3/listener.pb-c.h"
+#include "envoy/config/listener/v3/listener_components.pb-c.h"
+#include "envoy/config/metrics/v3/stats.pb-c.h"
+#include "envoy/config/route/v3/route.pb-c.h"
+#include "envoy/config/route/v3/route_components.pb-c.h"
+#include "envoy/data/accesslog/v3/accesslog.pb-c.h"
+#include "envoy/extensions/access_loggers/file/v3/file.pb-c.h"
+#include "envoy/extensions/access_loggers/stream/v3/stream.pb-c.h"
+#include "envoy/extensions/clusters/dns/v3/dns_cluster.pb-c.h"
+#include "envoy/extensions/filters/http/router/v3/router.pb-c.h"
+#include "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.pb-c.h"
+#include "envoy/extensions/filters/listener/original_dst/v3/original_dst.pb-c.h"
+#include "envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.pb-c.h"
+#include "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.pb-c.h"
+#include "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.pb-c.h"
+#include "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.pb-c.h"
+#include "envoy/extensions/http/original_ip_detection/custom_header/v3/custom_header.pb-c.h"
+#include "envoy/extensions/http/original_ip_detection/xff/v3/xff.pb-c.h"
+#include "envoy/extensions/load_balancing_policies/least_request/v3/least_request.pb-c.h"
+#include "envoy/extensions/load_balancing_policies/random/v3/random.pb-c.h"
+#include "envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.pb-c.h"
+#include "envoy/extensions/network/dns_resolver/cares/v3/cares_dns_resolver.pb-c.h"
+#include "envoy/extensions/request_id/uuid/v3/uuid.pb-c.h"
+#include "envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol.pb-c.h"
+#include "envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.pb-c.h"
+#include "envoy/extensions/transport_sockets/tls/v3/common.pb-c.h"
+#include "envoy/extensions/transport_sockets/tls/v3/secret.pb-c.h"
+#include "envoy/extensions/transport_sockets/tls/v3/tls.pb-c.h"
+#include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb-c.h"
+#include "envoy/type/matcher/v3/regex.pb-c.h"
+#include "envoy/type/matcher/v3/string.pb-c.h"
+#include "envoy/type/v3/percent.pb-c.h"
+#include "google/protobuf/any.pb-c.h"
+#include "google/protobuf/duration.pb-c.h"
+#include "google/protobuf/struct.pb-c.h"
+
+typedef Envoy__Config__Bootstrap__V3__Bootstrap pb_bootstrap;
+typedef Envoy__Config__Bootstrap__V3__Bootstrap__StaticResources pb_static_resources;
+typedef Envoy__Config__Bootstrap__V3__Admin pb_admin;
+typedef Envoy__Config__Bootstrap__V3__LayeredRuntime pb_layered_runtime;
+typedef Envoy__Config__Bootstrap__V3__RuntimeLayer pb_runtime_layer;
+typedef Envoy__Config__Core__V3__Node pb_node;
+typedef Envoy__Config__Core__V3__Locality pb_locality;
+typedef Envoy__Config__Core__V3__Address pb_address;
+typedef Envoy__Config__Core__V3__SocketAddress pb_socket_address;
+typedef Envoy__Config__Core__V3__Pipe pb_pipe;
+typedef Envoy__Config__Core__V3__CidrRange pb_cidr_range;
+typedef Envoy__Config__Core__V3__SocketOption pb_socket_option;
+typedef Envoy__Config__Core__V3__BindConfig pb_bind_config;
+typedef Envoy__Config__Core__V3__DataSource pb_data_source;
+typedef Envoy__Config__Core__V3__WatchedDirectory pb_watched_directory;
+typedef Envoy__Config__Core__V3__TypedExtensionConfig pb_typed_extension;
+typedef Envoy__Config__Core__V3__TransportSocket pb_transport_socket;
+typedef Envoy__Config__Core__V3__SubstitutionFormatString pb_format_string;
+typedef Envoy__Config__Core__V3__HeaderValueOption pb_header_option;
+typedef Envoy__Config__Core__V3__HeaderValue pb_header_value;
+typedef Envoy__Config__Core__V3__TcpKeepalive pb_tcp_keepalive;
+typedef Envoy__Config__Core__V3__HttpProtocolOptions pb_http_options;
+typedef Envoy__Config__Core__V3__Http1ProtocolOptions pb_http1_options;
+typedef Envoy__Config__Core__V3__Http2ProtocolOptions pb_http2_options;
+typedef Envoy__Config__Core__V3__UpstreamHttpProtocolOptions pb_upstream_http_options;
+typedef Envoy__Config__Core__V3__DnsResolutionConfig pb_dns_resolution;
+typedef Envoy__Config__Core__V3__DnsResolverOptions pb_dns_resolver_options;
+typedef Envoy__Config__Core__V3__ProxyProtocolConfig pb_proxy_protocol_config;
+typedef Envoy__Config__Core__V3__ProxyProtocolPassThroughTLVs pb_pass_through_tlvs;
+typedef Envoy__Config__Core__V3__TlvEntry pb_tlv_entry;
+typedef Envoy__Config__Core__V3__RuntimeUInt32 pb_runtime_u32;
+typedef Envoy__Config__Core__V3__KeepaliveSettings pb_keepalive;
+typedef Envoy__Config__Core__V3__JsonFormatOptions pb_json_format_options;
+typedef Envoy__Config__Core__V3__SchemeHeaderTransformation pb_scheme_transformation;
+typedef Envoy__Config__Metrics__V3__StatsConfig pb_stats_config;
+typedef Envoy__Config__Metrics__V3__StatsMatcher pb_stats_matcher;
+typedef Envoy__Config__Metrics__V3__TagSpecifier pb_tag_specifier;
+typedef Envoy__Config__Metrics__V3__HistogramBucketSettings pb_bucket_settings;
+typedef Envoy__Type__Matcher__V3__StringMatcher pb_string_matcher;
+typedef Envoy__Type__Matcher__V3__RegexMatcher pb_regex_matcher;
+typedef Envoy__Type__Matcher__V3__ListStringMatcher pb_list_string_matcher;
+typedef Envoy__Config__Route__V3__HeaderMatcher pb_header_matcher;
+typedef Envoy__Config__Listener__V3__Listener pb_listener;
+typedef Envoy__Config__Listener__V3__Listener__ConnectionBalanceConfig pb_balance;
+typedef Envoy__Config__Listener__V3__FilterChain pb_filter_chain;
+typedef Envoy__Config__Listener__V3__FilterChainMatch pb_chain_match;
+typedef Envoy__Config__Listener__V3__Filter pb_network_filter;
+typedef Envoy__Config__Listener__V3__ListenerFilter pb_listener_filter;
+typedef Envoy__Config__Listener__V3__AdditionalAddress pb_additional_address;
+typedef Envoy__Extensions__Filters__Listener__TlsInspector__V3__TlsInspector pb_tls_inspector;
+typedef Envoy__Extensions__Filters__Listener__ProxyProtocol__V3__ProxyProtocol pb_proxy_protocol;
+typedef Envoy__Extensions__Filters__Listener__ProxyProtocol__V3__ProxyProtocol__Rule
+    pb_proxy_protocol_rule;
+typedef Envoy__Extensions__TransportSockets__Tls__V3__Secret pb_secret;
+typedef Envoy__Extensions__TransportSockets__Tls__V3__SdsSecretConfig pb_sds_config;
+typedef Envoy__Extensions__TransportSockets__Tls__V3__UpstreamTlsContext pb_upstream_tls;
+typedef Envoy__Extensions__TransportSockets__Tls__V3__DownstreamTlsContext pb_downstream_tls;
+typedef Envoy__Extensions__TransportSockets__Tls__V3__CommonTlsContext pb_common_tls;
+typedef Envoy__Extensions__TransportSockets__Tls__V3__CommonTlsContext__CombinedCertificateValidationContext
+    pb_combined_validation;
+typedef Envoy__Extensions__TransportSockets__Tls__V3__TlsParameters pb_tls_params;
+typedef Envoy__Extensions__TransportSockets__Tls__V3__TlsCertificate pb_tls_certificate;
+typedef Envoy__Extensions__TransportSockets__Tls__V3__TlsSessionTicketKeys pb_ticket_keys;
+typedef Envoy__Extensions__TransportSockets__Tls__V3__CertificateValidationContext pb_validation;
+typedef Envoy__Extensions__TransportSockets__Tls__V3__SubjectAltNameMatcher pb_san_matcher;
+typedef Envoy__Extensions__TransportSockets__ProxyProtocol__V3__ProxyProtocolUpstreamTransport
+    pb_upstream_proxy_protocol;
+typedef Envoy__Config__Cluster__V3__Cluster pb_cluster;
+typedef Envoy__Config__Cluster__V3__Cluster__CustomClusterType pb_custom_cluster;
+typedef Envoy__Config__Cluster__V3__LoadBalancingPolicy pb_lb_policies;
+typedef Envoy__Config__Cluster__V3__UpstreamConnectionOptions pb_upstream_connection;
+typedef Envoy__Config__Cluster__V3__CircuitBreakers pb_circuit_breakers;
+typedef Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds pb_thresholds;
+typedef Envoy__Config__Cluster__V3__Cluster__CommonLbConfig pb_common_lb;
+typedef Envoy__Config__Cluster__V3__Cluster__OriginalDstLbConfig pb_original_dst_lb;
+typedef Envoy__Config__Cluster__V3__Cluster__LeastRequestLbConfig pb_least_request_lb;
+typedef Envoy__Config__Cluster__V3__Cluster__RefreshRate pb_refresh_rate;
+typedef Envoy__Config__Endpoint__V3__ClusterLoadAssignment pb_load_assignment;
+typedef Envoy__Config__Endpoint__V3__LocalityLbEndpoints pb_locality_endpoints;
+typedef Envoy__Config__Endpoint__V3__LbEndpoint pb_lb_endpoint;
+typedef Envoy__Config__Endpoint__V3__Endpoint pb_endpoint;
+typedef Envoy__Extensions__Upstreams__Http__V3__HttpProtocolOptions pb_upstream_http;
+typedef Envoy__Extensions__Upstreams__Http__V3__HttpProtocolOptions__ExplicitHttpConfig
+    pb_explicit_http;
+typedef Envoy__Extensions__Upstreams__Http__V3__HttpProtocolOptions__UseDownstreamHttpConfig
+    pb_downstream_http;
+typedef Envoy__Extensions__Upstreams__Http__V3__HttpProtocolOptions__AutoHttpConfig pb_auto_http;
+typedef Envoy__Extensions__Clusters__Dns__V3__DnsCluster pb_dns_cluster;
+typedef Envoy__Extensions__Network__DnsResolver__Cares__V3__CaresDnsResolverConfig pb_cares_config;
+typedef Envoy__Extensions__LoadBalancingPolicies__LeastRequest__V3__LeastRequest
+    pb_lb_least_request;
+typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager
+    pb_hcm;
+typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager__UpgradeConfig
+    pb_hcm_upgrade;
+typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__LocalReplyConfig
+    pb_local_reply;
+typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__ResponseMapper
+    pb_response_mapper;
+typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpFilter pb_http_filter;
+typedef Envoy__Extensions__Filters__Http__Router__V3__Router pb_router;
+typedef Envoy__Extensions__Http__OriginalIpDetection__Xff__V3__XffConfig pb_xff_detection;
+typedef Envoy__Extensions__Http__OriginalIpDetection__CustomHeader__V3__CustomHeaderConfig
+    pb_custom_header_detection;
+typedef Envoy__Extensions__RequestId__Uuid__V3__UuidRequestIdConfig pb_uuid_request_id;
+typedef Envoy__Extensions__Filters__Network__TcpProxy__V3__TcpProxy pb_tcp_proxy;
+typedef Envoy__Extensions__Filters__Network__TcpProxy__V3__TcpProxy__WeightedCluster
+    pb_weighted_cluster;
+typedef Envoy__Config__Accesslog__V3__AccessLog pb_access_log;
+typedef Envoy__Config__Accesslog__V3__AccessLogFilter pb_log_filter;
+typedef Envoy__Config__Accesslog__V3__ComparisonFilter pb_log_comparison;
+typedef Envoy__Extensions__AccessLoggers__File__V3__FileAccessLog pb_log_file;
+typedef Envoy__Extensions__AccessLoggers__Stream__V3__StdoutAccessLog pb_log_stdout;
+typedef Envoy__Extensions__AccessLoggers__Stream__V3__StderrAccessLog pb_log_stderr;
+typedef Envoy__Config__Route__V3__RouteConfiguration pb_route_config;
+typedef Envoy__Config__Route__V3__VirtualHost pb_virtual_host;
+typedef Envoy__Config__Route__V3__Route pb_route;
+typedef Envoy__Config__Route__V3__RouteMatch pb_route_match;
+typedef Envoy__Config__Route__V3__RouteAction pb_route_action;
+typedef Envoy__Config__Route__V3__RouteAction__UpgradeConfig pb_route_upgrade;
+typedef Envoy__Config__Route__V3__DirectResponseAction pb_direct_response;
+typedef Envoy__Config__Route__V3__RetryPolicy pb_retry_policy;
+typedef Envoy__Type__V3__FractionalPercent pb_fractional_percent;
+typedef Google__Protobuf__Any pb_any;
+typedef Google__Protobuf__Struct pb_struct;
+typedef Google__Protobuf__Value pb_value;
+typedef Google__Protobuf__Duration pb_duration;
+
+#endif
