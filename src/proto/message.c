@@ -223,7 +223,8 @@ const void *proto_field_at(const ProtobufCMessage *msg, const ProtobufCFieldDesc
     const char *value = proto_member(msg, field->offset);
     if (field->label != PROTOBUF_C_LABEL_REPEATED)
         return value;
-    return *(const char *const *)value + index * proto_item_bytes(field->type);
+    const char *items = *(const char *const *)value; /* NULL when there are none */
+    return items ? items + index * proto_item_bytes(field->type) : NULL;
 }
 
 ProtobufCMessage *proto_field_message(const ProtobufCMessage *msg,

@@ -28,6 +28,8 @@ struct anchor {
 struct yaml {
     struct fy_parser *parser;
     struct fy_diag *diag; /* collects what the library would print */
+    struct fy_token_iter *iter;
+    struct strbuf scratch; /* one scalar's text */
     struct proto_arena *arena;
     const char *file;
     struct err_list *faults;
@@ -63,6 +65,21 @@ static struct str token_text(struct yaml *y, struct fy_token *token)
     const char *p = token ? fy_token_get_text(token, &n) : NULL;
     char *copy = proto_arena_strdup(y->arena, str_make(p ? p : "", p ? n : 0));
     return str_make(copy, copy ? n : 0);
+}
+
+/* fy_token_get_text loses memory on quoted scalars with many escapes (libfyaml 0.7.12), so scalars
+ * are read piece by piece. */
+static struct str scalar_text(struct yaml *y, struct fy_token *token)
+{
+    const struct fy_iter_chunk *chunk = NULL;
+    int failed = 0;
+    strbuf_reset(&y->scratch);
+    fy_token_iter_start(token, y->iter);
+    while ((chunk = fy_token_iter_chunk_next(y->iter, chunk, &failed)) != NULL)
+        strbuf_add(&y->scratch, chunk->str, chunk->len);
+    fy_token_iter_finish(y->iter);
+    char *copy = failed ? NULL : proto_arena_strdup(y->arena, strbuf_str(&y->scratch));
+    return str_make(copy, copy ? y->scratch.n : 0);
 }
 
 /* ---- events ---- */
@@ -183,7 +200,7 @@ static bool yaml_scalar(struct yaml *y, const struct fy_event *event, struct doc
 {
     static const char core[] = "tag:yaml.org,2002:";
     bool plain = fy_token_scalar_style(event->scalar.value) == FYSS_PLAIN;
-    node->text = token_text(y, event->scalar.value);
+    node->text = scalar_text(y, event->scalar.value);
     if (!node->text.p)
         return too_big(y);
     if (event->scalar.tag) {
@@ -444,11 +461,15 @@ static bool yaml_open(struct yaml *y)
                                         FYPCF_JSON_NONE | FYPCF_DEFAULT_VERSION_1_2,
                                .diag = y->diag};
     y->parser = fy_parser_create(&cfg);
-    return y->parser != NULL;
+    y->iter = fy_token_iter_create(NULL);
+    return y->parser && y->iter;
 }
 
 static void yaml_close(struct yaml *y)
 {
+    if (y->iter)
+        fy_token_iter_destroy(y->iter);
+    strbuf_fini(&y->scratch);
     if (y->parser)
         fy_parser_destroy(y->parser);
     if (y->diag)
