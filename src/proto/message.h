@@ -104,7 +104,8 @@ bool proto_enum_number(const ProtobufCEnumDescriptor *desc, struct str name, int
  * overwrite by key. dst shares src's strings and submessages: both must live in `arena`.
  * ERR_INVALID for different types, ERR_LIMIT for a full arena. */
 int proto_merge(struct proto_arena *arena, ProtobufCMessage *dst, const ProtobufCMessage *src);
-/* Field by field; maps without regard to order; NaN equals NaN. */
+/* Field by field; maps without regard to order (of a key that stands twice, the last counts); NaN
+ * equals NaN; unknown fields are not compared. */
 bool proto_equal(const ProtobufCMessage *a, const ProtobufCMessage *b);
 /* Deep copy into `arena`; NULL when it is full. */
 ProtobufCMessage *proto_clone(struct proto_arena *arena, const ProtobufCMessage *msg);

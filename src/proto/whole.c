@@ -4,7 +4,7 @@
  * bounded by the depth of messages, which the readers bound. Pure but for the arena.
  */
 #include "base/check.h"
-#include "base/mem.h"
+#include "base/map.h"
 #include "proto/proto_priv.h"
 
 static bool value_equal(const ProtobufCFieldDescriptor *field, const void *a, const void *b)
@@ -31,36 +31,52 @@ static bool value_equal(const ProtobufCFieldDescriptor *field, const void *a, co
     }
 }
 
-/* Index of the map entry with the key of `entry`, or `n`. The last one wins, as on the wire. */
-static size_t map_find(ProtobufCMessage *const *entries, size_t n, const ProtobufCMessage *entry)
+static struct str map_key(const ProtobufCMessage *entry)
 {
     const ProtobufCFieldDescriptor *key = &entry->descriptor->fields[0];
-    for (size_t i = n; i-- > 0;)
-        if (value_equal(key, proto_member(entries[i], key->offset), proto_member(entry, key->offset)))
-            return i;
-    return n;
+    const void *value = proto_member(entry, key->offset);
+    if (key->type == PROTOBUF_C_TYPE_STRING)
+        return str_from(*(char *const *)value);
+    return str_make(value, proto_item_bytes(key->type));
+}
+
+/* Key -> place of its entry in the list. Packed bytes may hold a key twice; the last one counts, as
+ * Protobuf says. Hashed, since a peer chooses how many there are. */
+static struct map *map_index(ProtobufCMessage *const *entries, size_t n)
+{
+    struct map *index = map_new();
+    for (size_t i = 0; i < n; i++)
+        map_set(index, map_key(entries[i]), (void *)(uintptr_t)&entries[i]);
+    return index;
 }
 
 static bool map_equal(const ProtobufCMessage *a, const ProtobufCMessage *b,
-                      const ProtobufCFieldDescriptor *field, size_t n)
+                      const ProtobufCFieldDescriptor *field)
 {
     ProtobufCMessage *const *x = proto_field_at(a, field, 0), *const *y = proto_field_at(b, field, 0);
-    for (size_t i = 0; i < n; i++) {
-        size_t at = map_find(y, n, x[i]);
-        if (at == n || !proto_equal(x[i], y[at]))
-            return false;
+    struct map *mine = map_index(x, proto_field_count(a, field));
+    struct map *other = map_index(y, proto_field_count(b, field));
+    bool equal = map_count(mine) == map_count(other);
+    size_t pos = 0;
+    struct str key;
+    void *at;
+    while (equal && map_next(mine, &pos, &key, &at)) {
+        ProtobufCMessage *const *twin = map_get(other, key);
+        equal = twin && proto_equal(*(ProtobufCMessage *const *)at, *twin);
     }
-    return true;
+    map_free(&mine);
+    map_free(&other);
+    return equal;
 }
 
 static bool field_equal(const ProtobufCMessage *a, const ProtobufCMessage *b,
                         const ProtobufCFieldDescriptor *field)
 {
-    size_t n = proto_field_count(a, field);
-    if (n != proto_field_count(b, field))
+    size_t n = proto_field_count(a, field), other = proto_field_count(b, field);
+    if (n && other && proto_field_is_map(field))
+        return map_equal(a, b, field);
+    if (n != other)
         return false;
-    if (proto_field_is_map(field))
-        return map_equal(a, b, field, n);
     for (size_t i = 0; i < n; i++)
         if (!value_equal(field, proto_field_at(a, field, i), proto_field_at(b, field, i)))
             return false;
@@ -98,12 +114,17 @@ static bool merge_repeated(struct proto_arena *arena, ProtobufCMessage *dst,
         return true;
     }
     ProtobufCMessage **entries = (ProtobufCMessage **)(void *)all;
+    struct map *index = map_index(entries, *count);
     for (size_t i = 0; i < add; i++) {
         ProtobufCMessage *entry = proto_field_message(src, field, i);
-        size_t at = map_find(entries, *count, entry);
-        entries[at] = entry;
-        *count += at == *count;
+        ProtobufCMessage **at = map_get(index, map_key(entry));
+        if (!at) {
+            at = &entries[(*count)++];
+            map_set(index, map_key(entry), at);
+        }
+        *at = entry;
     }
+    map_free(&index);
     return true;
 }
 

@@ -182,6 +182,18 @@ static void test_proto_clone_and_equal__differences__seen(void **state)
     assert_false(proto_equal(a, decode(f, CLUSTER, "{}", "")));
 }
 
+static void test_proto_equal__key_twice_in_packed_map__last_counts(void **state)
+{
+    struct fixture *f = *state;
+    ProtobufCMessage *twice;
+    struct str bytes = STR("\x0a\x0a\x0a\x01" "a\x12\x05\x2a\x03\x0a\x01x" "\x0a\x07\x0a\x01" "a\x12\x02\x20\x01");
+    assert_int_equal(proto_unpack(f->arena, &google__protobuf__struct__descriptor, bytes, &twice, NULL), ERR_INVALID);
+    bytes = STR("\x0a\x07\x0a\x01" "a\x12\x02\x20\x00" "\x0a\x07\x0a\x01" "a\x12\x02\x20\x01");
+    assert_int_equal(proto_unpack(f->arena, &google__protobuf__struct__descriptor, bytes, &twice, NULL), 0);
+    assert_true(proto_equal(twice, decode(f, &google__protobuf__struct__descriptor, "{\"a\":true}", "")));
+    assert_true(proto_equal(twice, proto_clone(f->arena, twice)));
+}
+
 static void test_proto_dump__secrets__redacted(void **state)
 {
     struct fixture *f = *state;
@@ -243,6 +255,7 @@ int main(void)
         PROTO_TEST(test_proto_merge__merge_from__as_protobuf_does),
         PROTO_TEST(test_proto_merge__any__forgets_what_it_held),
         PROTO_TEST(test_proto_clone_and_equal__differences__seen),
+        PROTO_TEST(test_proto_equal__key_twice_in_packed_map__last_counts),
         PROTO_TEST(test_proto_dump__secrets__redacted),
         PROTO_TEST(test_proto_mask__paths__cut_down),
         PROTO_TEST(test_proto_arena__newest_block__taken_back),
