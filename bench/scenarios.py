@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured. A scenario starts a peer afresh, loads it, reads /proc before and after."""
+import socket
+import time
+
+import load
+from machine import Failure, settled_pss_kib
+from peers import Plan
+
+WARM_UP_S = 1
+STARTS = 7
+
+
+class Scenario:
+    def __init__(self, name, title, measure, shape="http", **plan):
+        self.name, self.title, self.measure = name, title, measure
+        self.shape, self.plan = shape, plan
+
+    def run(self, bench, peer):
+        """Figures of one peer, or None where it can't play."""
+        plan = Plan(bench, self.shape, **self.plan_arguments(bench))
+        started = peer.start(plan)
+        if started is None:
+            return None
+        try:
+            started[0].wait_port(plan.port)
+            return self.measure(bench, peer, plan, started)
+        finally:
+            for p in started:
+                p.stop()
+
+    def plan_arguments(self, bench):
+        return {"clusters": bench.options.clusters} if self.shape == "mesh" else self.plan
+
+
+def with_cpu(started, run, seconds):
+    """Runs the load warm, then counts; both processes of a pair count."""
+    run(WARM_UP_S)
+    before = [p.cpu_s() for p in started]
+    figures = run(seconds)
+    for p in started:
+        p.check()
+    used = sum(p.cpu_s() for p in started) - sum(before)
+    if "done" in figures:
+        figures["us_per_request"] = used * 1e6 / figures["done"]
+    figures["cpu_s"] = used
+    figures["pss_mib"] = sum(p.pss_kib() for p in started) / 1024
+    return figures
+
+
+def keep_alive(bench, _peer, plan, started):
+    o = bench.options
+    return with_cpu(started, lambda s: load.wrk(plan.port, s, o.connections), o.seconds)
+
+
+def post(bench, _peer, plan, started):
+    o = bench.options
+    return with_cpu(started, lambda s: load.wrk_post(plan.port, s, o.connections, bench.dir),
+                    o.seconds)
+
+
+def close_each(bench, _peer, plan, started):
+    o = bench.options
+    close = ("-H", "Connection: close")
+    return with_cpu(started, lambda s: load.wrk(plan.port, s, o.connections, close), o.seconds)
+
+
+def streams(bench, _peer, plan, started):
+    return with_cpu(started, lambda s: load.h2load(plan.port, s), bench.options.seconds)
+
+
+def latency(bench, _peer, plan, started):
+    o = bench.options
+    return with_cpu(started, lambda s: load.pace(plan.port, o.rate, s, o.connections), o.seconds)
+
+
+def bulk(bench, _peer, plan, started):
+    figures = with_cpu(started, lambda s: load.download(plan.port, s), bench.options.seconds)
+    gib = figures.pop("bytes") / 2**30
+    figures["gib_per_cpu_s"] = gib / max(figures["cpu_s"], 0.01)
+    figures["gib_per_s"] = gib / figures.pop("seconds")
+    return figures
+
+
+def size_at_rest(_bench, _peer, _plan, started):
+    return {"pss_mib": settled_pss_kib(started[0]) / 1024, "cpu_s": started[0].cpu_s()}
+
+
+def idle(bench, _peer, plan, started):
+    with socket.create_connection(("127.0.0.1", plan.port), 5) as s:
+        load.ask_once(s)  # what the first connection sets up belongs to none of them
+    before, count = settled_pss_kib(started[0]), bench.options.idle
+    held = load.hold_idle(plan.port, count)
+    try:
+        after = settled_pss_kib(started[0])
+    finally:
+        for s in held:
+            s.close()
+    return {"kib_per_connection": (after - before) / count, "pss_mib": after / 1024}
+
+
+def start_up(_bench, peer, plan, started):
+    """Median of several starts: until the port takes connections, which the kernel does as soon as
+    it is bound, and until the program has accepted one and answered on it."""
+    accepts, answers = [], []
+    for _ in range(STARTS):
+        started.pop().stop()
+        started += peer.start(plan)
+        accepts.append(started[0].wait_port(plan.port))
+        with socket.create_connection(("127.0.0.1", plan.port), 5) as s:
+            load.ask_once(s)
+        answers.append((time.monotonic() - started[0].started) * 1e3)
+    middle = STARTS // 2
+    return {"accept_ms": sorted(accepts)[middle], "answer_ms": sorted(answers)[middle],
+            "pss_mib": settled_pss_kib(started[0]) / 1024}
+
+
+ALL = {s.name: s for s in (
+    Scenario("h1", "HTTP/1.1 keep-alive GET, 1 KiB answers", keep_alive),
+    Scenario("h1post", "HTTP/1.1 POST, 64 KiB bodies", post),
+    Scenario("h1close", "HTTP/1.1, a connection a request", close_each),
+    Scenario("h2", "HTTP/2 in and out, 8 connections x 16 streams", streams, "h2"),
+    Scenario("pair", "two sidecars, HTTP/1.1 outside, HTTP/2 over mutual TLS between", keep_alive,
+             "pair"),
+    Scenario("pairh2", "two sidecars, HTTP/2 outside, HTTP/2 over mutual TLS between", streams,
+             "pair", client_h2=True),
+    Scenario("p99", "latency at one offered load, open loop", latency),
+    Scenario("tcp", "TCP proxy, bulk download", bulk, "tcp"),
+    Scenario("clusters", "a large mesh's clusters and virtual hosts, at rest", size_at_rest, "mesh"),
+    Scenario("idle", "idle keep-alive connections", idle),
+    Scenario("start", "start-up and size at rest", start_up),
+)}
+
+
+def run_once(bench, scenario, peer):
+    """A port that somebody took between allotment and use is worth one more try."""
+    try:
+        return scenario.run(bench, peer)
+    except Failure as e:
+        if "ddress already in use" not in str(e) and "Address in use" not in str(e):
+            raise
+        return scenario.run(bench, peer)
