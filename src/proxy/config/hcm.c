@@ -1,53 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HTTP connection manager from its message. Defaults are Envoy's. Main thread; what it makes lives
- * in the configuration's own arena, formats and filters apart on the heap.
+ * The HTTP connection manager's configuration, whole: codec options and timeouts, header and path
+ * treatment, client address, certificates forwarded, local replies, upgrades, access logs, filters
+ * and the inline route configuration. Main thread.
  */
 #include "proxy/hcm/hcm.h"
 
 #include "base/mem.h"
 #include "proxy/config/config_priv.h"
+#include "proxy/listener/listener.h"
 
-#define HCM(x) ENVOY__EXTENSIONS__FILTERS__NETWORK__HTTP_CONNECTION_MANAGER__V3__HTTP_CONNECTION_MANAGER__##x
+#include <stdio.h>
+
 #define IDLE_TIMEOUT_MS 3600000u
 #define STREAM_IDLE_TIMEOUT_MS 300000u
 #define DRAIN_TIMEOUT_MS 5000u
 #define DELAYED_CLOSE_MS 1000u
 #define REQUEST_HEADERS_KB 60u
+#define LOCAL_REPLY_BODY_BYTES 65536
 
-/* ---- protocols ---- */
+#define HCM(x) ENVOY__EXTENSIONS__FILTERS__NETWORK__HTTP_CONNECTION_MANAGER__V3__HTTP_CONNECTION_MANAGER__##x
 
-static enum h1_underscore underscore_action(int action)
+/* ---- codec ---- */
+
+static void read_codec(struct config_reader *cr, const pb_hcm *m, struct http_server_opts *o)
 {
-    switch (action) {
-    case ENVOY__CONFIG__CORE__V3__HTTP_PROTOCOL_OPTIONS__HEADERS_WITH_UNDERSCORES_ACTION__REJECT_REQUEST:
-        return H1_UNDERSCORE_REJECT;
-    case ENVOY__CONFIG__CORE__V3__HTTP_PROTOCOL_OPTIONS__HEADERS_WITH_UNDERSCORES_ACTION__DROP_HEADER:
-        return H1_UNDERSCORE_DROP;
-    default:
-        return H1_UNDERSCORE_ALLOW;
-    }
-}
-
-static void read_common(struct config_reader *cr, const pb_http_options *m, struct hcm_config *c)
-{
-    struct http_server_opts *o = &c->server;
-    o->idle_timeout_ms = IDLE_TIMEOUT_MS;
-    if (!m)
-        return;
-    o->idle_timeout_ms = proto_ms_or(GET(m, idle_timeout), IDLE_TIMEOUT_MS);
-    o->max_connection_ms = proto_ms_or(GET(m, max_connection_duration), 0);
-    c->max_stream_duration_ms = proto_ms_or(GET(m, max_stream_duration), 0);
-    o->max_requests_per_connection = proto_u32_or(GET(m, max_requests_per_connection), 0);
-    o->h1.limits.max_headers = o->h2.max_headers = proto_u32_or(GET(m, max_headers_count), o->h1.limits.max_headers);
-    enum h1_underscore u = underscore_action(GET(m, headers_with_underscores_action));
-    o->h1.underscore = u;
-    o->h2.underscore = (uint8_t)u;
-}
-
-static void read_codec(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c, uint32_t buffer_limit)
-{
-    struct http_server_opts *o = &c->server;
     switch (GET(m, codec_type)) {
     case HCM(CODEC_TYPE__HTTP1):
         o->codec = HTTP_CODEC_H1;
@@ -56,49 +33,194 @@ static void read_codec(struct config_reader *cr, const pb_hcm *m, struct hcm_con
         o->codec = HTTP_CODEC_H2;
         break;
     case HCM(CODEC_TYPE__HTTP3):
-        UNSUPPORTED("codec_type", "HTTP3");
+        proto_unsupported_enum(
+            &cr->r, "codec_type",
+            &envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager__codec_type__descriptor,
+            (int)m->codec_type);
         break;
     default:
         o->codec = HTTP_CODEC_AUTO;
     }
-    o->h1.limits = H1_LIMITS_DEFAULT;
+}
+
+static void read_common(struct config_reader *cr, const pb_http_options *m, struct hcm_config *c)
+{
+    struct http_server_opts *o = &c->server;
+    if (!m)
+        return;
+    o->idle_timeout_ms = proto_ms_or(GET(m, idle_timeout), IDLE_TIMEOUT_MS);
+    o->max_connection_ms = proto_ms_or(GET(m, max_connection_duration), 0);
+    o->h1.limits.max_headers = o->h2.max_headers = proto_u32_or(GET(m, max_headers_count), o->h1.limits.max_headers);
+    c->max_stream_duration_ms = proto_ms_or(GET(m, max_stream_duration), 0);
+    o->max_requests_per_connection = proto_u32_or(GET(m, max_requests_per_connection), 0);
+    unsigned action = (unsigned)GET(m, headers_with_underscores_action);
+    o->h1.underscore = action == 1 ? H1_UNDERSCORE_REJECT : action == 2 ? H1_UNDERSCORE_DROP : H1_UNDERSCORE_ALLOW;
+    o->h2.underscore = (uint8_t)o->h1.underscore;
+    /* max_response_headers_kb is for upstreams: Envoy does nothing with it here, so it stays unread */
+}
+
+static void read_server(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c, const struct listener_spec *l)
+{
+    struct http_server_opts *o = &c->server;
+    uint32_t head_bytes = proto_u32_or(GET(m, max_request_headers_kb), REQUEST_HEADERS_KB) * 1024;
     o->h1.is_request = true;
+    o->h1.limits = H1_LIMITS_DEFAULT;
+    o->h1.limits.max_head_bytes = o->h1.limits.max_trailer_bytes = head_bytes;
     o->h2 = h2_opts_default(true);
-    o->buffer_limit_bytes = buffer_limit;
-    o->h1_stream_error_on_invalid = o->h2.stream_error_on_invalid =
-        proto_bool_or(GET(m, stream_error_on_invalid_http_message), false);
-    uint32_t kb = proto_u32_or(GET(m, max_request_headers_kb), REQUEST_HEADERS_KB);
-    o->h1.limits.max_head_bytes = o->h1.limits.max_trailer_bytes = o->h2.max_header_bytes = kb * 1024;
+    o->h2.max_header_bytes = head_bytes;
+    o->h2.max_headers = o->h1.limits.max_headers;
+    o->idle_timeout_ms = IDLE_TIMEOUT_MS;
+    o->buffer_limit_bytes = l->buffer_limit_bytes;
+    bool lenient = proto_bool_or(GET(m, stream_error_on_invalid_http_message), false);
+    o->h1_stream_error_on_invalid = o->h2.stream_error_on_invalid = lenient;
+    read_codec(cr, m, o);
     IN("common_http_protocol_options")
         read_common(cr, GET(m, common_http_protocol_options), c);
     IN("http_protocol_options")
         cfg_http1_server(cr, GET(m, http_protocol_options), o, &c->arena);
     IN("http2_protocol_options")
         cfg_http2_server(cr, GET(m, http2_protocol_options), o);
-}
-
-static void read_timeouts(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
-{
-    struct http_server_opts *o = &c->server;
-    c->stream_idle_timeout_ms = proto_ms_or(GET(m, stream_idle_timeout), STREAM_IDLE_TIMEOUT_MS);
-    c->request_timeout_ms = proto_ms_or(GET(m, request_timeout), 0);
     o->request_headers_timeout_ms = proto_ms_or(GET(m, request_headers_timeout), 0);
     o->drain_timeout_ms = proto_ms_or(GET(m, drain_timeout), DRAIN_TIMEOUT_MS);
     o->delayed_close_ms = proto_ms_or(GET(m, delayed_close_timeout), DELAYED_CLOSE_MS);
+    o->proxy_100_continue = c->proxy_100_continue = GET(m, proxy_100_continue);
+    c->stream_idle_timeout_ms = proto_ms_or(GET(m, stream_idle_timeout), STREAM_IDLE_TIMEOUT_MS);
+    c->request_timeout_ms = proto_ms_or(GET(m, request_timeout), 0);
 }
 
-/* ---- who the client is ---- */
+/* ---- headers and paths ---- */
 
-static void read_internal_addresses(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
+static void read_path(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
 {
-    __auto_type i = GET(m, internal_address_config);
-    if (!i)
+    static const enum path_slash_action slashes[] = {PATH_SLASH_KEEP, PATH_SLASH_KEEP, PATH_SLASH_REJECT,
+                                                     PATH_SLASH_UNESCAPE_REDIRECT, PATH_SLASH_UNESCAPE_FORWARD};
+    unsigned action = (unsigned)GET(m, path_with_escaped_slashes_action);
+    c->path.normalize = proto_bool_or(GET(m, normalize_path), false);
+    c->path.merge_slashes = GET(m, merge_slashes);
+    c->path.escaped_slashes = action < ARRAY_LEN(slashes) ? slashes[action] : PATH_SLASH_KEEP;
+    c->path.reject_fragment = true; /* Envoy's default (http_reject_path_with_fragment) */
+    c->strip_matching_port = GET(m, strip_matching_host_port);
+    if (m->strip_port_mode_case == HCM(STRIP_PORT_MODE_STRIP_ANY_HOST_PORT))
+        c->strip_any_port = GET(m, strip_any_host_port);
+    if (c->strip_any_port && c->strip_matching_port)
+        FAULT("strip_any_host_port", "excludes strip_matching_host_port");
+    c->strip_trailing_dot = GET(m, strip_trailing_host_dot);
+}
+
+static void read_server_header(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
+{
+    struct str name = TEXT(m, server_name);
+    c->server_name = arena_str(&c->arena, name.n ? name : STR("envoy"));
+    switch (GET(m, server_header_transformation)) {
+    case HCM(SERVER_HEADER_TRANSFORMATION__APPEND_IF_ABSENT):
+        c->server_header = SERVER_APPEND_IF_ABSENT;
+        break;
+    case HCM(SERVER_HEADER_TRANSFORMATION__PASS_THROUGH):
+        c->server_header = SERVER_PASS_THROUGH;
+        break;
+    default:
+        c->server_header = SERVER_OVERWRITE;
+    }
+}
+
+static void read_scheme(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
+{
+    const pb_scheme_transformation *s = GET(m, scheme_header_transformation);
+    if (!s)
         return;
-    c->internal_unix_sockets = GET(i, unix_sockets);
-    c->internal_cidr_count = LEN(i, cidr_ranges);
-    c->has_internal_cidrs = true;
-    IN("internal_address_config")
-        c->internal_cidrs = cfg_cidrs(cr, &c->arena, "cidr_ranges", i->cidr_ranges, c->internal_cidr_count);
+    c->scheme_match_upstream = GET(s, match_upstream);
+    if (s->transformation_case == ENVOY__CONFIG__CORE__V3__SCHEME_HEADER_TRANSFORMATION__TRANSFORMATION_SCHEME_TO_OVERWRITE)
+        c->scheme_to_overwrite = arena_str(&c->arena, TEXT(s, scheme_to_overwrite));
+}
+
+int cfg_uuid_request_id(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    const pb_uuid_request_id *m = (const pb_uuid_request_id *)msg;
+    struct hcm_config *c = out;
+    c->pack_trace_reason = proto_bool_or(GET(m, pack_trace_reason), true);
+    c->use_request_id_for_trace_sampling = proto_bool_or(GET(m, use_request_id_for_trace_sampling), true);
+    return 0;
+}
+
+static void read_request_id(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
+{
+    ProtobufCMessage *msg = NULL;
+    c->generate_request_id = proto_bool_or(GET(m, generate_request_id), true);
+    c->preserve_external_request_id = GET(m, preserve_external_request_id);
+    c->always_set_request_id_in_response = GET(m, always_set_request_id_in_response);
+    c->pack_trace_reason = c->use_request_id_for_trace_sampling = true;
+    __auto_type extension = GET(m, request_id_extension);
+    if (extension)
+        IN("request_id_extension") {
+            const struct extension *ext =
+                cfg_extension(cr, EXT_REQUEST_ID, "typed_config", STR(""), GET(extension, typed_config), &msg);
+            if (ext)
+                IN("typed_config")
+                    ext->read(cr, msg, c);
+        }
+}
+
+static void read_headers(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
+{
+    read_server_header(cr, m, c);
+    read_scheme(cr, m, c);
+    read_request_id(cr, m, c);
+    c->via = arena_str(&c->arena, TEXT(m, via));
+    c->add_user_agent = proto_bool_or(GET(m, add_user_agent), false);
+    c->append_x_forwarded_port = GET(m, append_x_forwarded_port);
+    c->append_local_overload = GET(m, append_local_overload);
+}
+
+static void read_xfcc(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
+{
+    static const enum xfcc_mode modes[] = {XFCC_SANITIZE, XFCC_FORWARD_ONLY, XFCC_APPEND_FORWARD, XFCC_SANITIZE_SET,
+                                           XFCC_ALWAYS_FORWARD_ONLY};
+    unsigned mode = (unsigned)GET(m, forward_client_cert_details);
+    c->xfcc = mode < ARRAY_LEN(modes) ? modes[mode] : XFCC_SANITIZE;
+    __auto_type set = GET(m, set_current_client_cert_details);
+    if (!set)
+        return;
+    c->xfcc_subject = proto_bool_or(GET(set, subject), false);
+    c->xfcc_cert = GET(set, cert);
+    c->xfcc_chain = GET(set, chain);
+    c->xfcc_dns = GET(set, dns);
+    c->xfcc_uri = GET(set, uri);
+}
+
+/* ---- the client's address ---- */
+
+int cfg_xff_detection(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    const pb_xff_detection *m = (const pb_xff_detection *)msg;
+    struct cfg_ip_detection *d = out;
+    d->out->kind = IP_DETECT_XFF;
+    d->out->xff_hops = GET(m, xff_num_trusted_hops);
+    d->out->xff_skip_append = proto_bool_or(GET(m, skip_xff_append), true);
+    __auto_type trusted = GET(m, xff_trusted_cidrs);
+    if (trusted && d->out->xff_hops)
+        FAULT("xff_trusted_cidrs", "excludes xff_num_trusted_hops");
+    if (trusted) {
+        d->out->xff_trusted_count = LEN(trusted, cidrs);
+        IN("xff_trusted_cidrs")
+            d->out->xff_trusted = cfg_cidrs(cr, d->arena, "cidrs", trusted->cidrs, d->out->xff_trusted_count);
+    }
+    return 0;
+}
+
+int cfg_custom_header_detection(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    const pb_custom_header_detection *m = (const pb_custom_header_detection *)msg;
+    struct cfg_ip_detection *d = out;
+    d->out->kind = IP_DETECT_CUSTOM_HEADER;
+    d->out->header = cfg_lower(d->arena, TEXT(m, header_name));
+    d->out->allow_trusted = GET(m, allow_extension_to_set_address_as_trusted);
+    __auto_type reject = GET(m, reject_with_status);
+    if (reject) {
+        unsigned code = (unsigned)GET(reject, code);
+        d->out->has_reject = true;
+        d->out->reject_status = code >= 400 && code <= 599 ? (uint16_t)code : 403; /* as Envoy */
+    }
+    return 0;
 }
 
 static void read_detections(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
@@ -112,214 +234,60 @@ static void read_detections(struct config_reader *cr, const pb_hcm *m, struct hc
             struct cfg_ip_detection out = {&c->detections[c->detection_count], &c->arena};
             const struct extension *ext =
                 cfg_extension(cr, EXT_IP_DETECTION, "typed_config", TEXT(x, name), GET(x, typed_config), &msg);
-            if (ext)
+            if (ext) {
+                c->detection_count++;
                 IN("typed_config")
-                    if (ext->read(cr, msg, &out) == 0)
-                        c->detection_count++;
+                    ext->read(cr, msg, &out);
+            }
         }
-    if (n && (c->use_remote_address || c->xff_num_trusted_hops))
-        FAULT("original_ip_detection_extensions",
-              "can't be combined with use_remote_address or xff_num_trusted_hops");
+    if (n && c->use_remote_address)
+        FAULT("original_ip_detection_extensions", "excludes use_remote_address");
+    if (n && c->xff_num_trusted_hops)
+        FAULT("original_ip_detection_extensions", "excludes xff_num_trusted_hops");
 }
 
-static void read_client(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
+static void read_client_address(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
 {
     c->use_remote_address = proto_bool_or(GET(m, use_remote_address), false);
-    c->xff_num_trusted_hops = GET(m, xff_num_trusted_hops);
     c->skip_xff_append = GET(m, skip_xff_append);
+    c->xff_num_trusted_hops = GET(m, xff_num_trusted_hops);
     c->represent_ipv4_as_mapped = GET(m, represent_ipv4_remote_address_as_ipv4_mapped_ipv6);
-    c->append_x_forwarded_port = GET(m, append_x_forwarded_port);
-    read_internal_addresses(cr, m, c);
+    __auto_type internal = GET(m, internal_address_config);
+    if (internal) {
+        c->internal_unix_sockets = GET(internal, unix_sockets);
+        c->internal_cidr_count = LEN(internal, cidr_ranges);
+        c->has_internal_cidrs = true;
+        IN("internal_address_config")
+            c->internal_cidrs = cfg_cidrs(cr, &c->arena, "cidr_ranges", internal->cidr_ranges, c->internal_cidr_count);
+    }
     read_detections(cr, m, c);
-}
-
-static void read_xfcc(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
-{
-    static const uint8_t modes[] = {
-        [HCM(FORWARD_CLIENT_CERT_DETAILS__SANITIZE)] = XFCC_SANITIZE,
-        [HCM(FORWARD_CLIENT_CERT_DETAILS__FORWARD_ONLY)] = XFCC_FORWARD_ONLY,
-        [HCM(FORWARD_CLIENT_CERT_DETAILS__APPEND_FORWARD)] = XFCC_APPEND_FORWARD,
-        [HCM(FORWARD_CLIENT_CERT_DETAILS__SANITIZE_SET)] = XFCC_SANITIZE_SET,
-        [HCM(FORWARD_CLIENT_CERT_DETAILS__ALWAYS_FORWARD_ONLY)] = XFCC_ALWAYS_FORWARD_ONLY,
-    };
-    c->xfcc = modes[GET(m, forward_client_cert_details)];
-    __auto_type d = GET(m, set_current_client_cert_details);
-    if (!d)
-        return;
-    c->xfcc_subject = proto_bool_or(GET(d, subject), false);
-    c->xfcc_cert = GET(d, cert);
-    c->xfcc_chain = GET(d, chain);
-    c->xfcc_dns = GET(d, dns);
-    c->xfcc_uri = GET(d, uri);
-}
-
-/* ---- what requests and responses get ---- */
-
-static void read_request_id(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
-{
-    c->generate_request_id = proto_bool_or(GET(m, generate_request_id), true);
-    c->preserve_external_request_id = GET(m, preserve_external_request_id);
-    c->always_set_request_id_in_response = GET(m, always_set_request_id_in_response);
-    c->pack_trace_reason = true;
-    __auto_type x = GET(m, request_id_extension);
-    if (!x)
-        return;
-    IN("request_id_extension") {
-        ProtobufCMessage *msg = NULL;
-        const struct extension *ext = cfg_extension(cr, EXT_REQUEST_ID, "typed_config", STR_NULL, GET(x, typed_config), &msg);
-        if (ext)
-            IN("typed_config")
-                ext->read(cr, msg, c);
-    }
-}
-
-int cfg_uuid_request_id(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
-{
-    const pb_uuid_request_id *m = (const pb_uuid_request_id *)msg;
-    struct hcm_config *c = out;
-    c->pack_trace_reason = proto_bool_or(GET(m, pack_trace_reason), true);
-    c->use_request_id_for_trace_sampling = proto_bool_or(GET(m, use_request_id_for_trace_sampling), true);
-    return 0;
-}
-
-static void read_server_header(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
-{
-    struct str name = TEXT(m, server_name);
-    c->server_name = arena_str(&c->arena, name.n ? name : STR("envoy"));
-    c->via = arena_str(&c->arena, TEXT(m, via));
-    switch (GET(m, server_header_transformation)) {
-    case HCM(SERVER_HEADER_TRANSFORMATION__APPEND_IF_ABSENT):
-        c->server_header = SERVER_APPEND_IF_ABSENT;
-        break;
-    case HCM(SERVER_HEADER_TRANSFORMATION__PASS_THROUGH):
-        c->server_header = SERVER_PASS_THROUGH;
-        break;
-    default:
-        c->server_header = SERVER_OVERWRITE;
-    }
-    const pb_scheme_transformation *s = GET(m, scheme_header_transformation);
-    if (s && s->transformation_case)
-        c->scheme_to_overwrite = arena_str(&c->arena, TEXT(s, scheme_to_overwrite));
-    /* match_upstream stays unread: refused where set */
-}
-
-static void read_path(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
-{
-    c->path.normalize = proto_bool_or(GET(m, normalize_path), false);
-    c->path.merge_slashes = GET(m, merge_slashes);
-    switch (GET(m, path_with_escaped_slashes_action)) {
-    case HCM(PATH_WITH_ESCAPED_SLASHES_ACTION__REJECT_REQUEST):
-        c->path.escaped_slashes = PATH_SLASH_REJECT;
-        break;
-    case HCM(PATH_WITH_ESCAPED_SLASHES_ACTION__UNESCAPE_AND_REDIRECT):
-        c->path.escaped_slashes = PATH_SLASH_UNESCAPE_REDIRECT;
-        break;
-    case HCM(PATH_WITH_ESCAPED_SLASHES_ACTION__UNESCAPE_AND_FORWARD):
-        c->path.escaped_slashes = PATH_SLASH_UNESCAPE_FORWARD;
-        break;
-    default:
-        c->path.escaped_slashes = PATH_SLASH_KEEP;
-    }
-    c->strip_matching_port = GET(m, strip_matching_host_port);
-    c->strip_any_port = m->strip_port_mode_case ? GET(m, strip_any_host_port) : false;
-    c->strip_trailing_dot = GET(m, strip_trailing_host_dot);
-}
-
-static void read_upgrades(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
-{
-    uint32_t n = c->upgrade_count = LEN(m, upgrade_configs);
-    c->upgrades = ARENA_ARRAY(&c->arena, struct upgrade_spec, n);
-    for (uint32_t i = 0; i < n; i++)
-        IN("upgrade_configs[%u]", i) {
-            const pb_hcm_upgrade *u = m->upgrade_configs[i];
-            c->upgrades[i].type = arena_str(&c->arena, TEXT(u, upgrade_type));
-            c->upgrades[i].enabled = proto_bool_or(GET(u, enabled), true);
-            /* filters of its own stay unread: refused where set */
-            if (str_eq_nocase(c->upgrades[i].type, STR("CONNECT")) || c->upgrades[i].type.n)
-                c->server.h1.allow_upgrade = true;
-        }
-}
-
-/* ---- filters ---- */
-
-static void read_http_filter(struct config_reader *cr, const pb_http_filter *m, struct hcm_config *c)
-{
-    ProtobufCMessage *msg = NULL;
-    struct http_filter_spec *spec = &c->filters[c->filter_count];
-    struct cfg_http_filter out = {spec, &c->arena};
-    struct str name = TEXT(m, name);
-    bool optional = GET(m, is_optional);
-    spec->disabled = GET(m, disabled);
-    if (m->config_type_case == ENVOY__EXTENSIONS__FILTERS__NETWORK__HTTP_CONNECTION_MANAGER__V3__HTTP_FILTER__CONFIG_TYPE_CONFIG_DISCOVERY) {
-        proto_read_whole(&cr->r, &GET(m, config_discovery)->base);
-        UNSUPPORTED("config_discovery", NULL);
-        return;
-    }
-    const pb_any *any = m->config_type_case ? GET(m, typed_config) : NULL;
-    size_t before = cr->r.faults->count;
-    const struct extension *ext = cfg_extension(cr, EXT_HTTP_FILTER, "typed_config", name, any, &msg);
-    if (!ext) {
-        if (optional && any && cr->r.faults->count > before) { /* is_optional: an unknown filter is left out, by its owner's wish */
-            cr->r.faults->count = before;
-            proto_read_whole(&cr->r, &any->base);
-        }
-        return;
-    }
-    spec->name = arena_str(&c->arena, name);
-    spec->def = ext->def;
-    IN("typed_config")
-        if (ext->read(cr, msg, &out) == 0)
-            c->filter_count++;
-}
-
-static void check_filter_order(struct config_reader *cr, const struct hcm_config *c)
-{
-    for (uint32_t i = 0; i < c->filter_count; i++)
-        if (c->filters[i].def->is_terminal != (i + 1 == c->filter_count))
-            FAULT("http_filters", "%.*s: %s", STR_ARG(c->filters[i].name),
-                  c->filters[i].def->is_terminal ? "a terminal filter must be the last one"
-                                                 : "the last filter must be a terminal one, such as envoy.filters.http.router");
-}
-
-static void read_http_filters(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
-{
-    uint32_t n = LEN(m, http_filters);
-    size_t before = cr->r.faults->count;
-    c->filters = ARENA_ARRAY(&c->arena, struct http_filter_spec, n);
-    for (uint32_t i = 0; i < n; i++)
-        IN("http_filters[%u]", i)
-            read_http_filter(cr, m->http_filters[i], c);
-    if (cr->r.faults->count > before)
-        return;
-    if (!c->filter_count)
-        FAULT("http_filters", "at least a terminal filter is needed, such as envoy.filters.http.router");
-    check_filter_order(cr, c);
 }
 
 /* ---- local replies ---- */
 
-static void read_added_headers(struct config_reader *cr, const pb_response_mapper *m, struct local_reply_mapper *out,
-                               struct arena *a)
+static void read_mutations(struct config_reader *cr, const pb_response_mapper *m, struct local_reply_mapper *out, struct arena *a)
 {
-    uint32_t n = out->header_count = LEN(m, headers_to_add);
+    uint32_t n = LEN(m, headers_to_add);
     out->headers_to_add = ARENA_ARRAY(a, struct header_mutation, n);
     for (uint32_t i = 0; i < n; i++)
         IN("headers_to_add[%u]", i) {
-            struct err err = {0};
             const pb_header_option *o = m->headers_to_add[i];
             const pb_header_value *h = GET(o, header);
-            struct header_mutation *mut = &out->headers_to_add[i];
-            static const uint8_t actions[] = {HEADER_APPEND, HEADER_ADD_IF_ABSENT, HEADER_OVERWRITE_OR_ADD,
-                                              HEADER_OVERWRITE_IF_EXISTS};
-            mut->action = actions[GET(o, append_action) & 3];
-            if (GET(o, append))
-                mut->action = o->append->value ? HEADER_APPEND : HEADER_OVERWRITE_OR_ADD;
-            mut->keep_empty = GET(o, keep_empty_value);
+            struct header_mutation *out_h = &out->headers_to_add[out->header_count++];
+            struct err err = {0};
+            /* `append` is the older form; set to false it meant overwriting */
+            __auto_type append = GET(o, append);
+            unsigned action = (unsigned)GET(o, append_action);
+            out_h->action = action <= HEADER_OVERWRITE_IF_EXISTS ? (int)action : HEADER_APPEND;
+            if (append && !append->value)
+                out_h->action = HEADER_OVERWRITE_OR_ADD;
+            out_h->keep_empty = GET(o, keep_empty_value);
             if (!h)
                 continue;
-            mut->name = cfg_lower(a, TEXT(h, key));
-            mut->value = format_new(TEXT(h, value), true, &err);
-            if (!mut->value)
+            out_h->name = cfg_lower(a, TEXT(h, key));
+            struct str raw = PROTO_BYTES(&cr->r, h, raw_value), value = TEXT(h, value);
+            out_h->value = format_new(raw.n ? raw : value, false, &err);
+            if (!out_h->value)
                 cfg_fault_err(cr, "header.value", &err);
         }
 }
@@ -331,112 +299,178 @@ static void read_mapper(struct config_reader *cr, const pb_response_mapper *m, s
     __auto_type status = GET(m, status_code);
     out->has_status = status != NULL;
     out->status = status ? (uint16_t)status->value : 0;
-    const pb_data_source *body = GET(m, body);
-    if (body)
-        IN("body") {
-            out->has_body = true;
-            cfg_data_source(cr, a, body, 0, &out->body);
-        }
-    IN("body_format_override")
-        out->body_format = cfg_format(cr, GET(m, body_format_override), a, &out->content_type);
-    read_added_headers(cr, m, out, a);
-}
-
-static void read_local_reply(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
-{
-    const pb_local_reply *l = GET(m, local_reply_config);
-    if (!l)
-        return;
-    IN("local_reply_config") {
-        uint32_t n = c->local_reply.mapper_count = LEN(l, mappers);
-        c->local_reply.mappers = ARENA_ARRAY(&c->arena, struct local_reply_mapper, n);
-        for (uint32_t i = 0; i < n; i++)
-            IN("mappers[%u]", i)
-                read_mapper(cr, l->mappers[i], &c->local_reply.mappers[i], &c->arena);
-        IN("body_format")
-            c->local_reply.body_format = cfg_format(cr, GET(l, body_format), &c->arena, &c->local_reply.content_type);
+    if (GET(m, body)) {
+        out->has_body = true;
+        IN("body")
+            cfg_data_source(cr, a, m->body, LOCAL_REPLY_BODY_BYTES, &out->body);
     }
+    if (GET(m, body_format_override))
+        IN("body_format_override")
+            out->body_format = cfg_format(cr, m->body_format_override, a, &out->content_type);
+    read_mutations(cr, m, out, a);
 }
 
-/* ---- routes and logs ---- */
+static void read_local_reply(struct config_reader *cr, const pb_local_reply *m, struct hcm_config *c)
+{
+    struct local_reply_config *out = &c->local_reply;
+    if (!m)
+        return;
+    out->mapper_count = LEN(m, mappers);
+    out->mappers = ARENA_ARRAY(&c->arena, struct local_reply_mapper, out->mapper_count);
+    for (uint32_t i = 0; i < out->mapper_count; i++)
+        IN("mappers[%u]", i)
+            read_mapper(cr, m->mappers[i], &out->mappers[i], &c->arena);
+    if (GET(m, body_format))
+        IN("body_format")
+            out->body_format = cfg_format(cr, m->body_format, &c->arena, &out->content_type);
+}
+
+/* ---- filters, routes, logs ---- */
+
+static bool read_filter(struct config_reader *cr, const pb_http_filter *m, struct hcm_config *c)
+{
+    ProtobufCMessage *msg = NULL;
+    struct http_filter_spec *spec = &c->filters[c->filter_count];
+    struct str name = TEXT(m, name);
+    bool optional = GET(m, is_optional), disabled = GET(m, disabled);
+    size_t faults = cr->r.faults->count;
+    if (m->config_type_case == ENVOY__EXTENSIONS__FILTERS__NETWORK__HTTP_CONNECTION_MANAGER__V3__HTTP_FILTER__CONFIG_TYPE_CONFIG_DISCOVERY) {
+        proto_read_whole(&cr->r, &GET(m, config_discovery)->base);
+        UNSUPPORTED("config_discovery", NULL);
+        return false;
+    }
+    const pb_any *any = m->config_type_case ? GET(m, typed_config) : NULL;
+    const struct extension *ext = cfg_extension(cr, EXT_HTTP_FILTER, "typed_config", name, any, &msg);
+    if (!ext) {
+        if (optional && cr->r.faults->count > faults) /* "if the filter isn't supported, go on without it" */
+            cr->r.faults->count = faults;
+        return false;
+    }
+    struct cfg_http_filter out = {spec, &c->arena};
+    spec->name = arena_str(&c->arena, name);
+    spec->def = ext->def;
+    spec->disabled = disabled;
+    IN("typed_config")
+        ext->read(cr, msg, &out);
+    c->filter_count++;
+    return true;
+}
+
+static void read_filters(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
+{
+    uint32_t n = LEN(m, http_filters);
+    bool has_terminal = false;
+    c->filters = ARENA_ARRAY(&c->arena, struct http_filter_spec, n);
+    for (uint32_t i = 0; i < n; i++)
+        IN("http_filters[%u]", i)
+            if (read_filter(cr, m->http_filters[i], c)) {
+                bool terminal = c->filters[c->filter_count - 1].def->is_terminal;
+                if (terminal && i + 1 < n)
+                    FAULT("", "the terminal filter %s must be the last one", m->http_filters[i]->name);
+                has_terminal = has_terminal || terminal;
+            }
+    if (!has_terminal)
+        FAULT("http_filters", "the last filter must be a terminal one (envoy.filters.http.router)");
+}
 
 static void read_routes(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
 {
     struct err err = {0};
-    if (m->route_specifier_case != HCM(ROUTE_SPECIFIER_ROUTE_CONFIG)) {
-        if (!m->route_specifier_case)
-            FAULT("route_config", "must be set");
-        return; /* rds and scoped_routes stay unread: refused by name */
-    }
-    IN("route_config") {
-        if (cfg_route_config(cr, GET(m, route_config), &c->arena, &c->route_spec) < 0)
+    size_t faults = cr->r.faults->count;
+    switch (m->route_specifier_case) {
+    case HCM(ROUTE_SPECIFIER_ROUTE_CONFIG):
+        IN("route_config")
+            cfg_route_config(cr, GET(m, route_config), &c->arena, &c->route_spec);
+        if (cr->r.faults->count > faults)
             return;
         c->routes = route_table_new(c->route_spec, &err);
         if (!c->routes)
-            cfg_fault_err(cr, "", &err);
+            cfg_fault_err(cr, "route_config", &err);
+        return;
+    case HCM(ROUTE_SPECIFIER_RDS):
+    case HCM(ROUTE_SPECIFIER_SCOPED_ROUTES):
+        return; /* unread */
+    default:
+        FAULT("", "route_config must be set");
     }
+}
+
+static void read_upgrades(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
+{
+    c->upgrade_count = LEN(m, upgrade_configs);
+    c->upgrades = ARENA_ARRAY(&c->arena, struct upgrade_spec, c->upgrade_count);
+    for (uint32_t i = 0; i < c->upgrade_count; i++) { /* filters of an upgrade's own stay unread */
+        c->upgrades[i].type = cfg_lower(&c->arena, TEXT(m->upgrade_configs[i], upgrade_type));
+        c->upgrades[i].enabled = proto_bool_or(GET(m->upgrade_configs[i], enabled), true);
+    }
+    bool any = c->upgrade_count > 0;
+    for (uint32_t i = 0; !any && c->route_spec && i < c->route_spec->vhost_count; i++)
+        for (uint32_t j = 0; j < c->route_spec->vhosts[i]->route_count; j++)
+            any = any || c->route_spec->vhosts[i]->routes[j]->upgrade_count > 0;
+    c->server.h1.allow_upgrade = any;
 }
 
 static void read_logs(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
 {
     c->access_logs = cfg_access_logs(cr, "access_log", GET(m, access_log), LEN(m, access_log), &c->arena, &c->access_log_count);
-}
-
-static void free_config(void *config)
-{
-    hcm_config_free(config);
+    c->access_log_flush_interval_ms = proto_ms_or(GET(m, access_log_flush_interval), 0);
+    c->log_at_start = GET(m, flush_access_log_on_new_request);
+    __auto_type o = GET(m, access_log_options);
+    if (!o)
+        return;
+    c->access_log_flush_interval_ms = proto_ms_or(GET(o, access_log_flush_interval), c->access_log_flush_interval_ms);
+    c->log_at_start = GET(o, flush_access_log_on_new_request) || c->log_at_start;
+    c->flush_log_on_tunnel_established = GET(o, flush_log_on_tunnel_successfully_established);
 }
 
 int cfg_hcm(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
 {
     const pb_hcm *m = (const pb_hcm *)msg;
     struct cfg_network_filter *f = out;
-    struct hcm_config *c = NEW(hcm_config);
     size_t faults = cr->r.faults->count;
+    struct hcm_config *c = NEW(hcm_config);
     arena_init(&c->arena, 0);
     f->spec->config = c;
-    f->spec->free_config = free_config;
+    f->spec->free_config = hcm_config_free;
     c->stat_prefix = arena_str(&c->arena, TEXT(m, stat_prefix));
-    read_codec(cr, m, c, f->listener->buffer_limit_bytes);
-    read_timeouts(cr, m, c);
-    read_client(cr, m, c);
-    read_xfcc(cr, m, c);
-    read_request_id(cr, m, c);
-    read_server_header(cr, m, c);
+    read_server(cr, m, c, f->listener);
     read_path(cr, m, c);
-    read_upgrades(cr, m, c);
-    c->add_user_agent = proto_bool_or(GET(m, add_user_agent), false);
-    c->server.proxy_100_continue = c->proxy_100_continue = GET(m, proxy_100_continue);
-    read_http_filters(cr, m, c);
-    read_local_reply(cr, m, c);
+    read_headers(cr, m, c);
+    read_xfcc(cr, m, c);
+    read_client_address(cr, m, c);
+    IN("local_reply_config")
+        read_local_reply(cr, GET(m, local_reply_config), c);
     read_logs(cr, m, c);
+    read_filters(cr, m, c);
     read_routes(cr, m, c);
+    read_upgrades(cr, m, c);
     return cr->r.faults->count == faults ? 0 : ERR_INVALID;
 }
 
-static void local_reply_fini(struct local_reply_config *l)
+static void mapper_fini(struct local_reply_mapper *m)
 {
-    for (uint32_t i = 0; i < l->mapper_count; i++) {
-        struct local_reply_mapper *m = &l->mappers[i];
-        log_filter_free(&m->filter);
-        format_free(&m->body_format);
-        for (uint32_t k = 0; k < m->header_count; k++)
-            format_free(&m->headers_to_add[k].value);
-    }
-    format_free(&l->body_format);
+    log_filter_free(&m->filter);
+    format_free(&m->body_format);
+    for (uint32_t i = 0; i < m->header_count; i++)
+        format_free(&m->headers_to_add[i].value);
 }
 
 void hcm_config_free(void *config)
 {
     struct hcm_config *c = config;
-    for (uint32_t i = 0; i < c->filter_count; i++)
-        if (c->filters[i].free_config)
-            c->filters[i].free_config((void *)(uintptr_t)c->filters[i].config);
+    if (!c)
+        return;
     for (uint32_t i = 0; i < c->access_log_count; i++)
         access_log_free(&c->access_logs[i]);
-    local_reply_fini(&c->local_reply);
+    for (uint32_t i = 0; i < c->local_reply.mapper_count; i++)
+        mapper_fini(&c->local_reply.mappers[i]);
+    format_free(&c->local_reply.body_format);
+    for (uint32_t i = 0; i < c->filter_count; i++)
+        if (c->filters[i].free_config)
+            c->filters[i].free_config((void *)c->filters[i].config);
     route_table_free(&c->routes);
-    stat_scope_unref(&c->stats);
+    if (c->stats)
+        stat_scope_unref(&c->stats);
     arena_fini(&c->arena);
     mem_free(c);
 }

@@ -267,7 +267,8 @@ static const pb_upstream_http *find_options(struct config_reader *cr, const pb_c
             found = PROTO_ANY_AS(&cr->r, field, entry->value, pb_upstream_http,
                                  envoy__extensions__upstreams__http__v3__http_protocol_options__descriptor);
         } else {
-            proto_read_whole(&cr->r, &entry->value->base);
+            if (entry->value)
+                proto_read_whole(&cr->r, &entry->value->base);
             UNSUPPORTED(field, NULL);
         }
     }

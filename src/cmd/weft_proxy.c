@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * weft-proxy: options -> log -> configuration -> server.
+ */
+#include "base/crash.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "proxy/admin/admin.h"
+#include "proxy/config/bootstrap.h"
+#include "proxy/config/options.h"
+#include "proxy/server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static int print(void (*fill)(struct strbuf *out))
+{
+    struct strbuf text = {0};
+    fill(&text);
+    fputs(text.p, stdout);
+    strbuf_fini(&text);
+    return EXIT_SUCCESS;
+}
+
+static int fail(const struct err *err)
+{
+    char text[ERR_MESSAGE_BYTES + ERR_PATH_BYTES];
+    fprintf(stderr, "weft-proxy: %s\n", err_format(err, text, sizeof text));
+    return EXIT_FAILURE;
+}
+
+static void print_faults(const struct err_list *faults, const char *before)
+{
+    char text[ERR_MESSAGE_BYTES + ERR_PATH_BYTES];
+    for (size_t i = 0; i < faults->count; i++)
+        fprintf(stderr, "%s%s\n", before, err_format(&faults->items[i], text, sizeof text));
+    if (faults->dropped)
+        fprintf(stderr, "... and %zu more\n", faults->dropped);
+}
+
+static const char *config_name(const struct server_opts *o)
+{
+    return o->config_path.n ? o->config_path.p : "--config-yaml";
+}
+
+static int run(struct server_opts *opts)
+{
+    struct err err = {0};
+    struct server *server = server_new(opts, &err);
+    if (!server)
+        return fail(&err);
+    int code = server_run(server);
+    server_free(&server);
+    return code;
+}
+
+static int load_and_run(struct server_opts *opts)
+{
+    struct err_list faults = {0};
+    if (config_load(opts, &opts->config, &faults) < 0) {
+        print_faults(&faults, "");
+        fprintf(stderr, "weft-proxy: configuration '%s' was refused\n", config_name(opts));
+        err_list_fini(&faults);
+        return EXIT_FAILURE;
+    }
+    err_list_fini(&faults);
+    print_faults(&opts->config->unsupported, "warning: ");
+    if (opts->mode == SERVER_VALIDATE) {
+        printf("configuration '%s' OK\n", config_name(opts));
+        config_result_free(&opts->config);
+        return EXIT_SUCCESS;
+    }
+    return run(opts);
+}
+
+int main(int argc, char **argv)
+{
+    struct options o;
+    struct err err = {0};
+    if (options_parse(&o, argc, argv, &err) < 0)
+        return fail(&err);
+    if (o.help || o.version)
+        return print(o.help ? options_help : options_version);
+    if (options_apply_log(&o, &err) < 0)
+        return fail(&err);
+    crash_install(WEFT_VERSION);
+    for (size_t i = 0; i < o.note_count; i++)
+        LOG(MAIN, INFO, "--%s has no effect here", o.notes[i]);
+    struct str *args = mem_zalloc((size_t)argc * sizeof *args);
+    for (int i = 0; i < argc; i++)
+        args[i] = str_from(argv[i]);
+    o.server.argv = args;
+    o.server.argc = (uint32_t)argc;
+    o.server.hooks = (struct server_hooks){admin_start, admin_stop};
+    int code = load_and_run(&o.server);
+    mem_free(args);
+    return code;
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The bootstrap: file and text -> message -> rules -> specs -> what was left unread. Every step adds
+ * to one list of faults; a fault in reading a document ends it, since there is nothing to go on with.
+ * Messages live in an arena of their own that goes back to the system when this returns. Main thread.
+ */
+#include "proxy/config/bootstrap.h"
+
+#include "base/mem.h"
+#include "proto/validate.h"
+#include "proto/yaml.h"
+#include "proxy/config/config_priv.h"
+#include "proxy/log/access_log.h"
+#include "proxy/stats/stats_config.h"
+
+#include <stdio.h>
+
+#define YAML_ARGUMENT "--config-yaml"
+#define STATS_FLUSH_MS 5000u
+
+/* ---- documents ---- */
+
+struct sources {
+    const char *file; /* what faults are attributed to */
+    const struct doc_node *root; /* NULL where there is no text to point into */
+};
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static pb_bootstrap *read_documents(struct proto_arena *arena, const struct server_opts *opts, struct sources *src, struct err_list *faults)
+{
+    const ProtobufCMessageDescriptor *desc = &envoy__config__bootstrap__v3__bootstrap__descriptor;
+    ProtobufCMessage *boot = NULL, *over = NULL;
+    src->file = YAML_ARGUMENT;
+    if (!opts->config_path.n && !opts->config_yaml.n) {
+        err_list_addf(faults, ERR_INVALID, NULL, "there is no configuration: give --config-path or --config-yaml");
+        return NULL;
+    }
+    if (opts->config_path.n) {
+        src->file = opts->config_path.p;
+        proto_load_file(arena, opts->config_path.p, desc, &boot, &src->root, faults);
+    }
+    if (opts->config_yaml.n)
+        yaml_decode(arena, opts->config_yaml, desc, YAML_ARGUMENT, &over, faults);
+    if (faults->count)
+        return NULL;
+    if (!boot)
+        return (pb_bootstrap *)over;
+    if (over) {
+        src->root = NULL; /* indices of lists differ from the file's */
+        if (proto_merge(arena, boot, over) < 0)
+            err_list_addf(faults, ERR_LIMIT, NULL, "the merged configuration is too large");
+    }
+    return faults->count ? NULL : (pb_bootstrap *)boot;
+}
+
+/* "<file>: <path>: <sentence>", "<file>:<line>:<column>: …" where the place is known. */
+static void finish_fault(struct err *e, const struct sources *src)
+{
+    char where[ERR_PATH_BYTES];
+    char *message = e->message;
+    size_t n = strlen(src->file);
+    const char *file = base_name(src->file);
+    snprintf(where, sizeof where, "%s", file);
+    if (strncmp(message, src->file, n) == 0 && message[n] == ':') {
+        char *end = strstr(message + n, ": ");
+        if (end) {
+            snprintf(where, sizeof where, "%s%.*s", file, (int)(end - message - (ptrdiff_t)n), message + n);
+            memmove(message, end + 2, strlen(end + 2) + 1);
+        }
+    }
+    char path[ERR_PATH_BYTES];
+    snprintf(path, sizeof path, "%s", e->path);
+    if (path[0])
+        snprintf(e->path, sizeof e->path, "%.*s: %.*s", (int)(sizeof e->path / 3), where, (int)(sizeof e->path / 2), path);
+    else
+        snprintf(e->path, sizeof e->path, "%s", where);
+}
+
+/* ---- the message ---- */
+
+static void read_node(struct config_reader *cr, const pb_node *m, const struct server_opts *opts)
+{
+    struct node_info *n = &cr->out->node;
+    struct arena *a = &cr->out->arena;
+    struct str id = STR(""), cluster = STR(""), region = STR(""), zone = STR(""), sub_zone = STR("");
+    if (m) {
+        const pb_locality *l = GET(m, locality);
+        id = TEXT(m, id);
+        cluster = TEXT(m, cluster);
+        if (l) {
+            region = TEXT(l, region);
+            zone = TEXT(l, zone);
+            sub_zone = TEXT(l, sub_zone);
+        }
+        proto_read_whole(&cr->r, &m->base); /* the rest is for the management server, and shown in the dump */
+    }
+    n->id = arena_str(a, opts->service_node.n ? opts->service_node : id);
+    n->cluster = arena_str(a, opts->service_cluster.n ? opts->service_cluster : cluster);
+    n->region = arena_str(a, region);
+    n->zone = arena_str(a, opts->service_zone.n ? opts->service_zone : zone);
+    n->sub_zone = arena_str(a, sub_zone);
+}
+
+static void read_secrets(struct config_reader *cr, const pb_static_resources *m)
+{
+    uint32_t n = LEN(m, secrets);
+    for (uint32_t i = 0; i < n; i++)
+        IN("static_resources.secrets[%u]", i) {
+            pb_secret *s = m->secrets[i];
+            if (map_set(cr->secrets, str_from(s->name), s))
+                FAULT("name", "'%s' is the name of an earlier secret", s->name);
+            cfg_check_secret(cr, s);
+        }
+}
+
+static void read_clusters(struct config_reader *cr, const pb_static_resources *m)
+{
+    struct config_result *out = cr->out;
+    uint32_t n = LEN(m, clusters);
+    out->clusters = ARENA_ARRAY(&out->arena, struct cluster_spec *, n);
+    for (uint32_t i = 0; i < n; i++)
+        if (map_set(cr->cluster_names, str_from(m->clusters[i]->name), m->clusters[i]))
+            IN("static_resources.clusters[%u]", i)
+                FAULT("name", "'%s' is the name of an earlier cluster", m->clusters[i]->name);
+    for (uint32_t i = 0; i < n; i++)
+        IN("static_resources.clusters[%u]", i)
+            cfg_cluster(cr, m->clusters[i], &out->clusters[out->cluster_count++]);
+}
+
+static void read_listeners(struct config_reader *cr, const pb_static_resources *m)
+{
+    struct config_result *out = cr->out;
+    struct map *names = map_new();
+    uint32_t n = LEN(m, listeners);
+    out->listeners = ARENA_ARRAY(&out->arena, struct listener_spec *, n);
+    for (uint32_t i = 0; i < n; i++)
+        IN("static_resources.listeners[%u]", i) {
+            struct listener_spec *l = NULL;
+            cfg_listener(cr, m->listeners[i], &l);
+            out->listeners[out->listener_count++] = l;
+            if (map_set(names, l->name, l))
+                FAULT("name", "'%.*s' is the name of an earlier listener", STR_ARG(l->name));
+        }
+    map_free(&names);
+}
+
+static void read_bootstrap(struct config_reader *cr, const pb_bootstrap *m, const struct server_opts *opts)
+{
+    struct config_result *out = cr->out;
+    read_node(cr, GET(m, node), opts);
+    (void)LEN(m, node_context_params);
+    cfg_runtime(cr, GET(m, layered_runtime));
+    cfg_stats(cr, GET(m, stats_config));
+    out->stats_flush_interval_ms = proto_ms_or(GET(m, stats_flush_interval), STATS_FLUSH_MS);
+    const pb_static_resources *s = GET(m, static_resources);
+    if (s) {
+        read_secrets(cr, s);
+        read_clusters(cr, s);
+        read_listeners(cr, s);
+    }
+    cfg_admin(cr, GET(m, admin));
+    /* Defaults of clusters: read even where no cluster took them. */
+    (void)GET(m, use_tcp_for_dns_lookups), (void)GET(m, default_socket_interface);
+    (void)GET(m, cluster_manager); /* its upstream_bind_config; the rest stays unread */
+}
+
+/* ---- faults and what was not read ---- */
+
+static bool is_below(const char *path, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return strncmp(path, prefix, n) == 0 && (path[n] == '\0' || path[n] == '.' || path[n] == '[');
+}
+
+/* What lies below a fault may be unread only because its reader gave up. */
+static void add_unread(struct config_reader *cr, const pb_bootstrap *m, struct err_list *faults)
+{
+    struct err_list unread = {0};
+    size_t known = faults->count;
+    proto_unread(&cr->r, &m->base, "", &unread);
+    for (size_t i = 0; i < unread.count; i++) {
+        bool explained = false;
+        for (size_t j = 0; j < known && !explained; j++)
+            explained = faults->items[j].path[0] && is_below(unread.items[i].path, faults->items[j].path);
+        if (!explained)
+            err_list_add(faults, &unread.items[i]);
+    }
+    err_list_fini(&unread);
+}
+
+/* Readers find again what the API's rules have found at a place: faults from `second` on at a path that one of
+ * [first, second) has. */
+static void drop_repeated(struct err_list *faults, size_t first, size_t second)
+{
+    size_t kept = second;
+    for (size_t i = second; i < faults->count; i++) {
+        bool known = false;
+        for (size_t j = first; j < second && !known; j++)
+            known = strcmp(faults->items[i].path, faults->items[j].path) == 0;
+        if (!known)
+            faults->items[kept++] = faults->items[i];
+    }
+    faults->count = kept;
+}
+
+/* With --allow-unsupported, faults of that kind become warnings. */
+static void split_unsupported(struct err_list *faults, struct err_list *unsupported)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < faults->count; i++) {
+        if (faults->items[i].code == ERR_UNSUPPORTED)
+            err_list_add(unsupported, &faults->items[i]);
+        else
+            faults->items[kept++] = faults->items[i];
+    }
+    faults->count = kept;
+}
+
+static void keep_packed(struct config_result *out, const pb_bootstrap *m)
+{
+    struct strbuf packed = {0};
+    proto_pack(&m->base, &packed);
+    size_t n = packed.n;
+    out->packed = str_make(mem_realloc(strbuf_take(&packed), n + 1), n);
+}
+
+static void build(struct config_result *out, struct proto_arena *arena, const pb_bootstrap *boot, const struct server_opts *opts,
+                  struct err_list *faults)
+{
+    struct config_reader cr = {.proto = arena, .out = out, .boot = boot, .allow_unsupported = opts->allow_unsupported};
+    proto_reader_init(&cr.r, arena, faults);
+    cr.cluster_memory = spec_memory_new();
+    cr.secrets = map_new();
+    cr.cluster_names = map_new();
+    cr.localities = map_new();
+    read_bootstrap(&cr, boot, opts);
+    add_unread(&cr, boot, faults);
+    map_free(&cr.localities);
+    map_free(&cr.cluster_names);
+    map_free(&cr.secrets);
+    spec_memory_unref(&cr.cluster_memory);
+    proto_reader_fini(&cr.r);
+}
+
+int config_load(const struct server_opts *opts, struct config_result **result, struct err_list *faults)
+{
+    struct proto_arena *arena = proto_arena_new(0);
+    struct config_result *out = NEW(config_result);
+    struct sources src = {0};
+    size_t first = faults->count;
+    arena_init(&out->arena, 0);
+    *result = NULL;
+    pb_bootstrap *boot = read_documents(arena, opts, &src, faults);
+    if (boot) {
+        size_t from = faults->count;
+        proto_validate(arena, &boot->base, "", faults);
+        size_t rules = faults->count;
+        build(out, arena, boot, opts, faults);
+        drop_repeated(faults, from, rules);
+        if (src.root)
+            doc_locate_faults(src.root, src.file, faults, from);
+        if (opts->allow_unsupported)
+            split_unsupported(faults, &out->unsupported);
+        keep_packed(out, boot);
+    }
+    for (size_t i = first; i < faults->count; i++)
+        finish_fault(&faults->items[i], &src);
+    for (size_t i = 0; i < out->unsupported.count; i++)
+        finish_fault(&out->unsupported.items[i], &src);
+    proto_arena_free(&arena);
+    if (!boot || faults->count > first) {
+        config_result_free(&out);
+        return ERR_INVALID;
+    }
+    *result = out;
+    return 0;
+}
+
+static void admin_fini(struct config_admin *a)
+{
+    addr_fini(&a->addr);
+    for (uint32_t i = 0; i < a->access_log_count; i++)
+        access_log_free(&a->access_logs[i]);
+    for (uint32_t i = 0; i < a->allow_path_count; i++)
+        string_match_fini(&a->allow_paths[i]);
+}
+
+void config_result_free(struct config_result **r)
+{
+    struct config_result *out = *r;
+    *r = NULL;
+    if (!out)
+        return;
+    for (uint32_t i = 0; i < out->listener_count; i++)
+        listener_spec_free(&out->listeners[i]);
+    for (uint32_t i = 0; i < out->cluster_count; i++)
+        cluster_spec_free(&out->clusters[i]);
+    admin_fini(&out->admin);
+    stats_config_free(&out->stats);
+    err_list_fini(&out->unsupported);
+    mem_free((char *)out->packed.p);
+    mem_free(out->refs);
+    arena_fini(&out->arena);
+    mem_free(out);
+}
+
+void config_link(struct config_result *r, const struct map *clusters)
+{
+    for (size_t i = 0; i < r->ref_count; i++)
+        *r->refs[i].slot = map_get(clusters, r->refs[i].name);
+    mem_free(r->refs);
+    r->refs = NULL;
+    r->ref_count = r->ref_cap = 0;
+}
