@@ -30,6 +30,7 @@ struct exchange {
     uint32_t pauses;
     uint8_t informational;
     bool closed;            /* on_closed was told */
+    uint64_t wire_before;   /* what the connection had sent before this request */
     bool in_begun, in_done; /* final response */
     bool eof;
     bool out_begun, out_done;
@@ -68,6 +69,7 @@ static struct http_stream *begin(struct http_client_conn *c, struct http_sink *s
     x->base.id = c->requests;
     x->base.protocol = HTTP_11;
     x->base.reused_connection = c->requests > 0;
+    x->wire_before = conn_wire_written(c->conn);
     h1_parser_init(&x->parser, &c->opts->h1);
     c->half = x;
     client_conn_stream_began(c);
@@ -87,6 +89,8 @@ static void close_exchange(struct exchange *x, bool reusable, enum stream_reset 
 
     x->closed = true;
     c->half = NULL;
+    if (why == STREAM_TERMINATED)
+        x->base.request_never_arrived = !conn_peer_acknowledged(c->conn, x->wire_before);
     buf_fini(&x->held);
     if (x->pauses)
         conn_read_resume(c->conn);

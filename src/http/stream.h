@@ -85,8 +85,9 @@ struct http_stream { /* first member of the codecs' streams */
     enum http_protocol protocol;
     bool is_server;
     bool reused_connection;      /* client: not the connection's first request */
-    /* client, after a reused connection died: did the peer acknowledge (TCP) any byte of this request? When not, it never saw it. */
-    bool request_was_acknowledged;
+    /* client, once it is closed: the connection died and the peer's kernel had acknowledged no byte of this request, so
+     * nobody can have acted on it. False when that isn't known. */
+    bool request_never_arrived;
     bool is_connection_close;    /* server HTTP/1: this exchange will be the last (seen or decided) */
     uint64_t bytes_received, bytes_sent;           /* body bytes */
     uint64_t header_bytes_received, header_bytes_sent; /* as on the wire (HTTP/2: compressed size is approximated by text) */

@@ -130,6 +130,9 @@ uint64_t conn_connect_us(const struct conn *c);    /* time from start to on_conn
 /* Wire bytes, counted by the transport (for %UPSTREAM_WIRE_BYTES_*%); same as above for raw ones. */
 uint64_t conn_wire_read(const struct conn *c);
 uint64_t conn_wire_written(const struct conn *c);
+/* Did the peer's TCP acknowledge any byte past the first `wire_offset` ones that were written? True when it can't be told
+ * (Unix sockets). Valid up to and in on_closed. */
+bool conn_peer_acknowledged(const struct conn *c, uint64_t wire_offset);
 void conn_set_nodelay(struct conn *c, bool on);
 
 /* Moves bytes between two raw connections with splice(2) until `c` ends; see io/splice.h. */

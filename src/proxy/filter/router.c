@@ -338,11 +338,9 @@ void router_on_trailers(struct router *r, struct headers *h)
     exchange_respond_trailers(r->x, h);
 }
 
-static bool may_replay(const struct router *r, enum stream_reset why, bool stale)
+static bool may_replay(const struct router *r, bool stale)
 {
-    if (!stale || r->replay_lost || r->replays >= ROUTER_MAX_REPLAYS || r->timed_out)
-        return false;
-    return r->is_replayable || why == STREAM_REMOTE_REFUSED;
+    return stale && !r->replay_lost && r->replays < ROUTER_MAX_REPLAYS && !r->timed_out;
 }
 
 static void replay(struct router *r)
@@ -356,13 +354,13 @@ static void replay(struct router *r)
     try_start(r, true);
 }
 
-/* `stale`: it failed on a reused connection before any byte of a response, in a way that leaves no doubt that the peer did
- * nothing, or that the connection was on its way out. */
+/* `stale`: it failed on a reused connection before any byte of a response, and may go out once more: it is idempotent, or
+ * nobody has seen it. */
 void router_on_failed(struct router *r, enum stream_reset why, const char *transport_failure, bool stale)
 {
     struct stream_info *info = exchange_info(r->x);
     bool started = exchange_response_has_started(r->x);
-    if (!started && may_replay(r, why, stale)) {
+    if (!started && may_replay(r, stale)) {
         replay(r);
         return;
     }

@@ -214,7 +214,7 @@ static void on_closed(struct http_sink *sink, enum stream_reset why, const char 
         cluster_breaker_release(r->cluster, r->route->priority, BREAKER_REQUESTS);
     }
     if (!r->done)
-        router_on_failed(r, why, details, stale && (r->is_replayable || !s->request_was_acknowledged || why != STREAM_TERMINATED));
+        router_on_failed(r, why, details, stale && (r->is_replayable || s->request_never_arrived || why == STREAM_REMOTE_REFUSED));
     host_unref(&host);
 }
 
