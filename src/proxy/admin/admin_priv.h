@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Room-private: one request to the admin server and the table of pages.
+ */
+#ifndef PROXY_ADMIN_ADMIN_PRIV_H
+#define PROXY_ADMIN_ADMIN_PRIV_H
+
+#include "base/check.h"
+#include "proxy/admin/admin.h"
+#include "proxy/server.h"
+
+struct admin_request {
+    struct server *server;
+    struct str method, path, query; /* path without query */
+    struct strbuf body;             /* the answer */
+    unsigned status;                /* 200 */
+    const char *content_type;       /* "text/plain; charset=UTF-8" */
+};
+
+struct admin_page {
+    const char *path;
+    void (*fn)(struct admin_request *rq);
+    bool mutates;                   /* POST only */
+    const char *help;
+};
+/* Envoy's order: by path. */
+extern const struct admin_page admin_pages[];
+extern const size_t admin_page_count;
+
+/* A query parameter, percent-decoded into the heap (mem_free); NULL when absent. */
+char *admin_param(const struct admin_request *rq, const char *name);
+bool admin_param_is_set(const struct admin_request *rq, const char *name);
+bool admin_wants_json(struct admin_request *rq); /* format=json: also sets the content type */
+void admin_refuse(struct admin_request *rq, unsigned status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* pages, by file */
+void page_stats(struct admin_request *rq);            /* stats_page.c */
+void page_stats_prometheus(struct admin_request *rq); /* prometheus.c */
+void page_clusters(struct admin_request *rq);         /* clusters_page.c */
+void page_listeners(struct admin_request *rq);        /* listeners_page.c */
+void page_config_dump(struct admin_request *rq);      /* config_page.c */
+void page_unsupported(struct admin_request *rq);
+void page_certs(struct admin_request *rq);            /* certs_page.c */
+void page_server_info(struct admin_request *rq);      /* info_page.c */
+void page_ready(struct admin_request *rq);
+void page_memory(struct admin_request *rq);
+void page_runtime(struct admin_request *rq);          /* control_page.c */
+void page_runtime_modify(struct admin_request *rq);
+void page_logging(struct admin_request *rq);
+void page_reopen_logs(struct admin_request *rq);
+void page_healthcheck_fail(struct admin_request *rq);
+void page_healthcheck_ok(struct admin_request *rq);
+void page_reset_counters(struct admin_request *rq);
+void page_drain_listeners(struct admin_request *rq);
+void page_quitquitquit(struct admin_request *rq);
+void page_home(struct admin_request *rq);             /* home_page.c */
+void page_help(struct admin_request *rq);
+void admin_help_text(struct strbuf *out);
+
+/* Selection shared by the statistics pages. */
+struct stats_selection {
+    struct regex *filter; /* NULL: all */
+    bool used_only;
+};
+bool stats_selection_read(struct admin_request *rq, struct stats_selection *sel); /* false: refused already */
+void stats_selection_fini(struct stats_selection *sel);
+struct stat_sample;
+bool stats_selected(const struct stats_selection *sel, const struct stat_sample *s);
+
+#endif
