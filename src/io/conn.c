@@ -24,6 +24,10 @@ static __thread struct recycler idle_conns = {
     .max_idle = CONNS_IDLE_MAX, .object_bytes = sizeof(struct conn)};
 static uint64_t last_id; /* of the whole process: atomic access only */
 
+/* Of this thread, in conn_close_delayed. */
+static __thread struct list lingering = {NULL, NULL};
+static __thread size_t lingering_count;
+
 static void on_task(struct turn_task *t);
 
 struct conn *conn_alloc(struct loop *loop, int fd)
@@ -71,6 +75,7 @@ struct conn_ext *conn_ext(struct conn *c)
     if (!c->ext) {
         c->ext = NEW(conn_ext);
         c->ext->owner = c;
+        list_init(&c->ext->lingering);
         timer_init(&c->ext->timer, c->watch.loop, on_timer);
     }
     return c->ext;
@@ -269,8 +274,12 @@ void conn_destroy(struct conn *c)
     c->state = CONN_DEAD;
     c->handler = NULL;
     turn_task_cancel(&c->task);
-    if (c->ext)
+    if (c->ext) {
         timer_clear(&c->ext->timer);
+        if (!list_is_empty(&c->ext->lingering))
+            lingering_count--;
+        list_remove(&c->ext->lingering);
+    }
     if (c->fd >= 0) {
         struct linger now = {.l_onoff = 1, .l_linger = 0};
         if (c->reset_wanted)
@@ -327,6 +336,19 @@ void conn_close(struct conn *c, enum conn_close why)
     conn_destroy(c);
 }
 
+size_t conn_lingering_count(void)
+{
+    return lingering_count;
+}
+
+void conn_close_lingering(void)
+{
+    if (!lingering.next)
+        return;
+    LIST_EACH(it, safe, &lingering)
+        conn_destroy(LIST_ENTRY(it, conn_ext, lingering)->owner);
+}
+
 void conn_reset(struct conn *c)
 {
     c->reset_wanted = true;
@@ -344,6 +366,10 @@ void conn_close_delayed(struct conn *c, uint64_t timeout_ms)
     c->state = CONN_DRAINING;
     c->handler = NULL;
     c->shut_wanted = true;
+    if (!lingering.next)
+        list_init(&lingering);
+    list_push_back(&lingering, &x->lingering);
+    lingering_count++;
     x->linger_us = timeout_ms * 1000;
     if (timeout_ms)
         timer_set_ms(&x->timer, timeout_ms);

@@ -111,6 +111,9 @@ void conn_close(struct conn *c, enum conn_close why);
 /* Flush `out`, then FIN, then discard what the peer still sends until it closes or `timeout_ms` passed, then close: so
  * that a response isn't lost to a RST (RFC 9112 section 9.6). The handler is detached at once. */
 void conn_close_delayed(struct conn *c, uint64_t timeout_ms);
+/* Connections of this thread in conn_close_delayed, and their end at once (before the loop is freed). */
+size_t conn_lingering_count(void);
+void conn_close_lingering(void);
 /* Makes the coming close a RST (SO_LINGER 0). */
 void conn_reset(struct conn *c);
 

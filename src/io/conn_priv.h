@@ -38,6 +38,7 @@ enum {
 struct conn_ext {
     struct timer timer; /* connect timeout, then delayed close */
     struct conn *owner;
+    struct list lingering;     /* among this thread's in conn_close_delayed */
     struct addr direct_remote; /* set when the remote address was replaced */
     struct buf preface;        /* goes out before anything else, TLS included */
     uint64_t start_us, connect_us, linger_us;
