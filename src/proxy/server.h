@@ -120,6 +120,8 @@ void server_on_workers(struct server *s, void (*fn)(struct worker *w, void *arg)
 /* SIGTERM and /quitquitquit: stop listening, drain, exit within drain_time. A second call exits at once. */
 void server_shutdown(struct server *s);
 void server_drain_listeners(struct server *s, bool graceful, bool inbound_only, bool exit_after);
+/* Any thread: while draining, perhaps the last connection has gone. */
+void server_note_idle(struct server *s);
 struct cluster *server_find_cluster(struct server *s, struct str name); /* main thread; borrowed */
 /* The worker of the calling thread; NULL on main. */
 struct worker *worker_current(void);

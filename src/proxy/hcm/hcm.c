@@ -12,6 +12,8 @@ static const struct stat_table hcm_table = {hcm_rows, ARRAY_LEN(hcm_rows)};
 
 void hcm_config_link(struct hcm_config *c)
 {
+    if (c->stats)
+        return;
     struct strbuf prefix = {0};
     strbuf_addz(&prefix, "http.");
     strbuf_adds(&prefix, c->stat_prefix);
@@ -185,10 +187,16 @@ static void close_now(struct downstream *d)
         http_server_conn_close(hc->server);
 }
 
+static void link_config(void *config)
+{
+    hcm_config_link(config);
+}
+
 const struct network_filter_def hcm_filter = {
     .name = "envoy.filters.network.http_connection_manager",
     .is_terminal = true,
     .attach = attach,
     .drain = drain,
     .close = close_now,
+    .link = link_config,
 };

@@ -100,7 +100,13 @@ void listener_manager_start(struct listener_manager *m);
 /* Stops accepting everywhere (sockets closed); connections drain when graceful, are left alone else. */
 void listener_manager_stop(struct listener_manager *m, bool inbound_only);
 void listener_manager_drain(struct listener_manager *m, bool inbound_only); /* connections finish */
+/* The same, spread over `us` by chance (drain_strategy gradual); new connections are let in meanwhile. */
+void listener_manager_drain_over(struct listener_manager *m, bool inbound_only, uint64_t us);
 void listener_manager_close_all(struct listener_manager *m);
+/* Connection limits from the runtime, read anew; once a second. */
+void listener_manager_refresh(struct listener_manager *m);
+/* A worker's last duty to its listeners, on its thread: accepting ends, connections are closed. */
+void listeners_leave(struct worker *w);
 /* For /listeners and /config_dump. */
 void listener_manager_each(struct listener_manager *m, void (*fn)(const struct listener_spec *spec, const struct addr *bound, uint32_t bound_count, void *arg), void *arg);
 

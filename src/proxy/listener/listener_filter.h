@@ -8,7 +8,6 @@
 #define PROXY_LISTENER_LISTENER_FILTER_H
 
 #include "proxy/listener/listener.h"
-#include "proxy/listener/listener_filter_config.h" /* the descriptors, what they are configured with */
 
 enum inspect {
     INSPECT_DONE,  /* the next filter's turn */
@@ -19,13 +18,13 @@ enum inspect {
 /* A connection among its listener filters; gone once a chain is chosen. */
 struct inspection {
     struct conn *conn;
-    struct downstream *downstream; /* server_name, detected_transport: heap text, by inspection_set */
+    struct downstream *downstream; /* detected_transport: static text; server_name by inspection_set_name */
     struct stat_scope *stats;      /* the present filter's own; NULL when it has none */
     struct str *protocols;         /* application protocols for the chain match; owned */
     uint32_t protocol_count;
     uint64_t seen;                 /* the present filter's to use; 0 at its first call */
 };
-void inspection_set(struct str *field, struct str value); /* replaces *field by a copy (NULL str when empty) */
+void inspection_set_name(struct inspection *in, struct str name); /* lower case; copied */
 void inspection_add_protocol(struct inspection *in, struct str name);
 
 struct listener_filter_def {
@@ -35,6 +34,31 @@ struct listener_filter_def {
     /* Main thread: a new reference to the scope it counts in; NULL: counts nothing. */
     struct stat_scope *(*stats)(const void *config);
 };
+extern const struct listener_filter_def tls_inspector_filter, http_inspector_filter, proxy_protocol_filter,
+    original_dst_filter;
+
+/* ---- their configurations (const void *config); NULL where there is nothing to say ---- */
+struct tls_inspector_config {
+    uint32_t max_client_hello_bytes; /* max_client_hello_size; 16 KiB */
+    bool close_on_parse_error;       /* close_connection_on_client_hello_parsing_errors */
+};
+
+/* A TLV to keep as metadata (ProxyProtocol.rules). */
+struct proxy_protocol_rule {
+    uint8_t type;
+    struct str metadata_namespace, key;
+};
+struct proxy_protocol_config {
+    struct str stat_prefix; /* "" = none: "proxy_proto." */
+    bool allow_without;     /* allow_requests_without_proxy_protocol */
+    bool disallow_v1, disallow_v2;
+    struct proxy_protocol_rule *rules;
+    uint32_t rule_count;
+    bool keep_all_tlvs;     /* pass_through_tlvs: INCLUDE_ALL */
+    uint8_t *keep_tlvs;     /* … INCLUDE: these types */
+    uint32_t keep_tlv_count;
+};
+
 #define TLS_INSPECTOR_STATS(X)                                                                     \
     X(TLS_INSPECTOR_CLIENT_HELLO_TOO_LARGE, COUNTER, NONE, "client_hello_too_large", "ClientHellos past the limit") \
     X(TLS_INSPECTOR_TLS_FOUND, COUNTER, NONE, "tls_found", "Connections that began with TLS")      \

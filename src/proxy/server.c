@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The process from its configuration to its end, on the main thread:
+ *
+ *     made (sockets open) -> clusters warm -> serving -> draining -> over
+ *
+ * Sockets are opened before anything starts, so that a fault leaves nothing behind; the kernel holds
+ * early connections meanwhile. Workers are in server_workers.c. The first order to stop drains, the
+ * second ends at once.
+ */
+#include "proxy/server.h"
+
+#include <malloc.h>
+#include <signal.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "io/file_watch.h"
+#include "io/signals.h"
+#include "proxy/config/bootstrap.h"
+#include "proxy/config/tls_source.h"
+#include "proxy/log/access_log.h"
+#include "proxy/server_priv.h"
+
+#define WARM_UP_LIMIT_MS 15000
+#define TICK_MS 1000
+
+static const struct stat_desc rows[] = {SERVER_STATS(STAT_DESC_ROW)};
+static const struct stat_table table = {rows, ARRAY_LEN(rows)};
+
+static struct frame *frame_of(struct server *s)
+{
+    return CONTAINER_OF(s, frame, server);
+}
+
+static void finish(struct frame *f)
+{
+    loop_stop(f->server.main_loop);
+}
+
+/* ---- once a second ---- */
+
+static uint64_t total_connections(const struct server *s)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < s->worker_count; i++)
+        n += __atomic_load_n(&s->workers[i].connections, __ATOMIC_SEQ_CST);
+    return n;
+}
+
+static void on_tick(struct timer *t)
+{
+    struct frame *f = CONTAINER_OF(t, frame, tick);
+    struct server *s = &f->server;
+    struct mallinfo2 heap = mallinfo2();
+    int state = atomic_load(&s->state);
+    stat_set(s->stats, STAT_SERVER_UPTIME, (loop_now_us(s->main_loop) - s->start_us) / 1000000);
+    stat_set(s->stats, STAT_SERVER_CONCURRENCY, s->worker_count);
+    stat_set(s->stats, STAT_SERVER_MEMORY_ALLOCATED, heap.uordblks + heap.hblkhd);
+    stat_set(s->stats, STAT_SERVER_MEMORY_HEAP_SIZE, heap.arena + heap.hblkhd);
+    stat_set(s->stats, STAT_SERVER_LIVE_GAUGE, state == SERVER_LIVE);
+    stat_set(s->stats, STAT_SERVER_STATE_GAUGE, (uint64_t)state);
+    stat_set(s->stats, STAT_SERVER_TOTAL_CONNECTIONS, total_connections(s));
+    __atomic_store_n(&s->max_connections_global, runtime_u64(STR("overload.global_downstream_max_connections"), 0), __ATOMIC_RELAXED);
+    listener_manager_refresh(s->listeners);
+    timer_set_ms(t, TICK_MS);
+}
+
+static void set_state(struct server *s, enum server_state state)
+{
+    atomic_store(&s->state, state);
+    stat_set(s->stats, STAT_SERVER_LIVE_GAUGE, state == SERVER_LIVE);
+    stat_set(s->stats, STAT_SERVER_STATE_GAUGE, state);
+}
+
+/* ---- the way up ---- */
+
+static void go_live(struct frame *f)
+{
+    struct server *s = &f->server;
+    if (f->is_live || f->is_stopping)
+        return;
+    f->is_live = true;
+    timer_clear(&f->warm_up);
+    LOG(MAIN, INFO, "all clusters initialized. initializing init manager");
+    if (s->opts.mode == SERVER_INIT_ONLY) {
+        finish(f);
+        return;
+    }
+    if (workers_start(s) != 0) {
+        f->exit_code = 1;
+        finish(f);
+        return;
+    }
+    listener_manager_start(s->listeners);
+    set_state(s, SERVER_LIVE);
+    uint64_t took_us = clock_mono_us() - s->start_us;
+    stat_record(s->stats, STAT_SERVER_INITIALIZATION_TIME_MS, took_us / 1000);
+    LOG(MAIN, INFO, "all dependencies initialized. starting workers");
+    LOG(MAIN, DEBUG, "server initialized in %lu us", (unsigned long)took_us);
+    malloc_trim(0);
+}
+
+static void on_warm_up_limit(struct timer *t)
+{
+    struct frame *f = CONTAINER_OF(t, frame, warm_up);
+    LOG(MAIN, WARNING, "%u clusters are still without their first members: serving without them", f->cold_clusters);
+    go_live(f);
+}
+
+static void on_cluster_ready(void *arg)
+{
+    struct frame *f = arg;
+    if (--f->cold_clusters == 0 && f->has_begun)
+        go_live(f);
+}
+
+/* Not waited for (wait_for_warm_on_init). */
+static void on_cluster_ready_unawaited(void *arg)
+{
+    (void)arg;
+}
+
+static void warm_clusters(struct frame *f)
+{
+    struct str name;
+    void *value;
+    f->cold_clusters = 1; /* so that none of those that are ready at once ends it early */
+    for (size_t pos = 0; map_next(f->server.clusters, &pos, &name, &value);) {
+        bool waits = cluster_spec(value)->wait_for_warm_on_init;
+        f->cold_clusters += waits;
+        cluster_start(value, waits ? on_cluster_ready : on_cluster_ready_unawaited, f);
+    }
+    f->has_begun = true;
+    timer_set_ms(&f->warm_up, WARM_UP_LIMIT_MS);
+    on_cluster_ready(f);
+}
+
+/* ---- the way down ---- */
+
+static void on_drain_timeout(struct timer *t)
+{
+    struct frame *f = CONTAINER_OF(t, frame, drain);
+    LOG(MAIN, INFO, "%lu connections are left at the end of the drain time", (unsigned long)total_connections(&f->server));
+    f->is_forced = true;
+    finish(f);
+}
+
+static void check_idle(void *arg)
+{
+    struct frame *f = arg;
+    if (f->is_stopping && total_connections(&f->server) == 0)
+        finish(f);
+}
+
+void server_note_idle(struct server *s)
+{
+    loop_post(s->main_loop, check_idle, frame_of(s));
+}
+
+void server_shutdown(struct server *s)
+{
+    struct frame *f = frame_of(s);
+    if (f->is_stopping || !f->is_live) {
+        LOG(MAIN, INFO, "exiting at once");
+        f->is_stopping = f->is_forced = true;
+        finish(f);
+        return;
+    }
+    LOG(MAIN, INFO, "shutting down: draining %lu connections", (unsigned long)total_connections(s));
+    f->is_stopping = true;
+    s->draining = true;
+    set_state(s, SERVER_DRAINING);
+    timer_clear(&f->drain_listeners);
+    timer_set_ms(&f->drain, s->opts.drain_time_s * 1000);
+    listener_manager_stop(s->listeners, false);
+    listener_manager_drain(s->listeners, false);
+    server_note_idle(s);
+}
+
+static void on_listeners_drained(struct timer *t)
+{
+    struct frame *f = CONTAINER_OF(t, frame, drain_listeners);
+    listener_manager_stop(f->server.listeners, f->drain_inbound_only);
+    if (f->drain_then_exit)
+        server_shutdown(&f->server);
+}
+
+void server_drain_listeners(struct server *s, bool graceful, bool inbound_only, bool exit_after)
+{
+    struct frame *f = frame_of(s);
+    if (!graceful) {
+        listener_manager_stop(s->listeners, inbound_only);
+        return;
+    }
+    f->drain_inbound_only = inbound_only;
+    f->drain_then_exit = exit_after;
+    listener_manager_drain_over(s->listeners, inbound_only, s->opts.drain_immediate ? 0 : s->opts.drain_time_s * 1000000);
+    timer_set_ms(&f->drain_listeners, s->opts.drain_time_s * 1000);
+}
+
+static void on_signal(void *user, int number)
+{
+    struct server *s = user;
+    switch (number) {
+    case SIGTERM:
+    case SIGINT:
+        LOG(MAIN, WARNING, "caught %s", number == SIGTERM ? "SIGTERM" : "SIGINT");
+        server_shutdown(s);
+        break;
+    case SIGUSR1:
+        log_reopen();
+        log_files_reopen();
+        LOG(MAIN, INFO, "log files reopened");
+        break;
+    default:
+        LOG(MAIN, WARNING, "caught and eating SIGHUP");
+        break;
+    }
+}
+
+/* ---- making and unmaking ---- */
+
+static int watch_signals(struct frame *f, struct err *err)
+{
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGTERM);
+    sigaddset(&mask, SIGINT);
+    sigaddset(&mask, SIGUSR1);
+    sigaddset(&mask, SIGHUP);
+    f->signals = signals_new(f->server.main_loop, &mask, on_signal, &f->server, err);
+    return f->signals ? 0 : err->code;
+}
+
+static void limit_heap(uint32_t workers)
+{
+    /* An arena a thread and no more; freed memory goes back before it piles up. */
+    mallopt(M_ARENA_MAX, (int)workers + 1);
+    mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+    mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+}
+
+static int make_clusters(struct server *s, struct err *err)
+{
+    struct config_result *c = s->opts.config;
+    s->clusters = map_new();
+    for (uint32_t i = 0; i < c->cluster_count; i++) {
+        struct cluster_spec *spec = c->clusters[i];
+        c->clusters[i] = NULL;
+        struct cluster *cluster = cluster_new(spec, err);
+        if (!cluster)
+            return err->code;
+        struct cluster *old = map_set(s->clusters, cluster_spec(cluster)->name, cluster);
+        cluster_unref(&old);
+    }
+    config_link(c, s->clusters);
+    return 0;
+}
+
+static int make_listeners(struct server *s, struct err *err)
+{
+    struct config_result *c = s->opts.config;
+    s->listeners = listener_manager_new(s);
+    for (uint32_t i = 0; i < c->listener_count; i++) {
+        struct listener_spec *spec = c->listeners[i];
+        c->listeners[i] = NULL;
+        int rc = listener_manager_add(s->listeners, spec, err);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static void take_config(struct server *s)
+{
+    struct config_result *c = s->opts.config;
+    s->node = c->node;
+    s->has_admin = c->admin.enabled;
+    addr_copy(&s->admin_addr, &c->admin.addr);
+    s->admin_profile_path = c->admin.profile_path;
+    s->unsupported = c->unsupported;
+    c->unsupported = (struct err_list){0};
+}
+
+static int make(struct frame *f, struct err *err)
+{
+    struct server *s = &f->server;
+    s->main_loop = loop_new("main", err);
+    if (!s->main_loop)
+        return err->code;
+    int rc = watch_signals(f, err);
+    if (rc)
+        return rc;
+    timer_init(&f->tick, s->main_loop, on_tick);
+    timer_init(&f->warm_up, s->main_loop, on_warm_up_limit);
+    timer_init(&f->drain, s->main_loop, on_drain_timeout);
+    timer_init(&f->drain_listeners, s->main_loop, on_listeners_drained);
+    if (s->opts.concurrency >= STAT_MAX_THREADS)
+        return err_set(err, ERR_LIMIT, "--concurrency %u: at most %d workers are possible", s->opts.concurrency, STAT_MAX_THREADS - 1);
+    stats_init(s->opts.concurrency + 1);
+    f->runtime = runtime_new(s->opts.config->layers, s->opts.config->layer_count);
+    s->stats = stat_scope_get(STR("server."), &table, STR("server."), NULL, 0);
+    stat_add(s->stats, STAT_SERVER_STATIC_UNKNOWN_FIELDS, s->unsupported.count + s->unsupported.dropped);
+    set_state(s, SERVER_INITIALIZING);
+    rc = workers_make(s, err);
+    if (rc)
+        return rc;
+    clusters_init(s->main_loop, f->worker_loops, s->worker_count);
+    s->files = file_watcher_new(s->main_loop, err);
+    if (!s->files)
+        return err->code;
+    tls_sources_watch(s->files);
+    rc = make_clusters(s, err);
+    if (!rc)
+        rc = make_listeners(s, err);
+    if (!rc && s->opts.hooks.admin_start && s->has_admin)
+        rc = s->opts.hooks.admin_start(s, err);
+    return rc;
+}
+
+struct server *server_new(const struct server_opts *opts, struct err *err)
+{
+    struct frame *f = NEW(frame);
+    struct server *s = &f->server;
+    s->opts = *opts;
+    if (!s->opts.concurrency)
+        s->opts.concurrency = 1;
+    s->start_us = clock_mono_us();
+    s->start_wall_us = clock_wall_us();
+    check_context.worker = "main";
+    limit_heap(s->opts.concurrency);
+    take_config(s);
+    LOG(MAIN, INFO, "initializing epoch 0 (base id=%lu, workers=%u)", (unsigned long)s->opts.base_id, s->opts.concurrency);
+    if (make(f, err) == 0)
+        return s;
+    server_free(&s);
+    return NULL;
+}
+
+int server_run(struct server *s)
+{
+    struct frame *f = frame_of(s);
+    warm_clusters(f);
+    on_tick(&f->tick);
+    LOG(MAIN, INFO, "starting main dispatch loop");
+    loop_run(s->main_loop);
+    LOG(MAIN, INFO, "main dispatch loop exited");
+    workers_stop(s, f->is_forced);
+    return f->exit_code;
+}
+
+static void free_clusters(struct server *s)
+{
+    struct str name;
+    void *value;
+    if (!s->clusters)
+        return;
+    for (size_t pos = 0; map_next(s->clusters, &pos, &name, &value);) {
+        struct cluster *c = value;
+        cluster_stop(c);
+        cluster_unref(&c);
+    }
+    map_free(&s->clusters);
+}
+
+void server_free(struct server **server)
+{
+    struct server *s = *server;
+    if (!s)
+        return;
+    *server = NULL;
+    struct frame *f = frame_of(s);
+    if (s->admin && s->opts.hooks.admin_stop)
+        s->opts.hooks.admin_stop(s);
+    timer_clear(&f->tick);
+    timer_clear(&f->warm_up);
+    timer_clear(&f->drain);
+    timer_clear(&f->drain_listeners);
+    workers_free(s);
+    listener_manager_free(&s->listeners);
+    free_clusters(s);
+    tls_sources_watch(NULL);
+    file_watcher_free(&s->files);
+    clusters_fini();
+    dns_resolver_free(&s->dns);
+    log_files_flush_all();
+    stat_scope_unref(&s->stats);
+    config_result_free(&s->opts.config);
+    runtime_free(&f->runtime);
+    signals_free(&f->signals);
+    loop_free(&s->main_loop);
+    err_list_fini(&s->unsupported);
+    addr_fini(&s->admin_addr);
+    stats_fini();
+    mem_free(f);
+}
+
+struct cluster *server_find_cluster(struct server *s, struct str name)
+{
+    return map_get(s->clusters, name);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What server.c and server_workers.c share.
+ */
+#ifndef PROXY_SERVER_PRIV_H
+#define PROXY_SERVER_PRIV_H
+
+#include "proxy/listener/listener.h"
+#include "proxy/runtime.h"
+#include "proxy/server.h"
+
+struct signals;
+
+/* The server and what only these files may see of it. */
+struct frame {
+    struct server server;
+    struct signals *signals;
+    struct runtime *runtime;
+    struct loop **worker_loops;  /* for clusters_init */
+    struct timer tick, warm_up, drain, drain_listeners;
+    uint32_t cold_clusters;      /* awaited before serving */
+    int exit_code;
+    bool has_begun, is_live, is_stopping, is_forced;
+    bool workers_run;
+    bool drain_inbound_only, drain_then_exit;
+};
+
+int workers_make(struct server *s, struct err *err); /* loops only */
+int workers_start(struct server *s);                 /* threads; faults are logged */
+void workers_stop(struct server *s, bool at_once);   /* connections are closed, threads joined */
+void workers_free(struct server *s);
+
+#endif
