@@ -58,27 +58,35 @@ static pb_bootstrap *read_documents(struct proto_arena *arena, const struct serv
     return faults->count ? NULL : (pb_bootstrap *)boot;
 }
 
-/* "<file>: <path>: <sentence>", "<file>:<line>:<column>: …" where the place is known. */
-static void finish_fault(struct err *e, const struct sources *src)
+/* "FILE:LINE:COLUMN: rest" -> line and column and where the rest begins; NULL: not of that form. */
+static char *skip_place(char *text, const char *file, unsigned *line, unsigned *column)
 {
-    char where[ERR_PATH_BYTES];
-    char *message = e->message;
-    size_t n = strlen(src->file);
+    size_t n = strlen(file);
+    int end = 0;
+    if (strncmp(text, file, n) != 0 || sscanf(text + n, ":%u:%u: %n", line, column, &end) != 2 || end == 0)
+        return NULL;
+    return text + n + end;
+}
+
+/* "<file>: <path>: <sentence> (line 3, column 7)"; where a document could not be read the place comes first, as
+ * compilers have it: "<file>:<line>:<column>: <path>: <sentence>". */
+static void finish_fault(struct err *e, const struct sources *src, bool is_reading)
+{
+    char rest[ERR_PATH_BYTES], place[64];
+    unsigned line = 0, column = 0;
     const char *file = base_name(src->file);
-    snprintf(where, sizeof where, "%s", file);
-    if (strncmp(message, src->file, n) == 0 && message[n] == ':') {
-        char *end = strstr(message + n, ": ");
-        if (end) {
-            snprintf(where, sizeof where, "%s%.*s", file, (int)(end - message - (ptrdiff_t)n), message + n);
-            memmove(message, end + 2, strlen(end + 2) + 1);
-        }
-    }
-    char path[ERR_PATH_BYTES];
-    snprintf(path, sizeof path, "%s", e->path);
-    if (path[0])
-        snprintf(e->path, sizeof e->path, "%.*s: %.*s", (int)(sizeof e->path / 3), where, (int)(sizeof e->path / 2), path);
-    else
-        snprintf(e->path, sizeof e->path, "%s", where);
+    char *message = skip_place(e->message, src->file, &line, &column);
+    if (message)
+        memmove(e->message, message, strlen(message) + 1);
+    char *path = skip_place(e->path, src->file, &line, &column);
+    snprintf(rest, sizeof rest, "%s", path ? path : e->path);
+    snprintf(place, sizeof place, is_reading ? ":%u:%u" : " (line %u, column %u)", line, column);
+    int n = snprintf(e->path, sizeof e->path, "%s%s", file, is_reading && line ? place : "");
+    if (rest[0] && n >= 0 && (size_t)n < sizeof e->path)
+        n += snprintf(e->path + n, sizeof e->path - (size_t)n, ": %s", rest); /* cut short if need be */
+    size_t used = strlen(e->message);
+    if (!is_reading && line && used + strlen(place) < sizeof e->message)
+        memcpy(e->message + used, place, strlen(place) + 1);
 }
 
 /* ---- the message ---- */
@@ -269,9 +277,9 @@ int config_load(const struct server_opts *opts, struct config_result **result, s
         keep_packed(out, boot);
     }
     for (size_t i = first; i < faults->count; i++)
-        finish_fault(&faults->items[i], &src);
+        finish_fault(&faults->items[i], &src, !boot);
     for (size_t i = 0; i < out->unsupported.count; i++)
-        finish_fault(&out->unsupported.items[i], &src);
+        finish_fault(&out->unsupported.items[i], &src, false);
     proto_arena_free(&arena);
     if (!boot || faults->count > first) {
         config_result_free(&out);
