@@ -300,6 +300,7 @@ static int make(struct frame *f, struct err *err)
     if (s->opts.concurrency >= STAT_MAX_THREADS)
         return err_set(err, ERR_LIMIT, "--concurrency %u: at most %d workers are possible", s->opts.concurrency, STAT_MAX_THREADS - 1);
     stats_init(s->opts.concurrency + 1);
+    log_files_start();
     f->runtime = runtime_new(s->opts.config->layers, s->opts.config->layer_count);
     s->stats = stat_scope_get(STR("server."), &table, STR("server."), NULL, 0);
     stat_add(s->stats, STAT_SERVER_STATIC_UNKNOWN_FIELDS, s->unsupported.count + s->unsupported.dropped);

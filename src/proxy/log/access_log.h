@@ -57,6 +57,7 @@ bool log_filter_passes(const struct log_filter *f, const struct format_context *
 struct log_file; /* shared by all logs to one path; process-wide, reference-counted, main thread makes them */
 struct log_file *log_file_get(struct str path /* "/dev/stdout" and "/dev/stderr" too */, struct err *err);
 void log_file_unref(struct log_file **f);
+void log_files_start(void);         /* main thread, once statistics stand: counts from here on */
 void log_files_reopen(void);        /* SIGUSR1, main thread */
 void log_files_flush_all(void);     /* at exit, main thread, workers stopped */
 

@@ -27,8 +27,7 @@
     X(FILE_WRITE_COMPLETED, COUNTER, NONE, "write_completed", "Writes done")                                           \
     X(FILE_WRITE_FAILED, COUNTER, NONE, "write_failed", "Writes that failed or were short")                            \
     X(FILE_FLUSHED_BY_TIMER, COUNTER, NONE, "flushed_by_timer", "Flushes by the timer")                                \
-    X(FILE_REOPEN_FAILED, COUNTER, NONE, "reopen_failed", "Reopenings that failed")                                    \
-    X(FILE_WRITE_TOTAL_BUFFERED, GAUGE, BYTES, "write_total_buffered", "Bytes waiting")
+    X(FILE_REOPEN_FAILED, COUNTER, NONE, "reopen_failed", "Reopenings that failed")
 enum file_stat {
     FILE_STATS(STAT_ENUM_ROW)
 };
@@ -81,9 +80,19 @@ struct log_file *log_file_get(struct str path, struct err *err)
     }
     f->next = files;
     __atomic_store_n(&files, f, __ATOMIC_RELEASE);
+    return f;
+}
+
+void log_files_start(void)
+{
     if (!stats)
         stats = stat_scope_get(STR("filesystem."), &file_table, STR("filesystem."), NULL, 0);
-    return f;
+}
+
+static void count(uint32_t row, uint64_t n)
+{
+    if (stats)
+        stat_add(stats, row, n);
 }
 
 static void write_out(struct log_file *f, struct strbuf *b)
@@ -94,24 +103,24 @@ static void write_out(struct log_file *f, struct strbuf *b)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            stat_inc(stats, STAT_FILE_WRITE_FAILED);
+            count(STAT_FILE_WRITE_FAILED, 1);
             break;
         }
         at += (size_t)n;
     }
-    stat_inc(stats, STAT_FILE_WRITE_COMPLETED);
-    stat_add(stats, STAT_FILE_WRITE_TOTAL_BUFFERED, -(uint64_t)b->n);
+    count(STAT_FILE_WRITE_COMPLETED, 1);
     strbuf_reset(b);
 }
 
 struct strbuf *log_file_buffer(struct log_file *f)
 {
+    count(STAT_FILE_WRITE_BUFFERED, 1);
     return &f->buffers[stat_thread];
 }
 
 void log_file_flush_if_full(struct log_file *f)
 {
-    struct strbuf *b = log_file_buffer(f);
+    struct strbuf *b = &f->buffers[stat_thread];
     if (b->n >= FLUSH_BYTES)
         write_out(f, b);
 }
@@ -119,8 +128,10 @@ void log_file_flush_if_full(struct log_file *f)
 void log_file_flush_here(void)
 {
     for (struct log_file *f = __atomic_load_n(&files, __ATOMIC_ACQUIRE); f; f = f->next)
-        if (f->buffers[stat_thread].n)
+        if (f->buffers[stat_thread].n) {
+            count(STAT_FILE_FLUSHED_BY_TIMER, 1);
             write_out(f, &f->buffers[stat_thread]);
+        }
 }
 
 void log_files_flush_all(void)
@@ -139,7 +150,7 @@ void log_files_reopen(void)
         if (f->is_standard)
             continue;
         if (open_path(f->path, &fd, &err) < 0) {
-            stat_inc(stats, STAT_FILE_REOPEN_FAILED);
+            count(STAT_FILE_REOPEN_FAILED, 1);
             LOG(FILE, WARNING, "%s; going on with the file that is open", err.message);
             continue;
         }
@@ -168,6 +179,6 @@ void log_file_unref(struct log_file **file)
     close(f->fd);
     mem_free(f->path);
     mem_free(f);
-    if (!files)
+    if (!files && stats)
         stat_scope_unref(&stats);
 }
