@@ -100,8 +100,9 @@ struct runtime *runtime_new(const struct runtime_layer_spec *layers, size_t coun
 static void layer_fini(struct layer *l)
 {
     size_t pos = 0;
+    struct str key;
     void *value;
-    while (map_next(l->values, &pos, NULL, &value))
+    while (map_next(l->values, &pos, &key, &value))
         mem_free(value);
     map_free(&l->values);
     mem_free((char *)l->name.p);

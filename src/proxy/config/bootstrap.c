@@ -13,6 +13,7 @@
 #include "proxy/log/access_log.h"
 #include "proxy/stats/stats_config.h"
 
+#include <malloc.h>
 #include <stdio.h>
 
 #define YAML_ARGUMENT "--config-yaml"
@@ -58,14 +59,15 @@ static pb_bootstrap *read_documents(struct proto_arena *arena, const struct serv
     return faults->count ? NULL : (pb_bootstrap *)boot;
 }
 
-/* "FILE:LINE:COLUMN: rest" -> line and column and where the rest begins; NULL: not of that form. */
+/* "FILE:LINE:COLUMN[: rest]" -> line and column and where the rest begins; NULL: not of that form. */
 static char *skip_place(char *text, const char *file, unsigned *line, unsigned *column)
 {
     size_t n = strlen(file);
     int end = 0;
-    if (strncmp(text, file, n) != 0 || sscanf(text + n, ":%u:%u: %n", line, column, &end) != 2 || end == 0)
+    if (strncmp(text, file, n) != 0 || sscanf(text + n, ":%u:%u%n", line, column, &end) != 2)
         return NULL;
-    return text + n + end;
+    text += n + end;
+    return strncmp(text, ": ", 2) == 0 ? text + 2 : text;
 }
 
 /* "<file>: <path>: <sentence> (line 3, column 7)"; where a document could not be read the place comes first, as
@@ -281,6 +283,9 @@ int config_load(const struct server_opts *opts, struct config_result **result, s
     for (size_t i = 0; i < out->unsupported.count; i++)
         finish_fault(&out->unsupported.items[i], &src, false);
     proto_arena_free(&arena);
+#ifdef __GLIBC__
+    malloc_trim(0); /* the readers' books are megabytes for thousands of clusters, and nothing will need them again */
+#endif
     if (!boot || faults->count > first) {
         config_result_free(&out);
         return ERR_INVALID;

@@ -116,12 +116,13 @@ static void watch_stop(struct tls_source *s)
 void tls_sources_watch(struct file_watcher *files)
 {
     size_t pos = 0;
+    struct str key;
     void *s;
-    while (sources && map_next(sources, &pos, NULL, &s))
+    while (sources && map_next(sources, &pos, &key, &s))
         watch_stop(s);
     watched_by = files;
     pos = 0;
-    while (sources && map_next(sources, &pos, NULL, &s))
+    while (sources && map_next(sources, &pos, &key, &s))
         watch_start(s);
 }
 
@@ -192,7 +193,8 @@ uint64_t tls_source_reload_failures(const struct tls_source *s)
 void tls_sources_each(void (*fn)(struct tls_source *s, void *arg), void *arg)
 {
     size_t pos = 0;
+    struct str key;
     void *s;
-    while (sources && map_next(sources, &pos, NULL, &s))
+    while (sources && map_next(sources, &pos, &key, &s))
         fn(s, arg);
 }
