@@ -4,15 +4,16 @@
  * data sources, string, regex and header matchers. Main thread, at configuration time; text goes to
  * the caller's arena.
  */
+#include "proxy/config/config_priv.h"
+
+#include "base/mem.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/mem.h"
-#include "proxy/config/config_priv.h"
 
 /* A file that a configuration names: certificates, bodies, lists. Stops a path to /dev/zero. */
 #define FILE_LIMIT_BYTES ((size_t)16 << 20)

@@ -4,12 +4,12 @@
  * of them: from HttpProtocolOptions in typed_extension_protocol_options, or else from the older
  * members of the cluster itself. Main thread.
  */
-#include <stdio.h>
-
 #include "http/client.h"
 #include "http/server.h"
 #include "proxy/config/config_priv.h"
 #include "proxy/config/shared.h"
+
+#include <stdio.h>
 
 #define IDLE_TIMEOUT_DEFAULT_MS 3600000u
 #define HTTP_OPTIONS_KEY "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
