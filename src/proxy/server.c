@@ -150,7 +150,7 @@ static void on_drain_timeout(struct timer *t)
 static void check_idle(void *arg)
 {
     struct frame *f = arg;
-    if (f->is_stopping && total_connections(&f->server) == 0)
+    if (f->is_stopping && f->workers_run && total_connections(&f->server) == 0)
         finish(f);
 }
 
@@ -379,8 +379,8 @@ void server_free(struct server **server)
     timer_clear(&f->warm_up);
     timer_clear(&f->drain);
     timer_clear(&f->drain_listeners);
-    workers_free(s);
     listener_manager_free(&s->listeners);
+    workers_free(s);
     free_clusters(s);
     tls_sources_watch(NULL);
     file_watcher_free(&s->files);
