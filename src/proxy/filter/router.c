@@ -31,6 +31,7 @@ static void init(struct http_filter *f)
     r->config = f->config;
     r->attempt.router = r;
     timer_init(&r->timer, exchange_loop(f->x), on_timeout);
+    retry_init(r);
 }
 
 /* ---- answers of our own ---- */
@@ -129,6 +130,7 @@ static void on_timeout(struct timer *t)
     if (exchange_info(r->x)->host)
         host_stat_add(exchange_info(r->x)->host, HOST_RQ_TIMEOUT, 1);
     r->timed_out = true;
+    retry_over(r, false);
     try_abandon(r);
     r->done = true;
     if (exchange_response_has_started(r->x)) {
@@ -313,6 +315,14 @@ void router_on_headers(struct router *r, struct headers *h, bool end)
     struct stream_info *info = exchange_info(r->x);
     uint64_t status = 0;
     str_to_u64(headers_get_id(h, HDR_STATUS), &status);
+    bool unwanted = retry_wanted_for_response(r, h, (unsigned)status);
+    if (unwanted && retry_schedule(r)) {
+        router_note_status(r, (unsigned)status);
+        host_stat_add(info->host, HOST_RQ_ERROR, 1);
+        try_abandon(r);
+        return;
+    }
+    retry_over(r, !unwanted);
     drop_replay(r);
     info->upstream_first_rx_us = loop_now_us(exchange_loop(r->x));
     info->details = str_from(OUTCOME(VIA_UPSTREAM)->details);
@@ -365,8 +375,14 @@ void router_on_failed(struct router *r, enum stream_reset why, const char *trans
         return;
     }
     const struct outcome *o = outcome_of_reset(why, started);
+    if (!started && retry_wanted_for_reset(r, why) && retry_schedule(r)) {
+        if (info->host)
+            host_stat_add(info->host, HOST_RQ_ERROR, 1);
+        return;
+    }
     r->done = true;
     timer_clear(&r->timer);
+    retry_over(r, false);
     if (transport_failure && *transport_failure)
         info->upstream_failure = arena_str(exchange_arena(r->x), str_from(transport_failure));
     if (started) {
@@ -414,6 +430,8 @@ static void on_destroy(struct http_filter *f)
     timer_clear(&r->timer);
     if (r->tunnel)
         tunnel_abandon(r);
+    if (r->cluster)
+        retry_over(r, false);
     try_abandon(r);
     buf_fini(&r->pending);
     buf_fini(&r->replay);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Room-private parts of the router: the logical layer (router.c: route, timeouts, replay), the
- * concrete and endpoint layers (router_try.c: one attempt at one host), and CONNECT ended here
- * (router_tunnel.c).
+ * concrete and endpoint layers (router_try.c: one attempt at one host), retries (router_retry.c), and
+ * CONNECT ended here (router_tunnel.c).
  */
 #ifndef PROXY_FILTER_ROUTER_PRIV_H
 #define PROXY_FILTER_ROUTER_PRIV_H
@@ -38,7 +38,8 @@ struct router {
     void *tunnel;            /* router_tunnel.c */
 
     struct buf pending;      /* body that has no stream yet */
-    struct buf replay;       /* shares what was sent on a reused connection, until the response begins */
+    struct buf replay;       /* shares what was sent (on a reused connection, or where retries may follow), until the response
+                              * begins */
     bool replay_lost;        /* more was sent than may be kept */
     bool is_replayable;      /* method is idempotent (RFC 9110 section 9.2.2) */
     uint8_t replays;
@@ -49,6 +50,10 @@ struct router {
     bool timed_out, done;
     int64_t timeout_ms;
     struct timer timer;
+
+    uint32_t retries;        /* made or on their way */
+    bool holds_retry_slot;   /* circuit breaker */
+    struct timer retry_timer;
 };
 
 /* router_try.c. Starting and failing call back into router.c before they return. */
@@ -63,6 +68,14 @@ void router_on_trailers(struct router *r, struct headers *h);
 void router_on_failed(struct router *r, enum stream_reset why, const char *transport_failure, bool stale);
 void router_on_no_host(struct router *r);
 void router_on_overflow(struct router *r);
+
+/* router_retry.c */
+void retry_init(struct router *r);
+bool retry_wanted_for_response(const struct router *r, const struct headers *h, unsigned status);
+bool retry_wanted_for_reset(const struct router *r, enum stream_reset why);
+/* True: another attempt will start; the present one must have been let go. */
+bool retry_schedule(struct router *r);
+void retry_over(struct router *r, bool ended_well); /* no attempt will follow */
 
 /* router_tunnel.c: CONNECT with connect_config: bytes to a TCP connection of the cluster. */
 void tunnel_start(struct router *r);

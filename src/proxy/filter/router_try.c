@@ -60,7 +60,8 @@ static void keep_for_replay(struct router *r)
     struct upstream_try *t = &r->attempt;
     if (r->replay_lost || t->response_started || !r->pending.len)
         return;
-    if (!t->stream->reused_connection || r->replay.len + r->pending.len > exchange_body_limit_bytes(r->x)) {
+    bool may_be_needed = t->stream->reused_connection || r->route->retry;
+    if (!may_be_needed || r->replay.len + r->pending.len > exchange_body_limit_bytes(r->x)) {
         r->replay_lost = true;
         buf_drain(&r->replay, r->replay.len);
         return;
