@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The admin server's connections: accept on the main loop, one answer per request, made whole before it
- * is sent. Requests' bodies are read and dropped; what a page wants is in the query.
+ * is sent. What a page wants is in the query or, for POST, in form values, which meet a limit; other
+ * bodies are read and dropped.
  */
 #include "proxy/admin/admin_priv.h"
 
@@ -16,6 +17,7 @@
 #include "http/codec/uri.h"
 #include "http/server.h"
 #include "io/listen.h"
+#include "proxy/config/bootstrap.h"
 
 struct admin {
     struct server *server;
@@ -35,7 +37,10 @@ struct admin_stream { /* in the stream's arena */
     struct http_stream *stream;
     struct admin *admin;
     struct headers *request;
+    struct strbuf form;
 };
+
+#define ADMIN_FORM_MAX_BYTES (64 * 1024) /* what a client can make the main thread hold for one request */
 
 /* ---- answering ---- */
 
@@ -58,16 +63,32 @@ void admin_refuse(struct admin_request *rq, unsigned status, const char *fmt, ..
     rq->content_type = "text/plain; charset=UTF-8";
 }
 
-static void run_page(struct admin_request *rq)
+/* admin.allow_paths */
+static bool is_allowed(const struct admin_request *rq)
+{
+    const struct config_result *c = rq->server->opts.config;
+    if (!c || !c->admin.allow_path_count)
+        return true;
+    for (uint32_t i = 0; i < c->admin.allow_path_count; i++)
+        if (string_matches(&c->admin.allow_paths[i], rq->path))
+            return true;
+    return false;
+}
+
+void admin_run(struct admin_request *rq)
 {
     const struct admin_page *page = find_page(rq->path);
+    if (!is_allowed(rq)) {
+        admin_refuse(rq, 403, "request to path %.*s not allowed", STR_ARG(rq->path));
+        return;
+    }
     if (!page) {
         admin_refuse(rq, 404, "invalid path. ");
         admin_help_text(&rq->body);
         return;
     }
     if (page->mutates && !str_eq(rq->method, STR("POST"))) {
-        admin_refuse(rq, 405, "Method Not Allowed");
+        admin_refuse(rq, 405, "Method %.*s not allowed, POST required.", STR_ARG(rq->method));
         return;
     }
     page->fn(rq);
@@ -94,6 +115,35 @@ static void send_answer(struct admin_stream *st, struct admin_request *rq)
     buf_fini(&data);
 }
 
+struct afterwards {
+    struct turn_task task;
+    struct deferred deferred;
+    struct server *server;
+    void (*fn)(struct server *s);
+};
+
+static void afterwards_free(struct deferred *d)
+{
+    mem_free(CONTAINER_OF(d, afterwards, deferred));
+}
+
+static void afterwards_run(struct turn_task *t)
+{
+    struct afterwards *a = CONTAINER_OF(t, afterwards, task);
+    loop_defer(a->server->main_loop, &a->deferred, afterwards_free);
+    a->fn(a->server);
+}
+
+/* The next turn: writes gathered in this one have been made by then. */
+static void run_next_turn(struct server *s, void (*fn)(struct server *s))
+{
+    struct afterwards *a = NEW(afterwards);
+    a->task.run = afterwards_run;
+    a->server = s;
+    a->fn = fn;
+    loop_at_next_turn(s->main_loop, &a->task);
+}
+
 static void answer(struct admin_stream *st)
 {
     struct str path = headers_get_id(st->request, HDR_PATH);
@@ -104,10 +154,14 @@ static void answer(struct admin_stream *st)
         .query = path_query(path),
         .status = 200,
         .content_type = "text/plain; charset=UTF-8",
+        .form = strbuf_str(&st->form),
     };
-    run_page(&rq);
+    struct server *server = rq.server;
+    admin_run(&rq);
     send_answer(st, &rq);
     strbuf_fini(&rq.body);
+    if (rq.then)
+        run_next_turn(server, rq.then);
 }
 
 /* ---- query ---- */
@@ -120,15 +174,12 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-char *admin_param(const struct admin_request *rq, const char *name)
+static char *decode(struct str v)
 {
-    struct str v;
-    if (!query_get(rq->query, str_from(name), &v))
-        return NULL;
     char *out = mem_alloc(v.n + 1);
     size_t n = 0;
     for (size_t i = 0; i < v.n; i++) {
-        if (v.p[i] == '%' && i + 2 < v.n + 0 && hex_digit(v.p[i + 1]) >= 0 && hex_digit(v.p[i + 2]) >= 0) {
+        if (v.p[i] == '%' && i + 2 < v.n && hex_digit(v.p[i + 1]) >= 0 && hex_digit(v.p[i + 2]) >= 0) {
             out[n++] = (char)(hex_digit(v.p[i + 1]) << 4 | hex_digit(v.p[i + 2]));
             i += 2;
         } else {
@@ -137,6 +188,23 @@ char *admin_param(const struct admin_request *rq, const char *name)
     }
     out[n] = 0;
     return out;
+}
+
+char *admin_param(const struct admin_request *rq, const char *name)
+{
+    struct str v;
+    return query_get(rq->query, str_from(name), &v) ? decode(v) : NULL;
+}
+
+bool admin_params_next(struct str *rest, char **key, char **value)
+{
+    struct str v, k;
+    if (!rest->p)
+        return false;
+    k = str_split(str_split(*rest, '&', rest), '=', &v);
+    *key = decode(k);
+    *value = decode(v);
+    return true;
 }
 
 bool admin_param_is_set(const struct admin_request *rq, const char *name)
@@ -176,11 +244,23 @@ static void on_headers(struct http_sink *sink, struct headers *h, bool end)
         answer(st);
 }
 
+static void keep_form(struct admin_stream *st, const struct buf *data)
+{
+    struct str type = headers_get_id(st->request, HDR_CONTENT_TYPE), piece;
+    if (!str_has_prefix_nocase(type, STR("application/x-www-form-urlencoded")))
+        return;
+    for (struct buf_iter it = {0}; buf_next(data, &it, &piece);)
+        if (st->form.n + piece.n <= ADMIN_FORM_MAX_BYTES)
+            strbuf_adds(&st->form, piece);
+}
+
 static void on_data(struct http_sink *sink, struct buf *data, bool end)
 {
+    struct admin_stream *st = of_sink(sink);
+    keep_form(st, data);
     buf_drain(data, data->len);
     if (end)
-        answer(of_sink(sink));
+        answer(st);
 }
 
 static void on_trailers(struct http_sink *sink, struct headers *h)
@@ -193,6 +273,7 @@ static void on_stream_closed(struct http_sink *sink, enum stream_reset why, cons
 {
     (void)why, (void)details;
     of_sink(sink)->stream = NULL;
+    strbuf_fini(&of_sink(sink)->form);
 }
 
 static void on_watermark(struct http_sink *sink, bool above)
@@ -219,7 +300,7 @@ static void on_stream(void *user, struct http_server_conn *c, struct http_stream
         stream_reset(s, STREAM_OVERFLOW);
         return;
     }
-    *st = (struct admin_stream){{&sink_ops}, s, ac->admin, NULL};
+    *st = (struct admin_stream){{&sink_ops}, s, ac->admin, NULL, {0}};
     s->sink = &st->sink;
 }
 

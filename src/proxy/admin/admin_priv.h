@@ -15,6 +15,8 @@ struct admin_request {
     struct strbuf body;             /* the answer */
     unsigned status;                /* 200 */
     const char *content_type;       /* "text/plain; charset=UTF-8" */
+    struct str form;                /* the body of a POST, where it is form values */
+    void (*then)(struct server *s); /* run once the answer is on its way; NULL */
 };
 
 struct admin_page {
@@ -30,8 +32,14 @@ extern const size_t admin_page_count;
 /* A query parameter, percent-decoded into the heap (mem_free); NULL when absent. */
 char *admin_param(const struct admin_request *rq, const char *name);
 bool admin_param_is_set(const struct admin_request *rq, const char *name);
+/* Goes through "a=b&c" and form values; both are heap text, "" where there is no value. False at the end. */
+bool admin_params_next(struct str *rest, char **key, char **value);
 bool admin_wants_json(struct admin_request *rq); /* format=json: also sets the content type */
 void admin_refuse(struct admin_request *rq, unsigned status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Answers without a connection: what the admin server does with a request once it is whole. */
+void admin_run(struct admin_request *rq);
+struct json_out;
+void admin_json_address(struct json_out *j, const char *key, const struct addr *a); /* core.v3.Address */
 
 /* pages, by file */
 void page_stats(struct admin_request *rq);            /* stats_page.c */
@@ -60,11 +68,24 @@ void admin_help_text(struct strbuf *out);
 /* Selection shared by the statistics pages. */
 struct stats_selection {
     struct regex *filter; /* NULL: all */
-    bool used_only;
+    bool used_only, invert_filter;
+    bool one_kind;
+    uint8_t kind; /* enum stat_kind, where one_kind */
 };
 bool stats_selection_read(struct admin_request *rq, struct stats_selection *sel); /* false: refused already */
 void stats_selection_fini(struct stats_selection *sel);
 struct stat_sample;
 bool stats_selected(const struct stats_selection *sel, const struct stat_sample *s);
+
+/* Histograms: histogram_text.c. */
+enum histogram_mode { HISTOGRAM_SUMMARY, HISTOGRAM_CUMULATIVE, HISTOGRAM_DISJOINT, HISTOGRAM_DETAILED };
+#define ADMIN_BOUNDS_MAX 512 /* buckets of a histogram; more are not shown */
+/* Ascending upper bounds of a histogram's buckets: stats_config's, or Envoy's own. */
+const double *admin_bucket_bounds(struct str name, uint32_t *count);
+void admin_add_double(struct strbuf *b, double v);
+void admin_histogram_text(struct strbuf *b, const struct stat_sample *s, enum histogram_mode mode);
+void admin_histogram_json(struct strbuf *b, const struct stat_sample *s, enum histogram_mode mode);
+void admin_histograms_json_head(struct strbuf *b, enum histogram_mode mode);
+void admin_histograms_json_tail(struct strbuf *b, enum histogram_mode mode);
 
 #endif

@@ -7,8 +7,8 @@
 const struct admin_page admin_pages[] = {
     {"/", page_home, false, "Admin home page"},
     {"/certs", page_certs, false, "print certs on machine"},
-    {"/clusters", page_clusters, false, "upstream cluster status (format=json)"},
-    {"/config_dump", page_config_dump, false, "dump the active configuration (resource, mask, name_regex)"},
+    {"/clusters", page_clusters, false, "upstream cluster status (filter, format=json)"},
+    {"/config_dump", page_config_dump, false, "dump the active configuration (resource, mask, name_regex, include_eds)"},
     {"/drain_listeners", page_drain_listeners, true, "drain listeners (graceful, inboundonly, skip_exit)"},
     {"/healthcheck/fail", page_healthcheck_fail, true, "cause the server to fail health checks"},
     {"/healthcheck/ok", page_healthcheck_ok, true, "cause the server to pass health checks"},
@@ -23,8 +23,8 @@ const struct admin_page admin_pages[] = {
     {"/runtime", page_runtime, false, "print runtime values"},
     {"/runtime_modify", page_runtime_modify, true, "change runtime values (key=value, empty removes)"},
     {"/server_info", page_server_info, false, "print server version/status information"},
-    {"/stats", page_stats, false, "print server stats (filter, usedonly, format=json|prometheus|text)"},
-    {"/stats/prometheus", page_stats_prometheus, false, "print server stats in prometheus format"},
+    {"/stats", page_stats, false, "print server stats (filter, invert_filter, usedonly, type, histogram_buckets, format=json|prometheus|text)"},
+    {"/stats/prometheus", page_stats_prometheus, false, "print server stats in prometheus format (filter, invert_filter, usedonly)"},
     {"/unsupported", page_unsupported, false, "fields of the configuration that are not supported and were left out"},
 };
 const size_t admin_page_count = ARRAY_LEN(admin_pages);

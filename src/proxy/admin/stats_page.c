@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * /stats as text and JSON, Envoy's layout: one line a statistic, sorted by name; histograms as
- * quantiles. Interval and cumulative quantiles are the same here: samples are not cut into intervals.
+ * quantiles or buckets. Main thread.
  */
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -11,28 +10,42 @@
 #include "proxy/match/string_match.h"
 #include "proxy/stats/registry.h"
 
-static const double quantiles[] = {0, .25, .5, .75, .9, .95, .99, .995, .999, 1};
-
 /* ---- selecting ---- */
+
+static bool read_kind(struct admin_request *rq, struct stats_selection *sel)
+{
+    static const struct {
+        const char *name;
+        uint8_t kind;
+    } kinds[] = {{"Counters", STAT_COUNTER}, {"Gauges", STAT_GAUGE}, {"Histograms", STAT_HISTOGRAM}, {"TextReadouts", STAT_TEXT}};
+    char *type = admin_param(rq, "type");
+    bool known = !type || strcmp(type, "All") == 0;
+    for (size_t i = 0; !known && i < ARRAY_LEN(kinds); i++)
+        if (strcmp(type, kinds[i].name) == 0) {
+            known = sel->one_kind = true;
+            sel->kind = kinds[i].kind;
+        }
+    mem_free(type);
+    if (!known)
+        admin_refuse(rq, 400, "invalid &type= param");
+    return known;
+}
 
 bool stats_selection_read(struct admin_request *rq, struct stats_selection *sel)
 {
-    struct err err;
-    *sel = (struct stats_selection){.used_only = admin_param_is_set(rq, "usedonly")};
+    struct err err = {0};
+    *sel = (struct stats_selection){.used_only = admin_param_is_set(rq, "usedonly"),
+                                    .invert_filter = admin_param_is_set(rq, "invert_filter")};
+    if (!read_kind(rq, sel))
+        return false;
     char *filter = admin_param(rq, "filter");
-    if (!filter || !*filter) {
-        mem_free(filter);
-        return true;
-    }
-    /* A part of the name is enough, as in Envoy. */
-    struct strbuf whole = {0};
-    strbuf_addf(&whole, ".*(?:%s).*", filter);
-    sel->filter = regex_new(strbuf_str(&whole), &err);
-    strbuf_fini(&whole);
+    bool given = filter && *filter;
+    if (given)
+        sel->filter = regex_new(str_from(filter), &err);
     mem_free(filter);
-    if (!sel->filter)
-        admin_refuse(rq, 400, "Invalid re2 regex: %s\n", err.message);
-    return sel->filter != NULL;
+    if (given && !sel->filter)
+        admin_refuse(rq, 400, "Invalid re2 regex: %s", err.message);
+    return !given || sel->filter;
 }
 
 void stats_selection_fini(struct stats_selection *sel)
@@ -42,9 +55,13 @@ void stats_selection_fini(struct stats_selection *sel)
 
 bool stats_selected(const struct stats_selection *sel, const struct stat_sample *s)
 {
+    struct str groups[REGEX_GROUPS_MAX];
     if (sel->used_only && !s->used)
         return false;
-    return !sel->filter || regex_matches(sel->filter, s->name);
+    if (sel->one_kind && sel->kind != s->kind)
+        return false;
+    /* A part of the name is enough, as in Envoy. */
+    return !sel->filter || (regex_search(sel->filter, s->name, groups) > 0) != sel->invert_filter;
 }
 
 /* ---- gathering: Envoy sorts by whole name ---- */
@@ -55,6 +72,7 @@ struct line {
 struct gather {
     struct stats_selection sel;
     bool json;
+    enum histogram_mode mode;
     struct strbuf text;
     struct line *lines, *histograms;
     size_t count, cap, histogram_count, histogram_cap;
@@ -68,38 +86,6 @@ static void add_value(struct strbuf *b, const struct stat_sample *s)
         strbuf_addu(b, s->value);
 }
 
-static void add_quantile(struct strbuf *b, double v, bool json)
-{
-    if (isnan(v))
-        strbuf_addz(b, json ? "null" : "nan");
-    else
-        strbuf_addf(b, "%.10g", v);
-}
-
-static void add_histogram(struct strbuf *b, const struct stat_sample *s, bool json)
-{
-    if (!json && !s->histogram->count) {
-        strbuf_addz(b, "No recorded values");
-        return;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(quantiles); i++) {
-        double v = histogram_quantile(s->histogram, quantiles[i]);
-        if (json) {
-            strbuf_addz(b, i ? ",{\"interval\":" : "{\"interval\":");
-            add_quantile(b, v, true);
-            strbuf_addz(b, ",\"cumulative\":");
-            add_quantile(b, v, true);
-            strbuf_addc(b, '}');
-        } else {
-            strbuf_addf(b, "%sP%.10g(", i ? " " : "", quantiles[i] * 100);
-            add_quantile(b, v, false);
-            strbuf_addc(b, ',');
-            add_quantile(b, v, false);
-            strbuf_addc(b, ')');
-        }
-    }
-}
-
 static void on_sample(const struct stat_sample *s, void *arg)
 {
     struct gather *g = arg;
@@ -109,8 +95,10 @@ static void on_sample(const struct stat_sample *s, void *arg)
     struct line line = {.name_at = g->text.n, .name_n = s->name.n};
     strbuf_adds(&g->text, s->name);
     line.text_at = g->text.n;
-    if (histogram)
-        add_histogram(&g->text, s, g->json);
+    if (histogram && g->json)
+        admin_histogram_json(&g->text, s, g->mode);
+    else if (histogram)
+        admin_histogram_text(&g->text, s, g->mode);
     else
         add_value(&g->text, s);
     line.text_n = g->text.n - line.text_at;
@@ -137,8 +125,9 @@ static void write_text(struct gather *g, const struct line *lines, size_t n, str
 {
     for (size_t i = 0; i < n; i++) {
         strbuf_add(out, g->text.p + lines[i].name_at, lines[i].name_n);
-        strbuf_addz(out, ": ");
-        strbuf_add(out, g->text.p + lines[i].text_at, lines[i].text_n);
+        const char *text = g->text.p + lines[i].text_at;
+        strbuf_addz(out, lines[i].text_n && *text == '\n' ? ":" : ": "); /* a detailed histogram has lines of its own */
+        strbuf_add(out, text, lines[i].text_n);
         strbuf_addc(out, '\n');
     }
 }
@@ -154,41 +143,78 @@ static void write_json(struct gather *g, struct strbuf *out)
         strbuf_addc(out, '}');
     }
     if (g->histogram_count) {
-        strbuf_addz(out, g->count ? ",{\"histograms\":{\"supported_quantiles\":[" : "{\"histograms\":{\"supported_quantiles\":[");
-        for (size_t i = 0; i < ARRAY_LEN(quantiles); i++)
-            strbuf_addf(out, "%s%.10g", i ? "," : "", quantiles[i] * 100);
-        strbuf_addz(out, "],\"computed_quantiles\":[");
+        if (g->count)
+            strbuf_addc(out, ',');
+        admin_histograms_json_head(out, g->mode);
         for (size_t i = 0; i < g->histogram_count; i++) {
             strbuf_addz(out, i ? ",{\"name\":\"" : "{\"name\":\"");
             strbuf_add_json(out, str_make(g->text.p + g->histograms[i].name_at, g->histograms[i].name_n));
-            strbuf_addz(out, "\",\"values\":[");
+            strbuf_addz(out, "\",");
             strbuf_add(out, g->text.p + g->histograms[i].text_at, g->histograms[i].text_n);
-            strbuf_addz(out, "]}");
+            strbuf_addc(out, '}');
         }
-        strbuf_addz(out, "]}}");
+        admin_histograms_json_tail(out, g->mode);
     }
     strbuf_addz(out, "]}");
 }
 
+/* ---- the page ---- */
+
+enum stats_format { FORMAT_TEXT, FORMAT_JSON, FORMAT_PROMETHEUS };
+
+static bool read_format(struct admin_request *rq, enum stats_format *out)
+{
+    static const struct {
+        const char *name;
+        enum stats_format format;
+    } formats[] = {{"text", FORMAT_TEXT}, {"json", FORMAT_JSON}, {"prometheus", FORMAT_PROMETHEUS}};
+    char *name = admin_param(rq, "format");
+    bool known = !name;
+    *out = FORMAT_TEXT;
+    for (size_t i = 0; !known && i < ARRAY_LEN(formats); i++)
+        if (strcmp(name, formats[i].name) == 0) {
+            known = true;
+            *out = formats[i].format;
+        }
+    mem_free(name);
+    if (!known)
+        admin_refuse(rq, 400, "usage: /stats?format=(json|prometheus|text)\n\n");
+    return known;
+}
+
+static bool read_mode(struct admin_request *rq, enum histogram_mode *out)
+{
+    static const char *const modes[] = {[HISTOGRAM_SUMMARY] = "summary",
+                                        [HISTOGRAM_CUMULATIVE] = "cumulative",
+                                        [HISTOGRAM_DISJOINT] = "disjoint",
+                                        [HISTOGRAM_DETAILED] = "detailed"};
+    char *name = admin_param(rq, "histogram_buckets");
+    bool known = !name || !*name;
+    *out = HISTOGRAM_SUMMARY;
+    for (size_t i = 0; !known && i < ARRAY_LEN(modes); i++)
+        if (strcmp(name, modes[i]) == 0) {
+            known = true;
+            *out = (enum histogram_mode)i;
+        }
+    mem_free(name);
+    if (!known)
+        admin_refuse(rq, 400, "usage: /stats?histogram_buckets=(cumulative|disjoint|detailed|summary)\n");
+    return known;
+}
+
 void page_stats(struct admin_request *rq)
 {
-    char *format = admin_param(rq, "format");
-    struct gather g = {.json = format && strcmp(format, "json") == 0};
-    bool prometheus = format && strcmp(format, "prometheus") == 0;
-    bool known = !format || g.json || prometheus || strcmp(format, "text") == 0 || strcmp(format, "html") == 0;
-    if (prometheus) {
-        mem_free(format);
+    enum stats_format format;
+    struct gather g = {0};
+    if (!read_format(rq, &format))
+        return;
+    if (format == FORMAT_PROMETHEUS) {
         page_stats_prometheus(rq);
         return;
     }
-    if (!known) {
-        admin_refuse(rq, 400, "usage: /stats?format=(html|json|prometheus|text)\n\n");
-        mem_free(format);
+    if (!read_mode(rq, &g.mode) || !stats_selection_read(rq, &g.sel))
         return;
-    }
-    mem_free(format);
-    if (!stats_selection_read(rq, &g.sel))
-        return;
+    g.json = format == FORMAT_JSON;
     stats_each(false, true, on_sample, &g);
     sort_lines(&g, g.lines, g.count);
     sort_lines(&g, g.histograms, g.histogram_count);

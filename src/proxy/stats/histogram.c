@@ -82,38 +82,60 @@ void histogram_add_to(const struct histogram *h, struct histogram_view *into)
     }
 }
 
-static double edge(uint32_t bin, bool upper)
+static const double powers[PAGES] = {1e-1, 1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                     1e8,  1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16};
+
+static double lower_edge(uint32_t bin)
 {
     if (bin == 0)
         return 0;
     uint32_t page = (bin - 1) / PAGE, digits = (bin - 1) % PAGE + 10;
-    return (double)(digits + (upper ? 1 : 0)) * pow(10.0, (double)page - 1);
+    return page ? (double)digits * powers[page] : (double)digits / 10; /* 0.1 is not a binary fraction */
+}
+
+void histogram_bin(uint32_t bin, double *lower, double *width)
+{
+    *lower = lower_edge(bin);
+    *width = bin ? powers[(bin - 1) / PAGE] : 0;
 }
 
 double histogram_quantile(const struct histogram_view *v, double q)
 {
     uint64_t total = 0, below = 0;
+    double lower, width;
     for (uint32_t i = 0; i < HISTOGRAM_BINS; i++)
         total += v->bins[i];
     if (!total)
         return NAN;
-    double want = q * (double)total;
+    uint64_t want = (uint64_t)ceil(q * (double)total);
+    if (!want)
+        want = 1;
     for (uint32_t i = 0; i < HISTOGRAM_BINS; i++) {
-        if (!v->bins[i])
+        if (below + v->bins[i] < want) {
+            below += v->bins[i];
             continue;
-        if ((double)(below + v->bins[i]) >= want) {
-            double part = (want - (double)below) / (double)v->bins[i];
-            return edge(i, false) + (part < 0 ? 0 : part) * (edge(i, true) - edge(i, false));
         }
-        below += v->bins[i];
+        histogram_bin(i, &lower, &width);
+        return lower + width * (double)(want - below) / (double)(v->bins[i] + 1);
     }
-    return edge(HISTOGRAM_BINS - 1, true);
+    histogram_bin(HISTOGRAM_BINS - 1, &lower, &width);
+    return lower + width;
+}
+
+void histogram_cumulative(const struct histogram_view *v, const double *bounds, uint32_t n, uint64_t *counts)
+{
+    uint64_t sum = 0;
+    uint32_t bin = 0;
+    for (uint32_t b = 0; b < n; b++) {
+        for (; v->count && bin < HISTOGRAM_BINS && lower_edge(bin) <= bounds[b]; bin++)
+            sum += v->bins[bin];
+        counts[b] = sum;
+    }
 }
 
 uint64_t histogram_count_below(const struct histogram_view *v, double bound)
 {
-    uint64_t n = 0;
-    for (uint32_t i = 0; i < HISTOGRAM_BINS && edge(i, true) <= bound; i++)
-        n += v->bins[i];
-    return n;
+    uint64_t count;
+    histogram_cumulative(v, &bound, 1, &count);
+    return count;
 }

@@ -25,9 +25,13 @@ struct histogram_view {
     uint64_t bins[HISTOGRAM_BINS];
 };
 void histogram_add_to(const struct histogram *h, struct histogram_view *into);
-/* Interpolated as circllhist does; q in [0,1]. NaN when empty. */
+/* Interpolated as circllhist does: k of n samples in a bin stand at k/(n+1) of its width. q in [0,1].
+ * NaN when empty. */
 double histogram_quantile(const struct histogram_view *v, double q);
-/* How many samples are <= bound (whole bins; the bin that holds the bound counts when its upper edge is <= bound). */
+/* How many samples are <= bound: whole bins, the one that holds the bound included. */
 uint64_t histogram_count_below(const struct histogram_view *v, double bound);
+/* The same for n ascending bounds, in one pass. */
+void histogram_cumulative(const struct histogram_view *v, const double *bounds, uint32_t n, uint64_t *counts);
+void histogram_bin(uint32_t bin, double *lower, double *width);
 
 #endif

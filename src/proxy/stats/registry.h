@@ -24,4 +24,10 @@ void stats_each(bool sorted, bool histograms, void (*fn)(const struct stat_sampl
 /* POST /reset_counters: counters start at 0 again (blocks are left alone; a base is subtracted). Histograms likewise. */
 void stats_reset_counters(void);
 
+/* From now on statistics that the configuration doesn't keep are left out of stats_each, and pages
+ * follow its tags and buckets. Kept: borrowed until replaced; NULL: defaults. */
+struct stats_config; /* proxy/stats/stats_config.h */
+void stats_config_apply(const struct stats_config *keep_config);
+const struct stats_config *stats_config_current(void);
+
 #endif

@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "proxy/stats/registry.h"
+#include "proxy/stats/stats_config.h"
 
 #define NAMED_MAX 256 /* distinct dynamic names per scope and thread: a peer's choice of cipher must not grow memory */
 
@@ -35,7 +36,9 @@ struct scope_node {
     uint32_t tag_count;
     uint64_t *base; /* subtracted from counters after a reset; NULL before the first */
     struct map *named_base;
+    uint8_t *verdicts; /* per row, what stats_config says; NULL before anybody asked */
 };
+enum { VERDICT_NONE, VERDICT_KEEP, VERDICT_DROP };
 
 static struct {
     uint32_t threads;
@@ -43,6 +46,7 @@ static struct {
     void **retired;       /* replaced named lists, freed at the end: a reader may still hold one */
     size_t retired_count, retired_cap;
     uint8_t retired_lock;
+    const struct stats_config *config;
 } registry;
 
 void stats_init(uint32_t threads)
@@ -80,6 +84,7 @@ static void node_free(struct scope_node *n)
     mem_free((char *)(uintptr_t)n->extracted.p);
     mem_free((char *)(uintptr_t)s->prefix.p);
     mem_free(n->base);
+    mem_free(n->verdicts);
     map_free(&n->named_base);
     mem_free(s);
     mem_free(n);
@@ -141,6 +146,7 @@ void stats_fini(void)
     for (size_t i = 0; i < registry.retired_count; i++)
         mem_free(registry.retired[i]);
     mem_free(registry.retired);
+    registry.config = NULL;
     registry.retired = NULL;
     registry.retired_count = registry.retired_cap = 0;
 }
@@ -275,6 +281,7 @@ struct walk {
     void (*fn)(const struct stat_sample *s, void *arg);
     void *arg;
     bool histograms;
+    bool all; /* whatever stats_config says */
     struct strbuf name, extracted;
     struct histogram_view view;
 };
@@ -295,11 +302,56 @@ static void emit(struct walk *w, const struct scope_node *n, const char *tail, s
     w->fn(sample, w->arg);
 }
 
-static void walk_rows(struct walk *w, const struct scope_node *n)
+void stats_config_apply(const struct stats_config *config)
+{
+    size_t at = 0;
+    struct str key;
+    void *node;
+    registry.config = config;
+    while (map_next(registry.scopes, &at, &key, &node)) {
+        struct scope_node *n = node;
+        mem_free(n->verdicts);
+        n->verdicts = NULL;
+    }
+}
+
+const struct stats_config *stats_config_current(void)
+{
+    return registry.config;
+}
+
+/* Asked once a row: expressions over 200,000 names at each scrape would be felt. */
+static bool keeps_row(struct scope_node *n, uint32_t row, struct strbuf *scratch)
+{
+    const struct stat_scope *s = n->scope;
+    if (!registry.config || registry.config->filter == STATS_KEEP_ALL)
+        return true;
+    if (!n->verdicts)
+        n->verdicts = mem_zalloc(s->table->count + 1);
+    if (n->verdicts[row] == VERDICT_NONE) {
+        strbuf_reset(scratch);
+        strbuf_adds(scratch, s->prefix);
+        strbuf_addz(scratch, s->table->rows[row].name);
+        n->verdicts[row] = stats_config_keeps(registry.config, strbuf_str(scratch)) ? VERDICT_KEEP : VERDICT_DROP;
+    }
+    return n->verdicts[row] == VERDICT_KEEP;
+}
+
+static bool keeps_name(const struct scope_node *n, struct str tail, struct strbuf *scratch)
+{
+    strbuf_reset(scratch);
+    strbuf_adds(scratch, n->scope->prefix);
+    strbuf_adds(scratch, tail);
+    return stats_config_keeps(registry.config, strbuf_str(scratch));
+}
+
+static void walk_rows(struct walk *w, struct scope_node *n)
 {
     const struct stat_scope *s = n->scope;
     for (uint32_t i = 0; i < s->table->count; i++) {
         const struct stat_desc *d = &s->table->rows[i];
+        if (!keeps_row(n, i, &w->name))
+            continue;
         struct stat_sample sample = {.kind = d->kind, .unit = d->unit, .used = row_is_touched(s, i)};
         if (d->kind == STAT_HISTOGRAM) {
             if (!w->histograms)
@@ -348,7 +400,8 @@ static void walk_named(struct walk *w, const struct scope_node *n)
         struct stat_sample sample = {.kind = STAT_COUNTER, .used = true, .value = (uintptr_t)value - base};
         strbuf_reset(&text);
         strbuf_adds(&text, key);
-        emit(w, n, text.p, &sample);
+        if (w->all || keeps_name(n, key, &w->name))
+            emit(w, n, text.p, &sample);
     }
     strbuf_fini(&text);
     map_free(&sums);
@@ -423,7 +476,7 @@ void stats_reset_counters(void)
     size_t count;
     struct scope_node **nodes = all_nodes(&count);
     for (size_t i = 0; i < count; i++) {
-        struct walk w = {.fn = note_named};
+        struct walk w = {.fn = note_named, .all = true};
         struct rebase r = {nodes[i], map_new()};
         w.arg = &r;
         rebase_rows(nodes[i]);
