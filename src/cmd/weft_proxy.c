@@ -13,10 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int print(void (*fill)(struct strbuf *out))
+static int print(bool help)
 {
     struct strbuf text = {0};
-    fill(&text);
+    if (help)
+        options_help(&text);
+    else
+        options_version(&text, WEFT_BUILD);
     fputs(text.p, stdout);
     strbuf_fini(&text);
     return EXIT_SUCCESS;
@@ -80,7 +83,7 @@ int main(int argc, char **argv)
     if (options_parse(&o, argc, argv, &err) < 0)
         return fail(&err);
     if (o.help || o.version)
-        return print(o.help ? options_help : options_version);
+        return print(o.help);
     if (options_apply_log(&o, &err) < 0)
         return fail(&err);
     crash_install(WEFT_VERSION);

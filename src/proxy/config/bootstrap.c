@@ -32,33 +32,6 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static pb_bootstrap *read_documents(struct proto_arena *arena, const struct server_opts *opts, struct sources *src, struct err_list *faults)
-{
-    const ProtobufCMessageDescriptor *desc = &envoy__config__bootstrap__v3__bootstrap__descriptor;
-    ProtobufCMessage *boot = NULL, *over = NULL;
-    src->file = YAML_ARGUMENT;
-    if (!opts->config_path.n && !opts->config_yaml.n) {
-        err_list_addf(faults, ERR_INVALID, NULL, "there is no configuration: give --config-path or --config-yaml");
-        return NULL;
-    }
-    if (opts->config_path.n) {
-        src->file = opts->config_path.p;
-        proto_load_file(arena, opts->config_path.p, desc, &boot, &src->root, faults);
-    }
-    if (opts->config_yaml.n)
-        yaml_decode(arena, opts->config_yaml, desc, YAML_ARGUMENT, &over, faults);
-    if (faults->count)
-        return NULL;
-    if (!boot)
-        return (pb_bootstrap *)over;
-    if (over) {
-        src->root = NULL; /* indices of lists differ from the file's */
-        if (proto_merge(arena, boot, over) < 0)
-            err_list_addf(faults, ERR_LIMIT, NULL, "the merged configuration is too large");
-    }
-    return faults->count ? NULL : (pb_bootstrap *)boot;
-}
-
 /* "FILE:LINE:COLUMN[: rest]" -> line and column and where the rest begins; NULL: not of that form. */
 static char *skip_place(char *text, const char *file, unsigned *line, unsigned *column)
 {
@@ -72,15 +45,15 @@ static char *skip_place(char *text, const char *file, unsigned *line, unsigned *
 
 /* "<file>: <path>: <sentence> (line 3, column 7)"; where a document could not be read the place comes first, as
  * compilers have it: "<file>:<line>:<column>: <path>: <sentence>". */
-static void finish_fault(struct err *e, const struct sources *src, bool is_reading)
+static void finish_fault(struct err *e, const char *source, bool is_reading)
 {
     char rest[ERR_PATH_BYTES], place[64];
     unsigned line = 0, column = 0;
-    const char *file = base_name(src->file);
-    char *message = skip_place(e->message, src->file, &line, &column);
+    const char *file = base_name(source);
+    char *message = skip_place(e->message, source, &line, &column);
     if (message)
         memmove(e->message, message, strlen(message) + 1);
-    char *path = skip_place(e->path, src->file, &line, &column);
+    char *path = skip_place(e->path, source, &line, &column);
     snprintf(rest, sizeof rest, "%s", path ? path : e->path);
     snprintf(place, sizeof place, is_reading ? ":%u:%u" : " (line %u, column %u)", line, column);
     int n = snprintf(e->path, sizeof e->path, "%s%s", file, is_reading && line ? place : "");
@@ -89,6 +62,46 @@ static void finish_fault(struct err *e, const struct sources *src, bool is_readi
     size_t used = strlen(e->message);
     if (!is_reading && line && used + strlen(place) < sizeof e->message)
         memcpy(e->message + used, place, strlen(place) + 1);
+}
+
+static void finish_faults(struct err_list *faults, size_t from, const char *source, bool is_reading)
+{
+    for (size_t i = from; i < faults->count; i++)
+        finish_fault(&faults->items[i], source, is_reading);
+}
+
+static pb_bootstrap *read_documents(struct proto_arena *arena, const struct server_opts *opts, struct sources *src, struct err_list *faults)
+{
+    const ProtobufCMessageDescriptor *desc = &envoy__config__bootstrap__v3__bootstrap__descriptor;
+    ProtobufCMessage *boot = NULL, *over = NULL;
+    size_t first = faults->count;
+    src->file = YAML_ARGUMENT;
+    if (!opts->config_path.n && !opts->config_yaml.n) {
+        err_list_addf(faults, ERR_INVALID, NULL, "there is no configuration: give --config-path or --config-yaml");
+        return NULL;
+    }
+    if (opts->config_path.n) {
+        src->file = opts->config_path.p;
+        proto_load_file(arena, opts->config_path.p, desc, &boot, &src->root, faults);
+        finish_faults(faults, first, src->file, true);
+    }
+    if (opts->config_yaml.n) {
+        size_t from = faults->count;
+        yaml_decode(arena, opts->config_yaml, desc, YAML_ARGUMENT, &over, faults);
+        finish_faults(faults, from, YAML_ARGUMENT, true);
+    }
+    if (faults->count > first)
+        return NULL;
+    if (!boot)
+        return (pb_bootstrap *)over;
+    if (over) {
+        src->root = NULL; /* indices of lists differ from the file's */
+        if (proto_merge(arena, boot, over) < 0) {
+            err_list_addf(faults, ERR_LIMIT, NULL, "the merged configuration is too large");
+            return NULL;
+        }
+    }
+    return (pb_bootstrap *)boot;
 }
 
 /* ---- the message ---- */
@@ -276,12 +289,10 @@ int config_load(const struct server_opts *opts, struct config_result **result, s
             doc_locate_faults(src.root, src.file, faults, from);
         if (opts->allow_unsupported)
             split_unsupported(faults, &out->unsupported);
+        finish_faults(faults, from, src.file, false);
+        finish_faults(&out->unsupported, 0, src.file, false);
         keep_packed(out, boot);
     }
-    for (size_t i = first; i < faults->count; i++)
-        finish_fault(&faults->items[i], &src, !boot);
-    for (size_t i = 0; i < out->unsupported.count; i++)
-        finish_fault(&out->unsupported.items[i], &src, false);
     proto_arena_free(&arena);
 #ifdef __GLIBC__
     malloc_trim(0); /* the readers' books are megabytes for thousands of clusters, and nothing will need them again */

@@ -62,19 +62,28 @@ struct dumping {
     int rc;
 };
 
+static void push_item(struct dumping *d, ProtobufCMessage *m)
+{
+    d->items = mem_grow(d->items, &d->cap, d->count + 1, sizeof *d->items);
+    d->items[d->count++] = m;
+}
+
+/* One resource: the mask must fit it. */
 static void add_item(struct dumping *d, ProtobufCMessage *m)
 {
     if (!m || d->rc < 0)
         return;
-    if (d->mask.n) {
-        ProtobufCMessage *masked = NULL;
-        d->rc = proto_mask(d->arena, m, d->mask, &masked, d->err);
-        m = masked;
-    }
-    if (d->rc < 0)
-        return;
-    d->items = mem_grow(d->items, &d->cap, d->count + 1, sizeof *d->items);
-    d->items[d->count++] = m;
+    if (d->mask.n)
+        d->rc = proto_mask(d->arena, m, d->mask, &m, d->err);
+    if (d->rc == 0)
+        push_item(d, m);
+}
+
+/* One of the dumps: a mask that doesn't fit it leaves it out, as Envoy does: "bootstrap" fits one only. */
+static void add_dump(struct dumping *d, ProtobufCMessage *m)
+{
+    if (m && (!d->mask.n || proto_mask(d->arena, m, d->mask, &m, NULL) == 0))
+        push_item(d, m);
 }
 
 static bool is_wanted(const struct dumping *d, const char *name)
@@ -246,16 +255,17 @@ static int collect(struct dumping *d, struct str resource)
                                         "dynamic_route_configs", "dynamic_active_secrets", "dynamic_warming_secrets",
                                         "static_endpoint_configs", "dynamic_endpoint_configs", "ecds_filters"};
     if (resource.n == 0) {
-        add_item(d, bootstrap_dump(d));
-        add_item(d, clusters_dump(d, false));
-        add_item(d, listeners_dump(d, false));
-        add_item(d, routes_dump(d, false));
-        add_item(d, secrets_dump(d, false));
-        return d->rc;
+        add_dump(d, bootstrap_dump(d));
+        add_dump(d, clusters_dump(d, false));
+        add_dump(d, listeners_dump(d, false));
+        add_dump(d, proto_new(d->arena, &envoy__admin__v3__scoped_routes_config_dump__descriptor)); /* none yet */
+        add_dump(d, routes_dump(d, false));
+        add_dump(d, secrets_dump(d, false));
+        return 0;
     }
     if (str_eq(resource, STR("bootstrap")))
-        add_item(d, bootstrap_dump(d));
-    else if (str_eq(resource, STR("static_clusters")))
+        return err_set(d->err, ERR_INVALID, "bootstrap is not a repeated field. Use ?mask=bootstrap to get only this field");
+    if (str_eq(resource, STR("static_clusters")))
         clusters_dump(d, true);
     else if (str_eq(resource, STR("static_listeners")))
         listeners_dump(d, true);
@@ -287,6 +297,7 @@ static int write_dump(struct dumping *d, struct strbuf *out)
     if (proto_arena_is_full(d->arena))
         return err_set(d->err, ERR_LIMIT, "the dump is too large");
     proto_dump(&dump->base, out);
+    strbuf_addc(out, '\n'); /* as Envoy's printer ends */
     return 0;
 }
 

@@ -8,6 +8,8 @@
 #include "proxy/hcm/hcm.h"
 #include "proxy/listener/listener_filter_config.h"
 
+#include <stdio.h>
+
 #define P "envoy.extensions."
 static const struct extension extensions[] = {
     {P "filters.network.http_connection_manager.v3.HttpConnectionManager", EXT_NETWORK_FILTER,
@@ -81,7 +83,11 @@ const struct extension *cfg_extension(struct config_reader *cr, enum extension_k
     const struct extension *ext = find(kind, type);
     if (!ext) {
         /* The well-known name says more to a person, where the name is one and not a free label. */
-        const char *what = str_has_prefix(name, STR("envoy.")) ? name.p : type.p;
+        char what[ERR_MESSAGE_BYTES / 2];
+        if (str_has_prefix(name, STR("envoy.")))
+            snprintf(what, sizeof what, "%.*s (%.*s)", STR_ARG(name), STR_ARG(type));
+        else
+            snprintf(what, sizeof what, "%.*s", STR_ARG(type));
         proto_read_whole(&cr->r, &any->base);
         UNSUPPORTED(field, what);
         return NULL;

@@ -149,7 +149,6 @@ static const struct flag flags[] = {
     {"enable-mutex-tracing", 0, FLAG_NOTE_SWITCH, 0, NULL, NULL, NULL},
     {"enable-core-dump", 0, FLAG_NOTE_SWITCH, 0, NULL, NULL, NULL},
     {"cpuset-threads", 0, FLAG_NOTE_SWITCH, 0, NULL, NULL, NULL},
-    {"stats-tag", 0, FLAG_NOTE, 0, NULL, "TAG", NULL},
     {"allow-unknown-fields", 0, FLAG_NOTE_SWITCH, 0, NULL, NULL, NULL},
     {"allow-unknown-static-fields", 0, FLAG_NOTE_SWITCH, 0, NULL, NULL, NULL},
     {"reject-unknown-dynamic-fields", 0, FLAG_NOTE_SWITCH, 0, NULL, NULL, NULL},
@@ -277,7 +276,7 @@ void options_help(struct strbuf *out)
     strbuf_addc(out, '\n');
 }
 
-void options_version(struct strbuf *out)
+void options_version(struct strbuf *out, const char *build)
 {
-    strbuf_addz(out, "weft-proxy  version: " WEFT_VERSION "\n");
+    strbuf_addf(out, "weft-proxy  version: " WEFT_VERSION "\n%s\n", build);
 }

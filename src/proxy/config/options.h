@@ -24,6 +24,6 @@ int options_parse(struct options *o, int argc, char **argv, struct err *err);
 /* Levels, path and format of the process log. */
 int options_apply_log(const struct options *o, struct err *err);
 void options_help(struct strbuf *out);
-void options_version(struct strbuf *out);
+void options_version(struct strbuf *out, const char *build); /* how and with what it was built: one or more lines */
 
 #endif

@@ -250,7 +250,7 @@ static void test_config_load__many_faults__all_come_at_once(void **state)
         "static_resources.clusters[1].outlier_detection: is not supported yet",
         "static_resources.clusters[2].lb_policy: an ORIGINAL_DST cluster needs CLUSTER_PROVIDED",
         "static_resources.listeners[0].address.socket_address.address: ",
-        "http_filters[0].typed_config: envoy.filters.http.lua is not supported yet",
+        "http_filters[0].typed_config: envoy.filters.http.lua (envoy.extensions.filters.http.lua.v3.Lua) is not supported yet",
         "route_config.virtual_hosts[0].routes[0].route.cluster: unknown cluster 'nope'",
         "routes[0].route.prefix_rewrite: is not supported yet",
         "dynamic_resources: is not supported yet",
@@ -367,8 +367,8 @@ static void test_config_dump_json__whole__names_all_dumps(void **state)
     struct strbuf out = {0};
     struct loaded l = load(RESOURCES_OF(LISTENER(HCM_OPEN HCM_ROUTES(TO_A)), CLUSTER("a")));
     dump(&l, "", "", "", &out);
-    static const char *const types[] = {"BootstrapConfigDump", "ClustersConfigDump", "ListenersConfigDump", "RoutesConfigDump",
-                                        "SecretsConfigDump"};
+    static const char *const types[] = {"BootstrapConfigDump", "ClustersConfigDump", "ListenersConfigDump", "ScopedRoutesConfigDump",
+                                        "RoutesConfigDump", "SecretsConfigDump"};
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
         assert_true(str_find(strbuf_str(&out), str_from(types[i])) > 0);
     strbuf_fini(&out);
