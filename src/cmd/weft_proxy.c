@@ -19,7 +19,7 @@ static int print(bool help)
     if (help)
         options_help(&text);
     else
-        options_version(&text, WEFT_BUILD);
+        options_version(&text, WEFT_BUILD "\nlibraries: " WEFT_LIBRARIES);
     fputs(text.p, stdout);
     strbuf_fini(&text);
     return EXIT_SUCCESS;
@@ -41,11 +41,6 @@ static void print_faults(const struct err_list *faults, const char *before)
         fprintf(stderr, "... and %zu more\n", faults->dropped);
 }
 
-static const char *config_name(const struct server_opts *o)
-{
-    return o->config_path.n ? o->config_path.p : "--config-yaml";
-}
-
 static int run(struct server_opts *opts)
 {
     struct err err = {0};
@@ -59,17 +54,18 @@ static int run(struct server_opts *opts)
 
 static int load_and_run(struct server_opts *opts)
 {
+    const char *name = opts->config_path.n ? opts->config_path.p : "--config-yaml";
     struct err_list faults = {0};
     if (config_load(opts, &opts->config, &faults) < 0) {
         print_faults(&faults, "");
-        fprintf(stderr, "weft-proxy: configuration '%s' was refused\n", config_name(opts));
+        fprintf(stderr, "weft-proxy: configuration '%s' was refused\n", name);
         err_list_fini(&faults);
         return EXIT_FAILURE;
     }
     err_list_fini(&faults);
     print_faults(&opts->config->unsupported, "warning: ");
     if (opts->mode == SERVER_VALIDATE) {
-        printf("configuration '%s' OK\n", config_name(opts));
+        printf("configuration '%s' OK\n", name);
         config_result_free(&opts->config);
         return EXIT_SUCCESS;
     }
