@@ -286,7 +286,7 @@ static enum h1_error take_field(struct fields *f, struct str name, struct str va
     if (id == HDR_OTHER)
         e = check_underscore(f, name, &keep);
     else if (f->is_trailers)
-        keep = h1_is_trailer_allowed(id);
+        keep = header_may_be_trailer(id);
     else
         e = note_field(f, id, value, &keep);
     if (e != H1_ERR_NONE)
@@ -377,34 +377,6 @@ static enum h1_error parse_fields(struct fields *f, char *p, const char *end)
         f->is_first = false;
     }
     return H1_ERR_NONE;
-}
-
-bool h1_is_trailer_allowed(enum header_id id)
-{
-    switch ((int)id) {
-    case HDR_HOST:
-    case HDR_CONNECTION:
-    case HDR_CONTENT_LENGTH:
-    case HDR_TRANSFER_ENCODING:
-    case HDR_CONTENT_TYPE:
-    case HDR_CONTENT_ENCODING:
-    case HDR_TE:
-    case HDR_EXPECT:
-    case HDR_UPGRADE:
-    case HDR_KEEP_ALIVE:
-    case HDR_PROXY_CONNECTION:
-    case HDR_HTTP2_SETTINGS:
-    case HDR_TRAILER:
-    case HDR_AUTHORIZATION:
-    case HDR_COOKIE:
-    case HDR_SET_COOKIE:
-    case HDR_RANGE:
-    case HDR_CACHE_CONTROL:
-    case HDR_X_FORWARDED_CLIENT_CERT:
-        return false;
-    default:
-        return true;
-    }
 }
 
 enum h1_error h1_trailers_parse(const struct h1_parser_opts *opts, char *text, size_t n,

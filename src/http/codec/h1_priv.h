@@ -40,8 +40,4 @@ enum h1_error h1_head_parse(struct h1_parser *p, char *text, size_t n, size_t li
 enum h1_error h1_trailers_parse(const struct h1_parser_opts *opts, char *text, size_t n,
                                 struct headers *h);
 
-/* May this field stand in a trailer section? RFC 9110 section 6.5.1: not what frames or routes the
- * message, says how to read its content, or carries credentials. */
-bool h1_is_trailer_allowed(enum header_id id);
-
 #endif

@@ -446,7 +446,7 @@ void h1_write_body(struct buf *out, enum h1_body_form form, struct buf *data)
 static void put_trailer(struct writer *w, const struct header *item)
 {
     uint8_t *start = w->p;
-    if (!h1_is_trailer_allowed((enum header_id)item->id) || item->name.n == 0 ||
+    if (!header_may_be_trailer((enum header_id)item->id) || item->name.n == 0 ||
         item->name.p[0] == ':')
         return;
     w->bad = false;

@@ -9,6 +9,7 @@
  * and frames on streams which the peer itself has ended are a connection error (section 5.1).
  */
 #include "http/codec/h2_priv.h"
+#include "http/codec/uri.h"
 
 #include "http/codec/h1.h"
 
@@ -237,15 +238,18 @@ static int on_invalid_header(nghttp2_session *ng, const nghttp2_frame *frame, ng
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
-/* Inside the proxy a request always has :authority and no Host. False: the two differ. */
+/* Inside the proxy a request always has :authority and no Host. False: the two differ, or it is no host and port, or says
+ * who the user is (RFC 9113 section 8.3.1). */
 static bool settle_authority(struct headers *h)
 {
+    if (headers_has_id(h, HDR_AUTHORITY) && !authority_is_valid(headers_get_id(h, HDR_AUTHORITY)))
+        return false;
     if (!headers_has_id(h, HDR_HOST))
         return true;
     struct str host = headers_get_id(h, HDR_HOST), authority = headers_get_id(h, HDR_AUTHORITY);
     if (authority.p && !str_eq_nocase(host, authority))
         return false;
-    if (!authority.p && !headers_set_id_ref(h, HDR_AUTHORITY, host))
+    if (!authority.p && (!authority_is_valid(host) || !headers_set_id_ref(h, HDR_AUTHORITY, host)))
         return false;
     return headers_remove_id(h, HDR_HOST) == 1; /* repeated: ambiguous */
 }
@@ -322,6 +326,13 @@ static bool is_block_fine(struct h2_session *s, struct h2_stream *st, bool is_he
     return false;
 }
 
+static void drop_foreign_trailers(struct headers *h)
+{
+    for (uint32_t i = h->count; i-- > 0;)
+        if (!header_may_be_trailer(h->items[i].id))
+            headers_remove_at(h, i);
+}
+
 static int on_block(struct h2_session *s, const nghttp2_frame *frame)
 {
     struct h2_stream *st = s->receiving;
@@ -336,9 +347,10 @@ static int on_block(struct h2_session *s, const nghttp2_frame *frame)
     struct headers *h = st->block;
     struct str status = headers_get_id(h, HDR_STATUS);
     bool informational = !s->opts.is_server && !trailers && status.n == 3 && status.p[0] == '1';
-    if (trailers)
+    if (trailers) {
+        drop_foreign_trailers(h);
         h2_stat(s, H2_STAT_TRAILERS);
-    else if (!informational)
+    } else if (!informational)
         st->head_received = true;
     if (s->opts.is_server && !trailers)
         st->is_connect = str_eq(headers_get_id(h, HDR_METHOD), STR("CONNECT"));

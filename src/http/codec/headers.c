@@ -441,3 +441,31 @@ bool header_list_has(struct str list, struct str lower_token)
     }
     return false;
 }
+
+bool header_may_be_trailer(enum header_id id)
+{
+    switch ((int)id) {
+    case HDR_HOST:
+    case HDR_CONNECTION:
+    case HDR_CONTENT_LENGTH:
+    case HDR_TRANSFER_ENCODING:
+    case HDR_CONTENT_TYPE:
+    case HDR_CONTENT_ENCODING:
+    case HDR_TE:
+    case HDR_EXPECT:
+    case HDR_UPGRADE:
+    case HDR_KEEP_ALIVE:
+    case HDR_PROXY_CONNECTION:
+    case HDR_HTTP2_SETTINGS:
+    case HDR_TRAILER:
+    case HDR_AUTHORIZATION:
+    case HDR_COOKIE:
+    case HDR_SET_COOKIE:
+    case HDR_RANGE:
+    case HDR_CACHE_CONTROL:
+    case HDR_X_FORWARDED_CLIENT_CERT:
+        return false;
+    default:
+        return true;
+    }
+}

@@ -114,6 +114,9 @@ bool headers_copy(struct headers *dst, const struct headers *src, struct arena *
 /* RFC 9110 section 5.6.2 / 5.5: token characters; field values without CR, LF, NUL and other controls. */
 bool header_name_is_valid(struct str name);
 bool header_value_is_valid(struct str value);
+/* May this field stand in a trailer section? RFC 9110 section 6.5.1: not what frames or routes the
+ * message, says how to read its content, or carries credentials. */
+bool header_may_be_trailer(enum header_id id);
 /* Does a comma list hold this token (case-insensitive)? */
 bool header_list_has(struct str list, struct str lower_token);
 
