@@ -19,8 +19,11 @@
 #include "io/file_watch.h"
 #include "io/signals.h"
 #include "proxy/config/bootstrap.h"
+#include "proxy/config/dump_store.h"
 #include "proxy/config/tls_source.h"
 #include "proxy/log/access_log.h"
+#include "proxy/stats/registry.h"
+#include "proxy/stats/stats_config.h"
 #include "proxy/server_priv.h"
 
 #define WARM_UP_LIMIT_MS 15000
@@ -282,6 +285,8 @@ static void take_config(struct server *s)
     s->admin_profile_path = c->admin.profile_path;
     s->unsupported = c->unsupported;
     c->unsupported = (struct err_list){0};
+    s->config_dump = dump_store_new(c->packed, s->start_wall_us);
+    c->packed = STR_NULL;
 }
 
 static int make(struct frame *f, struct err *err)
@@ -300,6 +305,8 @@ static int make(struct frame *f, struct err *err)
     if (s->opts.concurrency >= STAT_MAX_THREADS)
         return err_set(err, ERR_LIMIT, "--concurrency %u: at most %d workers are possible", s->opts.concurrency, STAT_MAX_THREADS - 1);
     stats_init(s->opts.concurrency + 1);
+    if (s->opts.config->stats)
+        stats_config_apply(s->opts.config->stats);
     log_files_start();
     f->runtime = runtime_new(s->opts.config->layers, s->opts.config->layer_count);
     s->stats = stat_scope_get(STR("server."), &table, STR("server."), NULL, 0);
@@ -388,6 +395,8 @@ void server_free(struct server **server)
     dns_resolver_free(&s->dns);
     log_files_flush_all();
     stat_scope_unref(&s->stats);
+    stats_config_apply(NULL);
+    dump_store_free((struct dump_store **)&s->config_dump);
     config_result_free(&s->opts.config);
     runtime_free(&f->runtime);
     signals_free(&f->signals);
