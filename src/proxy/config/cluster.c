@@ -149,8 +149,6 @@ static void read_thresholds(struct config_reader *cr, const pb_thresholds *t, st
     c->max_pending = proto_u32_or(GET(t, max_pending_requests), 1024);
     c->max_requests = proto_u32_or(GET(t, max_requests), 1024);
     c->max_retries = proto_u32_or(GET(t, max_retries), 3);
-    c->max_pools = proto_u32_or(GET(t, max_connection_pools), UINT32_MAX);
-    c->track_remaining = GET(t, track_remaining);
 }
 
 static const struct cluster_breakers_spec *read_breakers(struct config_reader *cr, const pb_circuit_breakers *m)
@@ -403,12 +401,7 @@ static void read_rest(struct config_reader *cr, const pb_cluster *m, struct clus
     s->ignore_health_on_removal = GET(m, ignore_health_on_host_removal);
     s->close_on_health_failure = GET(m, close_connections_on_host_health_failure);
     s->wait_for_warm_on_init = proto_bool_or(GET(m, wait_for_warm_on_init), true);
-    s->track_timeout_budgets = GET(m, track_timeout_budgets);
-    __auto_type track = GET(m, track_cluster_stats);
-    if (track) {
-        s->track_timeout_budgets = GET(track, timeout_budgets) || s->track_timeout_budgets;
-        s->track_request_response_sizes = GET(track, request_response_sizes);
-    }
+    (void)GET(m, track_cluster_stats); /* what it may turn on stays unread */
     /* Nothing that is done here looks at metadata; what would (subsets, matchers) is refused itself. */
     if (GET(m, metadata))
         proto_read_whole(&cr->r, &m->metadata->base);

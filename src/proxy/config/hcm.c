@@ -413,14 +413,8 @@ static void read_upgrades(struct config_reader *cr, const pb_hcm *m, struct hcm_
 static void read_logs(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
 {
     c->access_logs = cfg_access_logs(cr, "access_log", GET(m, access_log), LEN(m, access_log), &c->arena, &c->access_log_count);
-    c->access_log_flush_interval_ms = proto_ms_or(GET(m, access_log_flush_interval), 0);
-    c->log_at_start = GET(m, flush_access_log_on_new_request);
-    __auto_type o = GET(m, access_log_options);
-    if (!o)
-        return;
-    c->access_log_flush_interval_ms = proto_ms_or(GET(o, access_log_flush_interval), c->access_log_flush_interval_ms);
-    c->log_at_start = GET(o, flush_access_log_on_new_request) || c->log_at_start;
-    c->flush_log_on_tunnel_established = GET(o, flush_log_on_tunnel_successfully_established);
+    /* When else than at a request's end lines are written stays unread. */
+    (void)GET(m, access_log_options);
 }
 
 int cfg_hcm(struct config_reader *cr, const ProtobufCMessage *msg, void *out)

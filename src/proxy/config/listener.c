@@ -294,7 +294,6 @@ static void read_limits(struct config_reader *cr, const pb_listener *m, struct l
 static void read_rest(struct config_reader *cr, const pb_listener *m, struct listener_spec *l)
 {
     l->use_original_dst = proto_bool_or(GET(m, use_original_dst), false);
-    l->drain_modify_only = GET(m, drain_type) == ENVOY__CONFIG__LISTENER__V3__LISTENER__DRAIN_TYPE__MODIFY_ONLY;
     int direction = GET(m, traffic_direction);
     l->is_inbound = direction == ENVOY__CONFIG__CORE__V3__TRAFFIC_DIRECTION__INBOUND;
     l->is_outbound = direction == ENVOY__CONFIG__CORE__V3__TRAFFIC_DIRECTION__OUTBOUND;

@@ -47,8 +47,6 @@ int cfg_upstream_proxy_protocol(struct config_reader *cr, const ProtobufCMessage
         return FAULT("", "one PROXY protocol transport inside another");
     IN("config")
         read_header(cr, GET(m, config), socket);
-    socket->up->allow_unspecified_address = GET(m, allow_unspecified_address);
-    socket->up->tlv_as_pool_key = GET(m, tlv_as_pool_key);
     const pb_transport_socket *inner = GET(m, transport_socket);
     if (!inner)
         return FAULT("transport_socket", "must be set");
