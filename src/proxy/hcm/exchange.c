@@ -205,6 +205,7 @@ static void on_closed(struct http_sink *sink, enum stream_reset why, const char 
 {
     struct exchange *x = of_sink(sink);
     take_stream_totals(x, x->down);
+    x->hc->lost += why == STREAM_TERMINATED;
     if (why != STREAM_OK && !x->response_end) {
         if (why == STREAM_REMOTE || why == STREAM_REMOTE_REFUSED) {
             stat_inc(x->config->stats, STAT_HCM_RQ_RX_RESET);

@@ -23,6 +23,7 @@ struct hcm_conn {
     struct http_server_conn *server;
     struct list exchanges;
     uint64_t requests;
+    uint32_t lost;                    /* exchanges that ended with the connection */
     bool counted_protocol;
     bool is_tls;
     enum http_protocol protocol;

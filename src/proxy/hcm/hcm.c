@@ -130,7 +130,7 @@ static void on_closed(void *user, struct http_server_conn *c, bool local, enum c
     struct conn *conn = http_server_conn_conn(c);
     struct downstream *d = hc->downstream;
     struct loop *loop = d->worker->loop;
-    count_destroy(hc, local, hc->active);
+    count_destroy(hc, local, hc->active + hc->lost);
     if (conn) {
         stat_add(stats_of(hc), STAT_HCM_CX_RX_BYTES_TOTAL, conn_bytes_read(conn));
         stat_add(stats_of(hc), STAT_HCM_CX_TX_BYTES_TOTAL, conn_bytes_written(conn));
