@@ -18,6 +18,7 @@
 #include "http/server.h"
 #include "io/listen.h"
 #include "proxy/config/bootstrap.h"
+#include "proxy/stats/registry.h"
 
 struct admin {
     struct server *server;
@@ -375,6 +376,8 @@ int admin_start(struct server *s, struct err *err)
     a->opts = make_opts();
     list_init(&a->conns);
     s->admin = a;
+    if (s->opts.config)
+        stats_config_apply(s->opts.config->stats); /* lives as long as the server */
     if (listen_open(&s->admin_addr, &lo, &a->fd, &bound, err) < 0) {
         a->fd = -1;
         return err_prefix(err, "admin.address");
@@ -396,6 +399,7 @@ void admin_stop(struct server *s)
     if (!a)
         return;
     s->admin = NULL;
+    stats_config_apply(NULL);
     acceptor_free(&a->acceptor);
     if (a->fd >= 0)
         close(a->fd);
