@@ -106,7 +106,22 @@ static pb_bootstrap *read_documents(struct proto_arena *arena, const struct serv
 
 /* ---- the message ---- */
 
-static void read_node(struct config_reader *cr, const pb_node *m, const struct server_opts *opts)
+/* The flags' names go into the message, so that the dump has them too, as Envoy's. */
+static void complete_node(struct proto_arena *arena, pb_bootstrap *boot, const struct server_opts *opts)
+{
+    pb_node *n = boot->node ? boot->node : PROTO_NEW(arena, pb_node, envoy__config__core__v3__node__descriptor);
+    boot->node = n;
+    if (n && opts->service_node.n)
+        n->id = proto_arena_strdup(arena, opts->service_node);
+    if (n && opts->service_cluster.n)
+        n->cluster = proto_arena_strdup(arena, opts->service_cluster);
+    if (n && opts->service_zone.n && !n->locality)
+        n->locality = PROTO_NEW(arena, pb_locality, envoy__config__core__v3__locality__descriptor);
+    if (n && opts->service_zone.n && n->locality)
+        n->locality->zone = proto_arena_strdup(arena, opts->service_zone);
+}
+
+static void read_node(struct config_reader *cr, const pb_node *m)
 {
     struct node_info *n = &cr->out->node;
     struct arena *a = &cr->out->arena;
@@ -122,10 +137,10 @@ static void read_node(struct config_reader *cr, const pb_node *m, const struct s
         }
         proto_read_whole(&cr->r, &m->base); /* the rest is for the management server, and shown in the dump */
     }
-    n->id = arena_str(a, opts->service_node.n ? opts->service_node : id);
-    n->cluster = arena_str(a, opts->service_cluster.n ? opts->service_cluster : cluster);
+    n->id = arena_str(a, id);
+    n->cluster = arena_str(a, cluster);
     n->region = arena_str(a, region);
-    n->zone = arena_str(a, opts->service_zone.n ? opts->service_zone : zone);
+    n->zone = arena_str(a, zone);
     n->sub_zone = arena_str(a, sub_zone);
 }
 
@@ -172,10 +187,10 @@ static void read_listeners(struct config_reader *cr, const pb_static_resources *
     map_free(&names);
 }
 
-static void read_bootstrap(struct config_reader *cr, const pb_bootstrap *m, const struct server_opts *opts)
+static void read_bootstrap(struct config_reader *cr, const pb_bootstrap *m)
 {
     struct config_result *out = cr->out;
-    read_node(cr, GET(m, node), opts);
+    read_node(cr, GET(m, node));
     (void)LEN(m, node_context_params);
     cfg_runtime(cr, GET(m, layered_runtime));
     cfg_stats(cr, GET(m, stats_config));
@@ -261,7 +276,7 @@ static void build(struct config_result *out, struct proto_arena *arena, const pb
     cr.secrets = map_new();
     cr.cluster_names = map_new();
     cr.localities = map_new();
-    read_bootstrap(&cr, boot, opts);
+    read_bootstrap(&cr, boot);
     add_unread(&cr, boot, faults);
     map_free(&cr.localities);
     map_free(&cr.cluster_names);
@@ -281,6 +296,7 @@ int config_load(const struct server_opts *opts, struct config_result **result, s
     pb_bootstrap *boot = read_documents(arena, opts, &src, faults);
     if (boot) {
         size_t from = faults->count;
+        complete_node(arena, boot, opts);
         proto_validate(arena, &boot->base, "", faults);
         size_t rules = faults->count;
         build(out, arena, boot, opts, faults);

@@ -282,6 +282,22 @@ static void test_config_dump_json__mask_of_one_dump__leaves_out_the_others(void 
     unload(&l);
 }
 
+static void test_config_load__service_flags__stand_in_the_dump(void **state)
+{
+    (void)state;
+    struct strbuf out = {0};
+    struct err err = {0};
+    struct loaded l = {0};
+    struct server_opts opts = {.config_yaml = STR("{}"), .service_node = STR("n1"), .service_cluster = STR("c1"), .service_zone = STR("z1")};
+    assert_int_equal(config_load(&opts, &l.result, &l.faults), 0);
+    assert_true(str_eq(l.result->node.zone, STR("z1")));
+    assert_int_equal(dump_of(&l, "", "bootstrap.node", &out, &err), 0);
+    assert_true(str_find(strbuf_str(&out), STR("\"id\": \"n1\"")) > 0);
+    assert_true(str_find(strbuf_str(&out), STR("\"zone\": \"z1\"")) > 0);
+    strbuf_fini(&out);
+    unload(&l);
+}
+
 static void test_config_dump_json__resources_that_are_none__are_refused(void **state)
 {
     static const struct { const char *resource, *mask; int code; const char *message; } rows[] = {
@@ -331,6 +347,7 @@ int main(void)
         cmocka_unit_test(test_config_load__unknown_type_in_any__is_named),
         cmocka_unit_test(test_config_load__http2_benchmark__is_read),
         cmocka_unit_test(test_config_load__mesh_of_many_clusters__shares_what_is_alike),
+        cmocka_unit_test(test_config_load__service_flags__stand_in_the_dump),
         cmocka_unit_test(test_config_dump_json__mask_of_one_dump__leaves_out_the_others),
         cmocka_unit_test(test_config_dump_json__resources_that_are_none__are_refused),
         cmocka_unit_test(test_config_dump_json__secrets__are_redacted),
