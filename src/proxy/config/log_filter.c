@@ -110,12 +110,12 @@ static bool read_kind(struct config_reader *cr, const pb_log_filter *m, struct l
     case FILTER(STATUS_CODE_FILTER):
         f->kind = LOGF_STATUS;
         IN("status_code_filter")
-            read_comparison(cr, GET(GET(m, status_code_filter), comparison), f);
+            read_comparison(cr, ((void)GET(m, status_code_filter), GET(m->status_code_filter, comparison)), f);
         return true;
     case FILTER(DURATION_FILTER):
         f->kind = LOGF_DURATION;
         IN("duration_filter")
-            read_comparison(cr, GET(GET(m, duration_filter), comparison), f);
+            read_comparison(cr, ((void)GET(m, duration_filter), GET(m->duration_filter, comparison)), f);
         return true;
     case FILTER(NOT_HEALTH_CHECK_FILTER):
         f->kind = LOGF_NOT_HEALTH_CHECK;
@@ -130,12 +130,12 @@ static bool read_kind(struct config_reader *cr, const pb_log_filter *m, struct l
     case FILTER(AND_FILTER):
         f->kind = LOGF_AND;
         IN("and_filter")
-            read_children(cr, GET(GET(m, and_filter), filters), LEN(m->and_filter, filters), f);
+            read_children(cr, ((void)GET(m, and_filter), GET(m->and_filter, filters)), LEN(m->and_filter, filters), f);
         return true;
     case FILTER(OR_FILTER):
         f->kind = LOGF_OR;
         IN("or_filter")
-            read_children(cr, GET(GET(m, or_filter), filters), LEN(m->or_filter, filters), f);
+            read_children(cr, ((void)GET(m, or_filter), GET(m->or_filter, filters)), LEN(m->or_filter, filters), f);
         return true;
     case FILTER(HEADER_FILTER):
         f->kind = LOGF_HEADER;
