@@ -59,9 +59,11 @@ static struct str observability_name(const struct cluster_spec *spec)
     return spec->alt_stat_name.n ? spec->alt_stat_name : spec->name;
 }
 
+/* As shown: a draining host is not called failed besides. */
 static uint32_t health_of(const struct host *h)
 {
-    return atomic_load_explicit(&h->health, memory_order_relaxed);
+    uint32_t health = atomic_load_explicit(&h->health, memory_order_relaxed);
+    return health & HOST_EDS_DRAINING ? health & ~(uint32_t)HOST_FAILED_EDS : health;
 }
 
 static uint32_t stat_of(const struct host *h, int stat)
