@@ -64,14 +64,14 @@ void admin_refuse(struct admin_request *rq, unsigned status, const char *fmt, ..
     rq->content_type = "text/plain; charset=UTF-8";
 }
 
-/* admin.allow_paths */
+/* admin.allow_paths; as in Envoy they see the query too. */
 static bool is_allowed(const struct admin_request *rq)
 {
     const struct config_result *c = rq->server->opts.config;
     if (!c || !c->admin.allow_path_count)
         return true;
     for (uint32_t i = 0; i < c->admin.allow_path_count; i++)
-        if (string_matches(&c->admin.allow_paths[i], rq->path))
+        if (string_matches(&c->admin.allow_paths[i], rq->target))
             return true;
     return false;
 }
@@ -80,7 +80,7 @@ void admin_run(struct admin_request *rq)
 {
     const struct admin_page *page = find_page(rq->path);
     if (!is_allowed(rq)) {
-        admin_refuse(rq, 403, "request to path %.*s not allowed", STR_ARG(rq->path));
+        admin_refuse(rq, 403, "request to path %.*s not allowed", STR_ARG(rq->target));
         return;
     }
     if (!page) {
@@ -153,6 +153,7 @@ static void answer(struct admin_stream *st)
         .method = headers_get_id(st->request, HDR_METHOD),
         .path = path_without_query(path),
         .query = path_query(path),
+        .target = path,
         .status = 200,
         .content_type = "text/plain; charset=UTF-8",
         .form = strbuf_str(&st->form),

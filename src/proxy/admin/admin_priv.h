@@ -12,6 +12,7 @@
 struct admin_request {
     struct server *server;
     struct str method, path, query; /* path without query */
+    struct str target;              /* both, as received */
     struct strbuf body;             /* the answer */
     unsigned status;                /* 200 */
     const char *content_type;       /* "text/plain; charset=UTF-8" */

@@ -173,12 +173,17 @@ static void host_stat_json(struct json_out *j, const struct host *h, int stat, b
     json_close(j, '}');
 }
 
+static bool is_gauge(int stat)
+{
+    return stat == HOST_CX_ACTIVE || stat == HOST_RQ_ACTIVE || stat == HOST_RQ_PENDING_ACTIVE;
+}
+
 static void host_stats_json(struct json_out *j, const struct host *h)
 {
     json_open(j, "stats", '[');
     for (int gauges = 0; gauges < 2; gauges++)
         for (int i = 0; i < HOST_STAT_COUNT; i++)
-            if ((i == HOST_CX_ACTIVE || i == HOST_RQ_ACTIVE) == (gauges == 1))
+            if (is_gauge(i) == (gauges == 1))
                 host_stat_json(j, h, i, gauges);
     json_close(j, ']');
 }

@@ -25,10 +25,11 @@ enum host_health {
 };
 #define HOST_UNHEALTHY (HOST_FAILED_ACTIVE_HC | HOST_FAILED_OUTLIER | HOST_FAILED_EDS)
 
-/* What /clusters shows of every host: cx_active, cx_connect_fail, cx_total, rq_active, rq_error, rq_success, rq_timeout, rq_total.
+/* What /clusters shows of every host: cx_active, cx_connect_fail, cx_total, rq_active, rq_error, rq_pending_active, rq_success, rq_timeout, rq_total.
  * Shared between workers, relaxed atomics (two per request; a cache line of their own). */
 #define HOST_STATS(X) X(CX_ACTIVE, "cx_active") X(CX_CONNECT_FAIL, "cx_connect_fail") X(CX_TOTAL, "cx_total") \
-    X(RQ_ACTIVE, "rq_active") X(RQ_ERROR, "rq_error") X(RQ_SUCCESS, "rq_success") X(RQ_TIMEOUT, "rq_timeout") X(RQ_TOTAL, "rq_total")
+    X(RQ_ACTIVE, "rq_active") X(RQ_ERROR, "rq_error") X(RQ_PENDING_ACTIVE, "rq_pending_active") \
+    X(RQ_SUCCESS, "rq_success") X(RQ_TIMEOUT, "rq_timeout") X(RQ_TOTAL, "rq_total")
 enum host_stat {
 #define X(id, name) HOST_##id,
     HOST_STATS(X)

@@ -210,6 +210,7 @@ static void on_pending(void *owner, int delta)
     struct upstream_pool *p = owner;
     struct cluster *c = cluster_of(p);
     stat_add(c->stats, STAT_CLUSTER_UPSTREAM_RQ_PENDING_ACTIVE, (uint64_t)delta);
+    host_stat_add(p->host, HOST_RQ_PENDING_ACTIVE, delta);
     if (delta > 0)
         stat_inc(c->stats, STAT_CLUSTER_UPSTREAM_RQ_PENDING_TOTAL);
     else
