@@ -45,7 +45,7 @@ def test_h2spec__passes_whole(h2spec, start_proxy, make_origin, ca, tmp_path, ki
         [config.http_listener(tls=tls, codec_type="AUTO" if tls else "HTTP2")],
         [config.cluster("origin", origin.port)]))
     report = tmp_path / "h2spec.xml"
-    command = [h2spec, "-h", "127.0.0.1", "-p", str(proxy.ports["http"]), "-o", "5", "-j", str(report)]
+    command = [h2spec, "-h", "127.0.0.1", "-p", str(proxy.ports["http"]), "-o", "2", "-j", str(report)]
     done = subprocess.run(command + (["-t", "-k"] if tls else []), capture_output=True, text=True,
                           timeout=PATIENCE_S * 10, check=False)
     assert report.exists(), done.stdout[-3000:] + done.stderr[-2000:]
