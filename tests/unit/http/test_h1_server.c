@@ -679,7 +679,7 @@ static const struct {
 } bad_heads[] = {
     {"\x16\x03\x01\x02\r\n\r\n", "HTTP/1.1 400", "http1.codec_error"},
     {"GET / HTTP/1.1\r\nHost : h\r\n\r\n", "HTTP/1.1 400", "http1.codec_error"},
-    {"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400", "http1.codec_error"},
+    {"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400", "missing_host_header"},
     {"GET / HTTP/2.5\r\nHost: h\r\n\r\n", "HTTP/1.1 505", "http1.codec_error"},
     {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
      "HTTP/1.1 400", "http1.content_length_and_chunked_not_allowed"},
