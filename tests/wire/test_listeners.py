@@ -42,15 +42,16 @@ def chain(text, match=None, tls=None):
 
 
 def listener(*chains, name="http", address=None, **more):
-    return {"name": name, "address": address or config.socket_address(), "filter_chains": list(chains), **more}
+    return {"name": name, "address": address or config.socket_address(), "stat_prefix": name,
+            "filter_chains": list(chains), **more}
 
 
 def get(address, **options):
     return http1.fetch(address, "GET", "/", **options)
 
 
-def prefix(proxy, name="http"):
-    return "listener.127.0.0.1_%d." % proxy.ports[name]
+def prefix(name="http"):
+    return f"listener.{name}."
 
 
 # ---- sockets ----
@@ -111,12 +112,12 @@ def test_many_workers__all_ways_of_sharing_serve(start_proxy, fields):
         assert read_response(stream).body == b"w"
     stats = proxy.stats()
     if fields.get("connection_balance_config"):
-        assert [stats[prefix(proxy) + f"worker_{i}.downstream_cx_active"] for i in range(3)] == [20, 20, 20]
-    assert stats[prefix(proxy) + "downstream_cx_active"] == 60
+        assert [stats[prefix() + f"worker_{i}.downstream_cx_active"] for i in range(3)] == [20, 20, 20]
+    assert stats[prefix() + "downstream_cx_active"] == 60
     for stream in streams:
         stream.close()
-    proxy.wait_stat(prefix(proxy) + "downstream_cx_active", 0)
-    assert proxy.stat(prefix(proxy) + "downstream_cx_total") == 60
+    proxy.wait_stat(prefix() + "downstream_cx_active", 0)
+    assert proxy.stat(prefix() + "downstream_cx_total") == 60
 
 
 # ---- limits ----
@@ -131,8 +132,8 @@ def test_listener_connection_limit__refused_and_counted(start_proxy):
             assert read_response(stream).status == 200
         with connect(proxy.address()) as three:
             assert three.is_ended()
-        proxy.wait_stat(prefix(proxy) + "downstream_cx_overflow", 1)
-    proxy.wait_stat(prefix(proxy) + "downstream_cx_active", 0)
+        proxy.wait_stat(prefix() + "downstream_cx_overflow", 1)
+    proxy.wait_stat(prefix() + "downstream_cx_active", 0)
     assert get(proxy.address()).status == 200
 
 
@@ -163,7 +164,7 @@ def test_sni__chooses_chain_and_certificate(start_proxy, ca):
     proxy.wait_stat("tls_inspector.sni_found", 4)
     with pytest.raises(OSError):
         connect(proxy.address(), tls=ca.client_context(), server_name="other.test")
-    proxy.wait_stat(prefix(proxy) + "no_filter_chain_match", 1)
+    proxy.wait_stat(prefix() + "no_filter_chain_match", 1)
 
 
 def test_tls_inspector__clear_and_tls_on_one_port(start_proxy, ca):
@@ -229,8 +230,8 @@ def test_listener_filters_timeout__closed_and_counted(start_proxy):
         chain("x"), listener_filters=[TLS_INSPECTOR], listener_filters_timeout="0.2s")]))
     with connect(proxy.address()) as stream:
         assert stream.is_ended()
-    proxy.wait_stat(prefix(proxy) + "downstream_pre_cx_timeout", 1)
-    proxy.wait_stat(prefix(proxy) + "downstream_pre_cx_active", 0)
+    proxy.wait_stat(prefix() + "downstream_pre_cx_timeout", 1)
+    proxy.wait_stat(prefix() + "downstream_pre_cx_active", 0)
 
 
 def test_listener_filters_timeout__continue(start_proxy):
@@ -238,7 +239,7 @@ def test_listener_filters_timeout__continue(start_proxy):
         chain("late"), listener_filters=[TLS_INSPECTOR], listener_filters_timeout="0.2s",
         continue_on_listener_filters_timeout=True)]))
     with connect(proxy.address()) as stream:
-        proxy.wait_stat(prefix(proxy) + "downstream_pre_cx_timeout", 1)
+        proxy.wait_stat(prefix() + "downstream_pre_cx_timeout", 1)
         stream.send(request_bytes())
         assert read_response(stream).body == b"late"
 
@@ -248,8 +249,17 @@ def test_listener_filter__peer_leaves__counted(start_proxy):
     stream = connect(proxy.address())
     stream.send(b"\x16\x03")
     stream.close()
-    proxy.wait_stat(prefix(proxy) + "downstream_listener_filter_remote_close", 1)
-    proxy.wait_stat(prefix(proxy) + "downstream_pre_cx_active", 0)
+    proxy.wait_stat(prefix() + "downstream_listener_filter_remote_close", 1)
+    proxy.wait_stat(prefix() + "downstream_pre_cx_active", 0)
+
+
+def test_listener_filter__peer_resets__counted(start_proxy):
+    proxy = start_proxy(config.bootstrap([listener(chain("x"), listener_filters=[TLS_INSPECTOR])]))
+    stream = connect(proxy.address())
+    proxy.wait_stat(prefix() + "downstream_pre_cx_active", 1)
+    stream.reset()
+    proxy.wait_stat(prefix() + "downstream_listener_filter_error", 1)
+    proxy.wait_stat(prefix() + "downstream_pre_cx_active", 0)
 
 
 def test_transport_socket_connect_timeout__closed_and_counted(start_proxy, ca):
@@ -259,7 +269,7 @@ def test_transport_socket_connect_timeout__closed_and_counted(start_proxy, ca):
     proxy = start_proxy(config.bootstrap([listener(made)]))
     with connect(proxy.address()) as stream:
         assert stream.is_ended()
-    proxy.wait_stat(prefix(proxy) + "downstream_cx_transport_socket_connect_timeout", 1)
+    proxy.wait_stat(prefix() + "downstream_cx_transport_socket_connect_timeout", 1)
 
 
 def test_rubbish_instead_of_tls__counted_and_others_untouched(start_proxy, ca):
@@ -268,9 +278,9 @@ def test_rubbish_instead_of_tls__counted_and_others_untouched(start_proxy, ca):
     with connect(proxy.address()) as stream:
         stream.send(b"GET / HTTP/1.1\r\n\r\n")
         stream.read_to_end()
-    proxy.wait_stat(prefix(proxy) + "ssl.connection_error", 1)
+    proxy.wait_stat(prefix() + "ssl.connection_error", 1)
     assert get(proxy.address(), tls=ca.client_context(), server_name="a.test").body == b"x"
-    proxy.wait_stat(prefix(proxy) + "ssl.handshake", 1)
+    proxy.wait_stat(prefix() + "ssl.handshake", 1)
 
 
 # ---- PROXY protocol ----
@@ -319,7 +329,7 @@ def test_proxy_protocol__malformed__closed_and_counted(start_proxy):
             assert stream.is_ended()
     proxy.wait_stat("proxy_proto.versions.v1.error", 1)
     proxy.wait_stat("proxy_proto.versions.v2.error", 1)
-    proxy.wait_stat(prefix(proxy) + "downstream_listener_filter_error", 2)
+    proxy.wait_stat(prefix() + "downstream_pre_cx_active", 0)
 
 
 # ---- the end ----

@@ -391,7 +391,7 @@ static void on_inspected_closed(struct conn *conn, void *user, enum conn_close w
 {
     (void)conn, (void)why;
     struct connection *c = user;
-    stat_inc(c->d.listener->stats, STAT_LISTENER_LF_REMOTE_CLOSE);
+    stat_inc(c->d.listener->stats, STAT_LISTENER_LF_ERROR); /* as Envoy: reading failed */
     leave_inspection(c);
     over(c, 0, STR_NULL);
 }
@@ -427,7 +427,6 @@ static void inspect(struct connection *c)
         case INSPECT_MORE:
             return;
         case INSPECT_CLOSE:
-            stat_inc(c->d.listener->stats, STAT_LISTENER_LF_ERROR);
             leave_inspection(c);
             refuse(c, 0, STR_NULL);
             return;

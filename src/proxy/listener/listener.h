@@ -80,6 +80,8 @@ void listener_spec_free(struct listener_spec **spec);
     X(LISTENER_CX_OVERLOAD_REJECT, COUNTER, NONE, "downstream_cx_overload_reject", "Refused: overload") \
     X(LISTENER_CX_TRANSPORT_TIMEOUT, COUNTER, NONE, "downstream_cx_transport_socket_connect_timeout", "TLS handshakes timed out") \
     X(LISTENER_GLOBAL_CX_OVERFLOW, COUNTER, NONE, "downstream_global_cx_overflow", "Refused: global connection limit") \
+    X(LISTENER_EXTENSION_CONFIG_MISSING, COUNTER, NONE, "extension_config_missing", "")            \
+    X(LISTENER_NETWORK_EXTENSION_CONFIG_MISSING, COUNTER, NONE, "network_extension_config_missing", "") \
     X(LISTENER_NO_FILTER_CHAIN, COUNTER, NONE, "no_filter_chain_match", "No filter chain matched") \
     X(LISTENER_PRE_CX_ACTIVE, GAUGE, NONE, "downstream_pre_cx_active", "In listener filters")      \
     X(LISTENER_PRE_CX_TIMEOUT, COUNTER, NONE, "downstream_pre_cx_timeout", "Listener filters timed out") \

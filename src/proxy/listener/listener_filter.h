@@ -12,7 +12,7 @@
 enum inspect {
     INSPECT_DONE,  /* the next filter's turn */
     INSPECT_MORE,  /* call again when conn_in() has grown */
-    INSPECT_CLOSE, /* this connection ends here (counted as downstream_listener_filter_error) */
+    INSPECT_CLOSE, /* this connection ends here; the filter has counted why */
 };
 
 /* A connection among its listener filters; gone once a chain is chosen. */

@@ -35,6 +35,7 @@ static const struct stat_table worker_table = {worker_rows, ARRAY_LEN(worker_row
     X(LM_ACTIVE, GAUGE, NONE, "total_listeners_active", "Listeners running")                       \
     X(LM_DRAINING, GAUGE, NONE, "total_listeners_draining", "Listeners draining")                  \
     X(LM_WARMING, GAUGE, NONE, "total_listeners_warming", "")                                      \
+    X(LM_WORKERS_PINNED, GAUGE, NONE, "workers_pinned", "")                                        \
     X(LM_WORKERS_STARTED, GAUGE, NONE, "workers_started", "1 once the workers run")
 enum manager_stat { MANAGER_STATS(STAT_ENUM_ROW) };
 static const struct stat_desc manager_rows[] = {MANAGER_STATS(STAT_DESC_ROW)};
@@ -123,20 +124,29 @@ static struct stat_scope *worker_scope(struct str name, uint32_t index)
     return s;
 }
 
+static bool has_tls(const struct listener_spec *spec)
+{
+    for (uint32_t i = 0; i < spec->chain_count; i++)
+        if (spec->chains[i]->tls)
+            return true;
+    return spec->default_chain && spec->default_chain->tls;
+}
+
 static void make_stats(struct listener *l)
 {
     const struct listener_spec *spec = l->spec;
     char text[ADDR_TEXT_BYTES];
     struct str name = spec->stat_prefix;
     if (!name.n) {
-        addr_text(&l->bound[0], text);
+        addr_text(&spec->addresses[0], text); /* as configured: port 0 stays 0, as Envoy has it */
         for (char *p = text; *p; p++)
             if (*p == ':')
                 *p = '_';
         name = str_from(text);
     }
     l->stats = scope("listener.", name, ".", "listener.", &listener_table);
-    l->tls_stats = scope("listener.", name, ".ssl.", "listener.ssl.", &tls_stat_table);
+    if (has_tls(spec))
+        l->tls_stats = scope("listener.", name, ".ssl.", "listener.ssl.", &tls_stat_table);
     for (uint32_t i = 0; i < l->server->worker_count; i++)
         l->actives[i].worker_stats = worker_scope(name, i);
     for (uint32_t i = 0; i < spec->listener_filter_count; i++) {
