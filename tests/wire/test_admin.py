@@ -6,6 +6,7 @@ import re
 import pytest
 
 from lib import config, http1
+from lib.streams import Closed
 from lib.wait import wait_until
 
 LAYERS = {"layers": [{"name": "static", "static_layer": {"a.b": 5}}, {"name": "admin", "admin_layer": {}}]}
@@ -214,6 +215,15 @@ def test_allow_paths(start_proxy, origin):
     assert proxy.admin("/ready?x").status == 403
 
 
+def test_access_log(start_proxy, origin, tmp_path):
+    path = tmp_path / "admin.log"
+    made = config.bootstrap([config.http_listener()], [config.cluster("origin", origin.port)])
+    made["admin"]["access_log"] = [config.file_log(path, text_format="%REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE% %PROTOCOL%\n")]
+    proxy = start_proxy(made)
+    proxy.admin("/nope?x")
+    wait_until(lambda: "GET /nope?x 404 HTTP/1.1\n" in path.read_text(), "the line")
+
+
 def test_stats_config__tags_matcher_and_buckets(start_proxy, origin):
     proxy = start(start_proxy, origin, stats_config={
         "stats_tags": [{"tag_name": "env", "fixed_value": "test"}],
@@ -239,7 +249,7 @@ def test_drain_listeners__stops_listening_but_lives(proxy):
     def is_refused():
         try:
             http1.fetch(proxy.address())
-        except OSError:
+        except (OSError, Closed):  # refused, or accepted just before
             return True
         return False
     wait_until(is_refused, "the listener to be gone")

@@ -18,7 +18,6 @@
 #include "http/server.h"
 #include "io/listen.h"
 #include "proxy/config/bootstrap.h"
-#include "proxy/stats/registry.h"
 
 struct admin {
     struct server *server;
@@ -37,8 +36,10 @@ struct admin_stream { /* in the stream's arena */
     struct http_sink sink;
     struct http_stream *stream;
     struct admin *admin;
+    struct http_server_conn *conn;
     struct headers *request;
     struct strbuf form;
+    uint64_t start_us, start_wall_us, body_bytes;
 };
 
 #define ADMIN_FORM_MAX_BYTES (64 * 1024) /* what a client can make the main thread hold for one request */
@@ -107,6 +108,7 @@ static void send_answer(struct admin_stream *st, struct admin_request *rq)
     headers_add(&h, STR("x-content-type-options"), STR("nosniff"));
     headers_add(&h, STR("content-length"), str_make(digits, u64_format(rq->body.n, digits)));
     bool empty = !rq->body.n || str_eq(rq->method, STR("HEAD"));
+    admin_log(rq, st->conn, st->request, &h, st->start_us, st->start_wall_us);
     stream_send_headers(s, &h, empty);
     if (empty || st->stream != s)
         return;
@@ -157,6 +159,7 @@ static void answer(struct admin_stream *st)
         .status = 200,
         .content_type = "text/plain; charset=UTF-8",
         .form = strbuf_str(&st->form),
+        .body_bytes = st->body_bytes,
     };
     struct server *server = rq.server;
     admin_run(&rq);
@@ -260,6 +263,7 @@ static void on_data(struct http_sink *sink, struct buf *data, bool end)
 {
     struct admin_stream *st = of_sink(sink);
     keep_form(st, data);
+    st->body_bytes += data->len;
     buf_drain(data, data->len);
     if (end)
         answer(st);
@@ -293,7 +297,6 @@ static const struct http_sink_ops sink_ops = {
 
 static void on_stream(void *user, struct http_server_conn *c, struct http_stream *s)
 {
-    (void)c;
     struct admin_conn *ac = user;
     static struct http_sink none = {&sink_ops};
     struct admin_stream *st = arena_zalloc(s->arena, sizeof(*st));
@@ -302,7 +305,9 @@ static void on_stream(void *user, struct http_server_conn *c, struct http_stream
         stream_reset(s, STREAM_OVERFLOW);
         return;
     }
-    *st = (struct admin_stream){{&sink_ops}, s, ac->admin, NULL, {0}};
+    *st = (struct admin_stream){{&sink_ops}, s, ac->admin, c, NULL, {0}, 0, 0, 0};
+    st->start_us = loop_now_us(ac->admin->server->main_loop);
+    st->start_wall_us = loop_wall_us(ac->admin->server->main_loop);
     s->sink = &st->sink;
 }
 
@@ -368,17 +373,18 @@ static struct http_server_opts make_opts(void)
 
 int admin_start(struct server *s, struct err *err)
 {
-    struct listen_opts lo = {.backlog = 128};
     if (!s->has_admin)
         return 0;
+    const struct config_result *c = s->opts.config;
+    struct listen_opts lo = {.backlog = 128,
+                             .options = c ? c->admin.sock_opts : NULL,
+                             .option_count = c ? c->admin.sock_opt_count : 0};
     struct admin *a = NEW(admin);
     struct addr bound = {0};
     a->server = s;
     a->opts = make_opts();
     list_init(&a->conns);
     s->admin = a;
-    if (s->opts.config)
-        stats_config_apply(s->opts.config->stats); /* lives as long as the server */
     if (listen_open(&s->admin_addr, &lo, &a->fd, &bound, err) < 0) {
         a->fd = -1;
         return err_prefix(err, "admin.address");
@@ -400,7 +406,6 @@ void admin_stop(struct server *s)
     if (!a)
         return;
     s->admin = NULL;
-    stats_config_apply(NULL);
     acceptor_free(&a->acceptor);
     if (a->fd >= 0)
         close(a->fd);

@@ -16,6 +16,7 @@ struct admin_request {
     struct strbuf body;             /* the answer */
     unsigned status;                /* 200 */
     const char *content_type;       /* "text/plain; charset=UTF-8" */
+    uint64_t body_bytes;            /* of the request */
     struct str form;                /* the body of a POST, where it is form values */
     void (*then)(struct server *s); /* run once the answer is on its way; NULL */
 };
@@ -39,6 +40,11 @@ bool admin_wants_json(struct admin_request *rq); /* format=json: also sets the c
 void admin_refuse(struct admin_request *rq, unsigned status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Answers without a connection: what the admin server does with a request once it is whole. */
 void admin_run(struct admin_request *rq);
+struct http_server_conn;
+struct headers;
+/* A line in each of admin.access_log: admin_log.c. */
+void admin_log(const struct admin_request *rq, struct http_server_conn *c, const struct headers *request,
+               const struct headers *response, uint64_t start_us, uint64_t start_wall_us);
 struct json_out;
 void admin_json_address(struct json_out *j, const char *key, const struct addr *a); /* core.v3.Address */
 

@@ -67,7 +67,8 @@ bool stats_selected(const struct stats_selection *sel, const struct stat_sample 
 /* ---- gathering: Envoy sorts by whole name ---- */
 
 struct line {
-    size_t name_at, name_n, text_at, text_n;
+    size_t name_at, text_at, text_n;
+    struct str name; /* known once all text has been gathered and stays where it is */
 };
 struct gather {
     struct stats_selection sel;
@@ -92,7 +93,7 @@ static void on_sample(const struct stat_sample *s, void *arg)
     if (!stats_selected(&g->sel, s))
         return;
     bool histogram = s->kind == STAT_HISTOGRAM;
-    struct line line = {.name_at = g->text.n, .name_n = s->name.n};
+    struct line line = {.name_at = g->text.n, .name = {NULL, s->name.n}};
     strbuf_adds(&g->text, s->name);
     line.text_at = g->text.n;
     if (histogram && g->json)
@@ -108,23 +109,23 @@ static void on_sample(const struct stat_sample *s, void *arg)
     (*list)[(*count)++] = line;
 }
 
-static int by_name(const void *a, const void *b, void *arg)
+static int by_name(const void *a, const void *b)
 {
-    const char *text = arg;
-    const struct line *x = a, *y = b;
-    return str_cmp(str_make(text + x->name_at, x->name_n), str_make(text + y->name_at, y->name_n));
+    return str_cmp(((const struct line *)a)->name, ((const struct line *)b)->name);
 }
 
 static void sort_lines(struct gather *g, struct line *lines, size_t n)
 {
+    for (size_t i = 0; i < n; i++)
+        lines[i].name.p = g->text.p + lines[i].name_at;
     if (n)
-        qsort_r(lines, n, sizeof(*lines), by_name, g->text.p);
+        qsort(lines, n, sizeof(*lines), by_name);
 }
 
 static void write_text(struct gather *g, const struct line *lines, size_t n, struct strbuf *out)
 {
     for (size_t i = 0; i < n; i++) {
-        strbuf_add(out, g->text.p + lines[i].name_at, lines[i].name_n);
+        strbuf_adds(out, lines[i].name);
         const char *text = g->text.p + lines[i].text_at;
         strbuf_addz(out, lines[i].text_n && *text == '\n' ? ":" : ": "); /* a detailed histogram has lines of its own */
         strbuf_add(out, text, lines[i].text_n);
@@ -137,7 +138,7 @@ static void write_json(struct gather *g, struct strbuf *out)
     strbuf_addz(out, "{\"stats\":[");
     for (size_t i = 0; i < g->count; i++) {
         strbuf_addz(out, i ? ",{\"name\":\"" : "{\"name\":\"");
-        strbuf_add_json(out, str_make(g->text.p + g->lines[i].name_at, g->lines[i].name_n));
+        strbuf_add_json(out, g->lines[i].name);
         strbuf_addz(out, "\",\"value\":");
         strbuf_add(out, g->text.p + g->lines[i].text_at, g->lines[i].text_n);
         strbuf_addc(out, '}');
@@ -148,7 +149,7 @@ static void write_json(struct gather *g, struct strbuf *out)
         admin_histograms_json_head(out, g->mode);
         for (size_t i = 0; i < g->histogram_count; i++) {
             strbuf_addz(out, i ? ",{\"name\":\"" : "{\"name\":\"");
-            strbuf_add_json(out, str_make(g->text.p + g->histograms[i].name_at, g->histograms[i].name_n));
+            strbuf_add_json(out, g->histograms[i].name);
             strbuf_addz(out, "\",");
             strbuf_add(out, g->text.p + g->histograms[i].text_at, g->histograms[i].text_n);
             strbuf_addc(out, '}');
