@@ -279,6 +279,7 @@ void conn_destroy(struct conn *c)
         if (!list_is_empty(&c->ext->lingering))
             lingering_count--;
         list_remove(&c->ext->lingering);
+        conn_race_end(c);
     }
     if (c->fd >= 0) {
         struct linger now = {.l_onoff = 1, .l_linger = 0};
@@ -297,6 +298,7 @@ static void fail_when_handled(struct conn *c, enum conn_close why)
 {
     conn_ext(c)->fail_why = why;
     timer_clear(&c->ext->timer);
+    conn_race_end(c);
     watch_del(&c->watch);
     c->doomed = c->write_failed = true;
     c->can_read = c->can_write = false;

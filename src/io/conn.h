@@ -63,6 +63,8 @@ struct conn *conn_new_accepted(struct loop *loop, int fd, const struct addr *rem
 
 struct conn_connect_opts {
     const struct addr *remote;
+    const struct addr *alternatives; /* further addresses of the same host (RFC 8305); conn_remote() is the one that won */
+    size_t alternative_count;
     const struct addr *bind;      /* source address, or NULL */
     uint64_t connect_timeout_us;  /* TCP connect and TLS handshake together; 0 = none */
     const struct sock_opt *options; /* applied before connect */

@@ -31,10 +31,10 @@ static int bind_source(int fd, const struct conn_connect_opts *o, struct err *er
     return rc;
 }
 
-static int prepare(int fd, const struct conn_connect_opts *o, struct err *err)
+static int prepare(int fd, const struct addr *remote, const struct conn_connect_opts *o, struct err *err)
 {
-    int family = o->remote->sa.sa_family, rc = 0;
-    if (addr_is_ip(o->remote))
+    int family = remote->sa.sa_family, rc = 0;
+    if (addr_is_ip(remote))
         rc = sock_set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY", err);
     if (!rc && o->mark)
         rc = sock_set_int(fd, SOL_SOCKET, SO_MARK, o->mark, "SO_MARK", err);
@@ -57,43 +57,69 @@ static void fail_later(struct conn *c)
 }
 
 /* Texts as Envoy's (%UPSTREAM_TRANSPORT_FAILURE_REASON%): people's log queries know them. */
-static void immediate_error(struct conn *c, int e)
+static void immediate_error(struct conn *c, const struct addr *remote, int e)
 {
     char text[ADDR_TEXT_BYTES];
     conn_set_failure_text(c, "immediate connect error: %s|remote address:%s", strerror(e),
-                          addr_text(&c->remote, text));
+                          addr_text(remote, text));
 }
 
-static void start(struct conn *c, const struct conn_connect_opts *o)
+static int connect_to(int fd, const struct addr *remote)
 {
     struct sockaddr_storage ss;
-    socklen_t n = addr_to_sockaddr(o->remote, &ss);
+    socklen_t n = addr_to_sockaddr(remote, &ss);
     int rc;
     do {
-        rc = sys_connect(c->fd, (const struct sockaddr *)&ss, n);
+        rc = sys_connect(fd, (const struct sockaddr *)&ss, n);
     } while (rc != 0 && errno == EINTR);
-    if (rc != 0 && errno != EINPROGRESS && errno != EALREADY) {
-        immediate_error(c, errno);
-        fail_later(c);
-        return;
+    return rc == 0 || errno == EINPROGRESS || errno == EALREADY ? 0 : -1;
+}
+
+/* A socket on its way to `remote`, or -1 with the connection's failure text set. */
+int conn_open_socket(struct conn *c, const struct addr *remote, const struct conn_connect_opts *o)
+{
+    struct err err = {0};
+    int fd = socket(remote->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        immediate_error(c, remote, errno);
+        return -1;
     }
-    if (conn_watch(c) != 0) {
-        fail_later(c);
-        return;
+    if (prepare(fd, remote, o, &err) != 0) {
+        LOG(CONNECTION, DEBUG, "[C%lu] %s", (unsigned long)c->id, err.message);
+        conn_set_failure_text(c, "%s", err.message);
+    } else if (connect_to(fd, remote) != 0) {
+        immediate_error(c, remote, errno);
+    } else {
+        return fd;
     }
-    if (rc == 0) { /* Unix sockets */
+    close(fd);
+    acceptor_descriptor_freed();
+    return -1;
+}
+
+/* The usual case of one address: the connection has its descriptor from the start. */
+static bool start(struct conn *c, const struct conn_connect_opts *o)
+{
+    c->fd = c->watch.fd = conn_open_socket(c, o->remote, o);
+    if (c->fd < 0 || conn_watch(c) != 0)
+        return false;
+    if (!addr_is_ip(o->remote)) { /* Unix sockets connect at once; if not, the step finds out */
         c->can_write = true;
         conn_later(c, WORK_STEP);
     }
+    return true;
+}
+
+static bool start_race(struct conn *c, const struct conn_connect_opts *o)
+{
+    conn_race_new(c, o);
+    return conn_race_go(c);
 }
 
 struct conn *conn_connect(struct loop *loop, const struct conn_connect_opts *opts,
                           const struct conn_handler *handler, void *user)
 {
-    struct err err = {0};
-    int fd = socket(opts->remote->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int fault = errno;
-    struct conn *c = conn_alloc(loop, fd);
+    struct conn *c = conn_alloc(loop, -1);
     struct conn_ext *x = conn_ext(c);
     c->state = CONN_CONNECTING;
     c->handler = handler;
@@ -101,18 +127,10 @@ struct conn *conn_connect(struct loop *loop, const struct conn_connect_opts *opt
     addr_copy(&c->remote, opts->remote);
     x->start_us = loop_now_us(loop);
     buf_append_str(&x->preface, opts->proxy_header);
-    if (fd < 0) {
-        immediate_error(c, fault);
+    if (!(opts->alternative_count ? start_race(c, opts) : start(c, opts)))
         fail_later(c);
-    } else if (prepare(fd, opts, &err) != 0) {
-        LOG(CONNECTION, DEBUG, "[C%lu] %s", (unsigned long)c->id, err.message);
-        conn_set_failure_text(c, "%s", err.message);
-        fail_later(c);
-    } else {
-        start(c, opts);
-        if (opts->connect_timeout_us)
-            timer_set_us(&x->timer, opts->connect_timeout_us);
-    }
+    else if (opts->connect_timeout_us)
+        timer_set_us(&x->timer, opts->connect_timeout_us);
     return c;
 }
 

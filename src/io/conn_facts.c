@@ -134,7 +134,7 @@ static struct addr *local_of(struct conn *c)
 
 const struct addr *conn_local(const struct conn *c)
 {
-    if (!c->local) {
+    if (!c->local || c->state == CONN_CONNECTING) { /* not known for good before it is connected */
         struct sockaddr_storage ss;
         socklen_t n = sizeof(ss);
         struct addr *a = local_of((struct conn *)c); /* a cache: logically const */

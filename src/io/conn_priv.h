@@ -14,6 +14,8 @@
 
 #define CONN_MAGIC 0x636f6e6eu
 
+struct conn_race;
+
 enum conn_state {
     CONN_CONNECTING,
     CONN_HANDSHAKE,
@@ -44,6 +46,7 @@ struct conn_ext {
     uint64_t start_us, connect_us, linger_us;
     uint64_t wire_read, wire_written;
     char *failure_text;
+    struct conn_race *race;    /* while connecting to a host of several addresses */
     enum conn_close fail_why; /* for WORK_FAIL */
     bool has_direct_remote;
 };
@@ -97,7 +100,11 @@ void conn_discard_loop(struct conn *c);
 void conn_flush(struct conn *c);      /* conn_write.c */
 bool conn_has_output(const struct conn *c);
 void conn_connect_ready(struct conn *c); /* conn_connect.c */
+int conn_open_socket(struct conn *c, const struct addr *remote, const struct conn_connect_opts *o);
 void conn_step(struct conn *c);
+void conn_race_new(struct conn *c, const struct conn_connect_opts *o); /* conn_race.c */
+bool conn_race_go(struct conn *c); /* begins the next attempt; false: none is left and none runs */
+void conn_race_end(struct conn *c); /* idempotent */
 void conn_drain_progress(struct conn *c); /* conn.c */
 
 #endif

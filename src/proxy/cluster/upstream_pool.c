@@ -57,6 +57,8 @@ struct conn *upstream_connect(struct cluster_worker *view, struct host *h, const
     const struct cluster_connection_spec *cs = spec->connection;
     struct conn_connect_opts opts = {
         .remote = &h->addr,
+        .alternatives = h->extra_addrs,
+        .alternative_count = h->extra_addr_count,
         .bind = pool && pool->bind ? pool->bind : cs->has_bind ? &cs->bind : NULL,
         .connect_timeout_us = cs->connect_timeout_us,
         .options = cs->sock_opts,
