@@ -144,6 +144,7 @@ void original_dst_free(struct original_dst **table)
     *table = NULL;
     if (!o)
         return;
+    timer_clear(&o->sweep);
     while (map_next(o->hosts, &at, &key, &value)) {
         struct dst_host *d = value;
         host_unref(&d->host);
