@@ -347,6 +347,9 @@ static void read_eof(struct http_client_conn *c)
         if (c->dead || x->closed)
             return;
     }
+    /* A head or body that was cut off is no HTTP message (RFC 9112 section 8); no byte at all is a closed connection. */
+    if (!x->in_begun && conn_in(c->conn)->len > 0)
+        fail(x, "http1.codec_error");
     client_conn_end(c, END_NOW, CONN_CLOSE_REMOTE_EOF);
 }
 

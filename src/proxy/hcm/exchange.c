@@ -135,14 +135,9 @@ struct exchange *exchange_new(struct hcm_conn *hc, struct http_stream *s)
 
 static void count_response(struct exchange *x)
 {
-    struct stat_scope *stats = x->config->stats;
-    unsigned status = x->info.status;
-    if (!status)
-        return;
-    stat_inc(stats, STAT_HCM_RQ_COMPLETED);
-    if (status >= 100 && status < 600)
-        stat_inc(stats, STAT_HCM_RQ_1XX + status / 100 - 1);
-    stat_record(stats, STAT_HCM_RQ_TIME, (x->info.end_us - x->info.start_us) / 1000);
+    hcm_count_response(x->hc, x->info.status);
+    if (x->info.status)
+        stat_record(x->config->stats, STAT_HCM_RQ_TIME, (x->info.end_us - x->info.start_us) / 1000);
 }
 
 static void write_access_logs(struct exchange *x)

@@ -83,6 +83,9 @@ struct exchange {
     struct stream_info info;
 };
 
+/* hcm/hcm.c */
+void hcm_count_response(const struct hcm_conn *hc, unsigned status);
+
 /* hcm/exchange.c */
 struct exchange *exchange_new(struct hcm_conn *hc, struct http_stream *s);
 void exchange_touch(struct exchange *x); /* restarts the idle timer */
@@ -102,6 +105,7 @@ void chain_downstream_watermark(struct exchange *x, bool above);
 bool ingress_prepare(struct exchange *x);
 /* hcm/egress.c: and to a response before the codec does. */
 void egress_prepare(struct exchange *x, struct headers *h);
+void via_append(struct exchange *x, struct headers *h); /* both ways; ", " between hops */
 struct str http_date_now(struct loop *loop); /* this thread's text, changes every second: copy it */
 /* hcm/xfcc.c */
 void xfcc_apply(struct exchange *x);

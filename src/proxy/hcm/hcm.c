@@ -10,6 +10,44 @@
 static const struct stat_desc hcm_rows[] = {HCM_STATS(STAT_DESC_ROW)};
 static const struct stat_table hcm_table = {hcm_rows, ARRAY_LEN(hcm_rows)};
 
+/* The same answers again for each listener: listener.<address>.http.<prefix>. (Envoy: listener HTTP statistics). */
+#define LISTENER_HTTP_STATS(X)                                                                                         \
+    X(LH_COMPLETED, COUNTER, NONE, "downstream_rq_completed", "Responses")                                             \
+    X(LH_1XX, COUNTER, NONE, "downstream_rq_1xx", "") X(LH_2XX, COUNTER, NONE, "downstream_rq_2xx", "")                \
+    X(LH_3XX, COUNTER, NONE, "downstream_rq_3xx", "") X(LH_4XX, COUNTER, NONE, "downstream_rq_4xx", "")                \
+    X(LH_5XX, COUNTER, NONE, "downstream_rq_5xx", "")
+enum listener_http_stat {
+    LISTENER_HTTP_STATS(STAT_ENUM_ROW)
+};
+static const struct stat_desc listener_http_rows[] = {LISTENER_HTTP_STATS(STAT_DESC_ROW)};
+static const struct stat_table listener_http_table = {listener_http_rows, ARRAY_LEN(listener_http_rows)};
+
+void hcm_count_response(const struct hcm_conn *hc, unsigned status)
+{
+    struct stat_scope *s = hc->config->stats, *l = hc->config->listener_stats;
+    if (!status)
+        return;
+    stat_inc(s, STAT_HCM_RQ_COMPLETED);
+    stat_inc(l, STAT_LH_COMPLETED);
+    if (status < 100 || status > 599)
+        return;
+    stat_inc(s, STAT_HCM_RQ_1XX + status / 100 - 1);
+    stat_inc(l, STAT_LH_1XX + status / 100 - 1);
+}
+
+static struct stat_scope *listener_scope(const struct hcm_config *c)
+{
+    char listener[ADDR_TEXT_BYTES];
+    struct strbuf prefix = {0};
+    struct str name = listener_stat_name(c->listener, listener);
+    strbuf_addf(&prefix, "listener.%.*s.http.%.*s.", STR_ARG(name), STR_ARG(c->stat_prefix));
+    struct stat_tag tags[] = {{STR("envoy.listener_address"), name},
+                              {STR("envoy.http_conn_manager_prefix"), c->stat_prefix}};
+    struct stat_scope *s = stat_scope_get(strbuf_str(&prefix), &listener_http_table, STR("listener.http."), tags, 2);
+    strbuf_fini(&prefix);
+    return s;
+}
+
 void hcm_config_link(struct hcm_config *c)
 {
     if (c->stats)
@@ -20,6 +58,7 @@ void hcm_config_link(struct hcm_config *c)
     strbuf_addc(&prefix, '.');
     struct stat_tag tag = {STR("envoy.http_conn_manager_prefix"), c->stat_prefix};
     c->stats = stat_scope_get(strbuf_str(&prefix), &hcm_table, STR("http."), &tag, 1);
+    c->listener_stats = listener_scope(c);
     strbuf_fini(&prefix);
 }
 
@@ -66,6 +105,34 @@ static void on_codec(void *user, struct http_server_conn *c, enum http_protocol 
     stat_inc(stats_of(hc), h2 ? STAT_HCM_CX_HTTP2_ACTIVE : STAT_HCM_CX_HTTP1_ACTIVE);
 }
 
+/* What a request that never became an exchange counts as: begun, reset by the client's fault, answered. */
+static void count_refused(struct hcm_conn *hc, unsigned status)
+{
+    struct stat_scope *s = stats_of(hc);
+    stat_inc(s, STAT_HCM_CX_PROTOCOL_ERROR);
+    stat_inc(s, STAT_HCM_RQ_TOTAL);
+    stat_inc(s, STAT_HCM_RQ_HTTP1_TOTAL);
+    stat_inc(s, STAT_HCM_RQ_RX_RESET);
+    hcm_count_response(hc, status);
+}
+
+/* The codec's own answer looks like every other of ours. */
+static void local_reply(void *user, struct http_server_conn *c, unsigned status, const char *details,
+                        struct headers *h, struct buf *body)
+{
+    (void)details;
+    struct hcm_conn *hc = of_user(user);
+    const struct hcm_config *cfg = hc->config;
+    struct str reason = str_from(http_reason(status));
+    char digits[20];
+    buf_append_str(body, reason);
+    headers_add(h, STR("content-length"), str_make(digits, u64_format(reason.n, digits)));
+    headers_add_id_ref(h, HDR_CONTENT_TYPE, STR("text/plain"));
+    headers_add(h, STR("date"), http_date_now(conn_loop(http_server_conn_conn(c))));
+    if (cfg->server_header != SERVER_PASS_THROUGH)
+        headers_add_id_ref(h, HDR_SERVER, cfg->server_name);
+}
+
 /* A message that never became an exchange still gets its line in the access log. */
 static void on_protocol_error(void *user, struct http_server_conn *c, unsigned status, const char *details)
 {
@@ -73,7 +140,7 @@ static void on_protocol_error(void *user, struct http_server_conn *c, unsigned s
     const struct hcm_config *cfg = hc->config;
     struct conn *conn = http_server_conn_conn(c);
     struct stream_info info = {0};
-    stat_inc(stats_of(hc), STAT_HCM_CX_PROTOCOL_ERROR);
+    count_refused(hc, status);
     if (!cfg->access_log_count)
         return;
     info.start_us = info.end_us = loop_now_us(conn_loop(conn));
@@ -145,6 +212,7 @@ static void on_closed(void *user, struct http_server_conn *c, bool local, enum c
 static const struct http_server_handler server_handler = {
     .on_stream = on_stream,
     .on_protocol_error = on_protocol_error,
+    .local_reply = local_reply,
     .on_idle_timeout = on_idle_timeout,
     .on_codec = on_codec,
     .on_closed = on_closed,

@@ -70,6 +70,9 @@ struct listener_spec {
     struct arena arena;
 };
 void listener_spec_free(struct listener_spec **spec);
+/* The piece of statistics' names that means this listener: its stat_prefix, or its first address with ':' as '_'. May be
+ * written to `text`. */
+struct str listener_stat_name(const struct listener_spec *spec, char text[ADDR_TEXT_BYTES]);
 
 #define LISTENER_STATS(X)                                                                          \
     X(LISTENER_CX_TOTAL, COUNTER, NONE, "downstream_cx_total", "Connections")                      \

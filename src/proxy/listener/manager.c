@@ -71,8 +71,10 @@ static void destroy(void *arg)
         addr_fini(&l->bound[i]);
     for (uint32_t i = 0; i < l->spec->listener_filter_count; i++)
         stat_scope_unref(&l->filter_stats[i]);
-    for (uint32_t i = 0; i < l->server->worker_count; i++)
+    for (uint32_t i = 0; i < l->server->worker_count; i++) {
         stat_scope_unref(&l->actives[i].worker_stats);
+        mem_free(l->actives[i].sockets);
+    }
     stat_scope_unref(&l->stats);
     stat_scope_unref(&l->tls_stats);
     listener_spec_free(&l->spec);
@@ -111,6 +113,17 @@ static struct stat_scope *scope(const char *middle, struct str name, const char 
     return s;
 }
 
+struct str listener_stat_name(const struct listener_spec *spec, char text[ADDR_TEXT_BYTES])
+{
+    if (spec->stat_prefix.n)
+        return spec->stat_prefix;
+    addr_text(&spec->addresses[0], text); /* as configured: port 0 stays 0, as Envoy has it */
+    for (char *p = text; *p; p++)
+        if (*p == ':')
+            *p = '_';
+    return str_from(text);
+}
+
 static struct stat_scope *worker_scope(struct str name, uint32_t index)
 {
     struct strbuf prefix = {0};
@@ -119,7 +132,7 @@ static struct stat_scope *worker_scope(struct str name, uint32_t index)
     strbuf_adds(&prefix, name);
     strbuf_addf(&prefix, ".worker_%u.", index);
     struct stat_tag tags[] = {{STR("envoy.listener_address"), name}, {STR("envoy.worker_id"), str_make(id, u64_format(index, id))}};
-    struct stat_scope *s = stat_scope_get(strbuf_str(&prefix), &worker_table, STR("listener."), tags, 2);
+    struct stat_scope *s = stat_scope_get(strbuf_str(&prefix), &worker_table, STR("listener.worker_"), tags, 2);
     strbuf_fini(&prefix);
     return s;
 }
@@ -136,14 +149,7 @@ static void make_stats(struct listener *l)
 {
     const struct listener_spec *spec = l->spec;
     char text[ADDR_TEXT_BYTES];
-    struct str name = spec->stat_prefix;
-    if (!name.n) {
-        addr_text(&spec->addresses[0], text); /* as configured: port 0 stays 0, as Envoy has it */
-        for (char *p = text; *p; p++)
-            if (*p == ':')
-                *p = '_';
-        name = str_from(text);
-    }
+    struct str name = listener_stat_name(spec, text);
     l->stats = scope("listener.", name, ".", "listener.", &listener_table);
     if (has_tls(spec))
         l->tls_stats = scope("listener.", name, ".ssl.", "listener.ssl.", &tls_stat_table);
@@ -301,11 +307,19 @@ void listener_manager_refresh(struct listener_manager *m)
 
 static void free_acceptors(struct active *a)
 {
-    for (uint32_t i = 0; i < a->acceptor_count; i++)
-        acceptor_free(&a->acceptors[i]);
-    mem_free(a->acceptors);
-    a->acceptors = NULL;
-    a->acceptor_count = 0;
+    for (uint32_t i = 0; i < a->socket_count; i++)
+        acceptor_free(&a->sockets[i].acceptor);
+}
+
+/* The local address of all that a socket accepts, so that nobody need ask the kernel: not where it
+ * listens on every address, or takes connections to foreign ones. */
+static const struct addr *fixed_local(const struct listener *l, uint32_t address)
+{
+    const struct addr *a = &l->bound[address];
+    if (l->spec->transparent || !addr_is_ip(a))
+        return NULL;
+    bool any = a->sa.sa_family == AF_INET ? a->in4.sin_addr.s_addr == htonl(INADDR_ANY) : IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr);
+    return any ? NULL : a;
 }
 
 static int start_active(struct active *a, struct err *err)
@@ -316,16 +330,18 @@ static int start_active(struct active *a, struct err *err)
     list_init(&a->base.connections);
     list_push_back(&w->listeners, &a->base.node);
     a->is_started = true;
-    a->acceptors = mem_zalloc((l->spec->address_count + 1) * sizeof(struct acceptor *));
+    a->sockets = mem_zalloc((l->spec->address_count + 1) * sizeof(*a->sockets));
     for (uint32_t i = 0; i < l->spec->address_count; i++) {
         uint32_t first = l->first_fd[i], n = l->first_fd[i + 1] - first;
+        struct active_socket *s = &a->sockets[a->socket_count];
         if (!n)
             continue;
-        struct acceptor *acceptor = acceptor_new(w->loop, l->fds[n > 1 ? first + w->index : first], l->spec->max_accepts_per_event,
-                                                 connection_accept, a, err);
-        if (!acceptor)
+        *s = (struct active_socket){.active = a, .local = fixed_local(l, i)};
+        s->acceptor = acceptor_new(w->loop, l->fds[n > 1 ? first + w->index : first], l->spec->max_accepts_per_event,
+                                   connection_accept, s, err);
+        if (!s->acceptor)
             return err->code;
-        a->acceptors[a->acceptor_count++] = acceptor;
+        a->socket_count++;
     }
     return 0;
 }

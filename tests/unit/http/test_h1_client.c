@@ -421,7 +421,7 @@ static const struct {
     bool shut;
 } bad_ends[] = {
     {"", STREAM_TERMINATED, true},
-    {"HTTP/1.1 20", STREAM_TERMINATED, true},
+    {"HTTP/1.1 20", STREAM_PROTOCOL_ERROR, true}, /* cut off in the head: no HTTP message */
     {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", STREAM_TERMINATED, true},
     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab", STREAM_TERMINATED, true},
     {"HTTP/1.1 100 Continue\r\n\r\n", STREAM_TERMINATED, true},

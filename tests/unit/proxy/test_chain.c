@@ -148,6 +148,7 @@ struct fixture {
     struct http_filter_spec specs[3];
     struct script scripts[3];
     struct hcm_config config;
+    struct listener_spec listener;
     struct loop *loop;
     struct exchange x;
 };
@@ -170,7 +171,8 @@ static struct fixture *setup(struct script a, struct script b)
     for (int i = 0; i < 3; i++)
         f->specs[i] = (struct http_filter_spec){.def = i == 2 ? &terminal : &scripted, .config = &f->scripts[i]};
     f->config = (struct hcm_config){.stat_prefix = STR("t"), .filters = f->specs, .filter_count = 3,
-                                    .server_name = STR("s")};
+                                    .server_name = STR("s"), .listener = &f->listener};
+    f->listener.stat_prefix = STR("l");
     hcm_config_link(&f->config);
     headers_init(&f->request, &f->arena);
     headers_init(&f->response, &f->arena);
@@ -187,6 +189,7 @@ static void drop(struct fixture *f)
 {
     chain_destroy(&f->x);
     stat_scope_unref(&f->config.stats);
+    stat_scope_unref(&f->config.listener_stats);
     loop_free(&f->loop);
     arena_fini(&f->arena);
     mem_free(f);
