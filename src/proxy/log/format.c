@@ -241,32 +241,53 @@ void format_free(struct format **f)
     *f = NULL;
 }
 
+static bool needs_escape(unsigned char c)
+{
+    return c < 0x20 || c >= 0x7f || c == '"' || c == '\\';
+}
+
+/* Escapes what stands in `out` from `from` on; nearly always there is nothing to do. */
+static void escape_tail(struct strbuf *out, size_t from)
+{
+    size_t i = from;
+    while (i < out->n && !needs_escape((unsigned char)out->p[i]))
+        i++;
+    if (i == out->n)
+        return;
+    struct strbuf raw = {0};
+    strbuf_add(&raw, out->p + from, out->n - from);
+    out->n = from;
+    strbuf_add_json(out, strbuf_str(&raw));
+    strbuf_fini(&raw);
+}
+
 /* A leaf that is one operator alone keeps its type: a number, null when absent. Everything else is a string. False: nothing
  * to write (omit_empty). */
 static bool json_text(const struct format *f, const struct format_text *t, const struct format_context *cx,
                       struct strbuf *out)
 {
-    static __thread struct strbuf scratch;
-    strbuf_reset(&scratch);
+    size_t start = out->n, from = start + 1;
+    strbuf_addc(out, '"');
     if (t->count == 1 && t->pieces[0].op) {
         const struct format_piece *p = &t->pieces[0];
-        if (!p->op->run(p, cx, &scratch)) {
+        if (!p->op->run(p, cx, out)) {
+            out->n = start;
             if (f->omit_empty)
                 return false;
             strbuf_addz(out, "null");
             return true;
         }
-        if (scratch.n > p->max_len)
-            scratch.n = p->max_len;
+        if (out->n - from > p->max_len)
+            out->n = from + p->max_len;
         if (p->op->is_number) {
-            strbuf_adds(out, strbuf_str(&scratch));
+            memmove(out->p + start, out->p + from, out->n - from);
+            out->n--;
             return true;
         }
     } else {
-        format_text_run(t, cx, f->omit_empty, &scratch);
+        format_text_run(t, cx, f->omit_empty, out);
     }
-    strbuf_addc(out, '"');
-    strbuf_add_json(out, strbuf_str(&scratch));
+    escape_tail(out, from);
     strbuf_addc(out, '"');
     return true;
 }

@@ -134,7 +134,7 @@ OPERATOR(op_attempts)
 OPERATOR(op_upstream_connection_id)
 {
     (void)p;
-    return cx->info->upstream_connection_id && add_number(out, cx->info->upstream_connection_id);
+    return add_number(out, cx->info->upstream_connection_id); /* 0 where there was none */
 }
 
 /* ---- texts ---- */
@@ -390,7 +390,7 @@ static const struct operator_def operators[] = {
 #define X(name, field) {name, ARG_NONE, false, op_##field, NULL},
     TEXT_OPERATORS(X)
 #undef X
-#define X(name, end, fact) {name, ARG_NONE, false, op_address, check_peer},
+#define X(name, end, fact) {name, ARG_NONE, (fact) == ADDRESS_PORT, op_address, check_peer},
     ADDRESS_OPERATORS(X)
 #undef X
 #define X(name, end, fact) {name, ARG_OPTIONAL, false, op_tls, check_peer_argument},

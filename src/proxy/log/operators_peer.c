@@ -4,6 +4,8 @@
  */
 #include "proxy/log/operators_peer.h"
 
+#include <time.h>
+
 #include "base/check.h"
 #include "base/mem.h"
 #include "io/tls.h"
@@ -132,10 +134,16 @@ static bool add_list(const struct str *list, struct strbuf *out)
 
 static bool add_date(const struct format_piece *p, int64_t unix_s, struct strbuf *out)
 {
-    static __thread struct time_format *fallback;
-    if (!fallback)
-        fallback = time_format_new(STR("%Y-%m-%dT%H:%M:%S.000Z"), NULL);
-    time_format_run(p->extra ? p->extra : fallback, (uint64_t)unix_s * 1000000, false, out);
+    if (p->extra) {
+        time_format_run(p->extra, (uint64_t)unix_s * 1000000, false, out);
+        return true;
+    }
+    char text[40];
+    struct tm tm;
+    time_t at = (time_t)unix_s;
+    if (!gmtime_r(&at, &tm))
+        return false;
+    strbuf_add(out, text, strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S.000Z", &tm));
     return true;
 }
 
