@@ -50,11 +50,20 @@ static void add_overloaded(struct headers *h, void *arg)
         headers_add_id_ref(h, HDR_ENVOY_OVERLOADED, STR("true"));
 }
 
-static void add_content_type(struct headers *h, void *arg)
+/* 201 says where the made thing is (RFC 9110 section 15.3.2): where it was asked for. */
+static void add_direct_headers(struct headers *h, void *arg)
 {
-    const struct route_entry *route = arg;
-    if (route->direct_content_type.n)
-        headers_set_id_ref(h, HDR_CONTENT_TYPE, route->direct_content_type);
+    const struct router *r = arg;
+    const struct headers *request = exchange_request_headers(r->x);
+    if (r->route->direct_body.n && r->route->direct_content_type.n)
+        headers_set_id_ref(h, HDR_CONTENT_TYPE, r->route->direct_content_type);
+    if (r->route->direct_status == 201) {
+        struct str scheme = headers_get_id(request, HDR_SCHEME), host = headers_get_id(request, HDR_AUTHORITY);
+        struct str path = headers_get_id(request, HDR_PATH);
+        struct str made = arena_printf(exchange_arena(r->x), "%.*s://%.*s%.*s", STR_ARG(scheme), STR_ARG(host), STR_ARG(path));
+        if (made.p)
+            headers_set_id_ref(h, HDR_LOCATION, made);
+    }
 }
 
 void router_note_status(struct router *r, unsigned status)
@@ -66,30 +75,35 @@ void router_note_status(struct router *r, unsigned status)
     stat_code(s, "upstream_rq", status);
 }
 
-static struct str failure_body(struct router *r, enum stream_reset why, const char *transport)
+/* Why the transport failed is for the log, not for strangers: the body doesn't say it. */
+static struct str failure_body(struct router *r, enum stream_reset why)
 {
-    struct arena *a = exchange_arena(r->x);
-    const char *text = stream_reset_text(why);
-    if (transport && *transport)
-        return arena_printf(a,
-                            "upstream connect error or disconnect/reset before headers. reset reason: %s, "
-                            "transport failure reason: %s",
-                            text, transport);
-    return arena_printf(a, "upstream connect error or disconnect/reset before headers. reset reason: %s", text);
+    return arena_printf(exchange_arena(r->x),
+                        "upstream connect error or disconnect/reset before headers. reset reason: %s",
+                        stream_reset_text(why));
 }
 
-/* "upstream_reset_before_response_started{remote_connection_failure|…}": no spaces, so that a log line stays one field a word. */
-static struct str failure_details(struct router *r, enum stream_reset why, const char *transport)
+/* No spaces, so that a log line stays one field a word. */
+static struct str without_spaces(struct str text)
 {
-    struct arena *a = exchange_arena(r->x);
-    bool more = transport && *transport;
-    struct str text = arena_printf(a, "upstream_reset_before_response_started{%s%s%s}", stream_reset_text(why),
-                                   more ? "|" : "", more ? transport : "");
     char *p = (char *)(uintptr_t)text.p;
     for (size_t i = 0; i < text.n; i++)
         if (p[i] == ' ' || p[i] == '\t')
             p[i] = '_';
     return text;
+}
+
+/* "upstream_reset_before_response_started{remote_connection_failure|…}" */
+static struct str failure_details(struct router *r, enum stream_reset why, const char *transport)
+{
+    bool more = transport && *transport;
+    return without_spaces(arena_printf(exchange_arena(r->x), "upstream_reset_before_response_started{%s%s%s}",
+                                       stream_reset_text(why), more ? "|" : "", more ? transport : ""));
+}
+
+static bool is_transport_failure(enum stream_reset why)
+{
+    return why == STREAM_CONNECT_FAILED || why == STREAM_CONNECT_TIMEOUT;
 }
 
 static const struct outcome *outcome_of_reset(enum stream_reset why, bool started)
@@ -189,7 +203,7 @@ static void answer_directly(struct router *r)
     r->done = true;
     stat_inc(exchange_stats(r->x), STAT_HCM_RQ_DIRECT_RESPONSE);
     exchange_local_reply(r->x, OUTCOME(DIRECT_RESPONSE), route->direct_status, route->direct_body, STR_NULL,
-                         add_content_type, (void *)(uintptr_t)route);
+                         add_direct_headers, r);
 }
 
 static bool wants_tunnel_here(const struct router *r, const struct headers *h)
@@ -307,6 +321,7 @@ static void response_complete(struct router *r)
     exchange_info(r->x)->upstream_last_rx_us = now;
     stat_record(s, STAT_CLUSTER_UPSTREAM_RQ_TIME, (now - info->start_us) / 1000);
     timer_clear(&r->timer);
+    try_take_totals(r); /* the exchange may end, and be logged, before the upstream stream does */
     r->done = true;
 }
 
@@ -370,6 +385,11 @@ void router_on_failed(struct router *r, enum stream_reset why, const char *trans
 {
     struct stream_info *info = exchange_info(r->x);
     bool started = exchange_response_has_started(r->x);
+    if (why == STREAM_OVERFLOW) { /* it never came to a host */
+        stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_PENDING_OVERFLOW);
+        if (info->host)
+            host_unref(&info->host);
+    }
     if (!started && may_replay(r, stale)) {
         replay(r);
         return;
@@ -383,8 +403,10 @@ void router_on_failed(struct router *r, enum stream_reset why, const char *trans
     r->done = true;
     timer_clear(&r->timer);
     retry_over(r, false);
+    if (!is_transport_failure(why))
+        transport_failure = NULL; /* a codec's own words: counted, but no failure of the transport */
     if (transport_failure && *transport_failure)
-        info->upstream_failure = arena_str(exchange_arena(r->x), str_from(transport_failure));
+        info->upstream_failure = without_spaces(arena_str(exchange_arena(r->x), str_from(transport_failure)));
     if (started) {
         exchange_reset(r->x, o);
         return;
@@ -392,7 +414,7 @@ void router_on_failed(struct router *r, enum stream_reset why, const char *trans
     if (info->host)
         host_stat_add(info->host, HOST_RQ_ERROR, 1);
     router_note_status(r, (unsigned)o->http_status);
-    exchange_local_reply(r->x, o, (unsigned)o->http_status, failure_body(r, why, transport_failure),
+    exchange_local_reply(r->x, o, (unsigned)o->http_status, failure_body(r, why),
                          failure_details(r, why, transport_failure),
                          why == STREAM_OVERFLOW ? add_overloaded : NULL, r);
 }
@@ -405,7 +427,6 @@ void router_on_no_host(struct router *r)
 
 void router_on_overflow(struct router *r)
 {
-    stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_PENDING_OVERFLOW);
     router_on_failed(r, STREAM_OVERFLOW, "", false);
 }
 

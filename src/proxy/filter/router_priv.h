@@ -59,6 +59,7 @@ struct router {
 /* router_try.c. Starting and failing call back into router.c before they return. */
 void try_start(struct router *r, bool fresh);
 void try_send_body(struct router *r);       /* what is pending, when the stream is there */
+void try_take_totals(struct router *r);     /* its bytes so far, for the access log */
 void try_abandon(struct router *r);         /* reset or leave the queue; no event follows */
 /* router.c: events of the attempt */
 void router_on_headers(struct router *r, struct headers *h, bool end);

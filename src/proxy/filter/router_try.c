@@ -192,6 +192,12 @@ static void take_totals(struct router *r, const struct http_stream *s)
     info->up_wire_bytes_sent = s->wire_bytes_sent;
 }
 
+void try_take_totals(struct router *r)
+{
+    if (r->attempt.stream)
+        take_totals(r, r->attempt.stream);
+}
+
 static void on_closed(struct http_sink *sink, enum stream_reset why, const char *details)
 {
     struct upstream_try *t = of_sink(sink);
