@@ -32,6 +32,17 @@ static void put_server(const struct hcm_config *c, struct headers *h)
     headers_set_id_ref(h, HDR_SERVER, c->server_name);
 }
 
+void via_append(struct exchange *x, struct headers *h)
+{
+    struct str mine = x->config->via, before = headers_get_id(h, HDR_VIA);
+    if (!mine.n)
+        return;
+    if (before.n)
+        mine = arena_printf(x->arena, "%.*s, %.*s", STR_ARG(before), STR_ARG(mine));
+    if (mine.p)
+        headers_set_id_ref(h, HDR_VIA, mine);
+}
+
 void egress_prepare(struct exchange *x, struct headers *h)
 {
     const struct hcm_config *c = x->config;
@@ -40,8 +51,7 @@ void egress_prepare(struct exchange *x, struct headers *h)
     if (!headers_has_id(h, HDR_DATE))
         headers_add_id_ref(h, HDR_DATE, arena_str(x->arena, http_date_now(x->loop)));
     put_server(c, h);
-    if (c->via.n)
-        headers_append_id(h, HDR_VIA, c->via);
+    via_append(x, h);
     if (c->always_set_request_id_in_response && headers_has_id(x->request, HDR_X_REQUEST_ID))
         headers_set_id_ref(h, HDR_X_REQUEST_ID, headers_get_id(x->request, HDR_X_REQUEST_ID));
 }

@@ -124,14 +124,13 @@ static void sanitize(struct headers *h, bool is_edge)
     static const uint8_t internal_only[] = {
         HDR_ENVOY_RETRY_ON,        HDR_ENVOY_RETRY_GRPC_ON, HDR_ENVOY_MAX_RETRIES, HDR_ENVOY_TIMEOUT,
         HDR_ENVOY_PER_TRY_TIMEOUT, HDR_ENVOY_FORCE_TRACE,   HDR_ENVOY_EXPECTED_TIMEOUT, HDR_ENVOY_HEDGE,
-        HDR_ENVOY_ORIGINAL_PATH,
     };
-    static const uint8_t edge_only[] = {HDR_ENVOY_DECORATOR, HDR_ENVOY_DOWNSTREAM_CLUSTER, HDR_ENVOY_DOWNSTREAM_NODE};
+    static const uint8_t edge_only[] = {HDR_ENVOY_DECORATOR, HDR_ENVOY_DOWNSTREAM_CLUSTER, HDR_ENVOY_DOWNSTREAM_NODE,
+                                        HDR_ENVOY_ORIGINAL_PATH};
     static const uint64_t mask = 1ull << HDR_ENVOY_RETRY_ON | 1ull << HDR_ENVOY_RETRY_GRPC_ON |
                                  1ull << HDR_ENVOY_MAX_RETRIES | 1ull << HDR_ENVOY_TIMEOUT |
                                  1ull << HDR_ENVOY_PER_TRY_TIMEOUT | 1ull << HDR_ENVOY_FORCE_TRACE |
-                                 1ull << HDR_ENVOY_EXPECTED_TIMEOUT | 1ull << HDR_ENVOY_HEDGE |
-                                 1ull << HDR_ENVOY_ORIGINAL_PATH;
+                                 1ull << HDR_ENVOY_EXPECTED_TIMEOUT | 1ull << HDR_ENVOY_HEDGE;
     if (h->mask & mask)
         for (size_t i = 0; i < ARRAY_LEN(internal_only); i++)
             headers_remove_id(h, internal_only[i]);
@@ -176,12 +175,14 @@ static const struct upgrade_spec *find_upgrade(const struct upgrade_spec *specs,
     return NULL;
 }
 
-/* Route over connection manager; neither naming it means refused. */
+/* Route over connection manager; neither naming it means refused. Without a route the answer is 404, not 403. */
 static bool upgrade_is_allowed(struct exchange *x)
 {
     struct str type = x->is_connect ? STR("CONNECT") : str_trim(headers_get_id(x->request, HDR_UPGRADE));
     const struct route_entry *r = exchange_route(x);
-    const struct upgrade_spec *u = r ? find_upgrade(r->upgrades, r->upgrade_count, type) : NULL;
+    if (!r)
+        return true;
+    const struct upgrade_spec *u = find_upgrade(r->upgrades, r->upgrade_count, type);
     if (!u)
         u = find_upgrade(x->config->upgrades, x->config->upgrade_count, type);
     return u && u->enabled;
@@ -203,8 +204,7 @@ bool ingress_prepare(struct exchange *x)
     settle_scheme(x);
     identify(x);
     xfcc_apply(x);
-    if (x->config->via.n)
-        headers_append_id(h, HDR_VIA, x->config->via);
+    via_append(x, h);
     if ((x->is_upgrade || x->is_connect) && !upgrade_is_allowed(x)) {
         stat_inc(x->config->stats, STAT_HCM_RQ_WS_ON_NON_WS_ROUTE);
         refuse(x, OUTCOME(UPGRADE_REFUSED));

@@ -32,6 +32,7 @@ static void format_body(struct exchange *x, const struct format *f, struct str f
     struct format_context cx = {&x->info, x->request, h, NULL, *body, NULL};
     struct strbuf text = {0};
     format_run(f, &cx, &text);
+    headers_remove_id(h, HDR_CONTENT_TYPE); /* it was that of the body before */
     *body = arena_str(x->arena, strbuf_str(&text));
     *content_type = format_type;
     strbuf_fini(&text);
@@ -107,6 +108,8 @@ static void build_grpc(struct exchange *x, struct headers *h, const struct outco
     headers_add_id_ref(h, HDR_STATUS, STR("200"));
     headers_add_id_ref(h, HDR_CONTENT_TYPE, STR("application/grpc"));
     headers_add_id_ref(h, HDR_GRPC_STATUS, decimal(x->arena, (uint64_t)grpc));
+    if (body.n && body.p[body.n - 1] == '\n') /* JSON formats end their line */
+        body.n--;
     if (body.n)
         headers_add_id_ref(h, HDR_GRPC_MESSAGE, grpc_message(x->arena, body));
 }

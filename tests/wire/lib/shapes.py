@@ -151,7 +151,7 @@ HEADERS = [
     shape("envoy_headers_internal", headers=[("X-Envoy-Upstream-Rq-Timeout-Ms", "5000"), ("X-Envoy-Internal", "true"),
                                              ("X-Envoy-Max-Retries", "1"), ("X-Envoy-Original-Path", "/x")]),
     shape("envoy_headers_edge", "edge", headers=[
-        ("X-Envoy-Upstream-Rq-Timeout-Ms", "5000"), ("X-Envoy-Internal", "true"), ("X-Envoy-Foo", "1"),
+        ("X-Envoy-Upstream-Rq-Timeout-Ms", "5000"), ("X-Envoy-Internal", "true"), ("X-Envoy-Foo", "1"), ("X-Envoy-Original-Path", "/x"),
         ("X-Envoy-Downstream-Service-Cluster", "c"), ("X-Envoy-Force-Trace", "true"), ("X-Envoy-Decorator-Operation", "o"),
         ("X-Envoy-Expected-Rq-Timeout-Ms", "3"), ("X-Envoy-Ip-Tags", "t")], host="exact.local"),
     shape("underscores_kept", headers=[("a_b", "1")]),
