@@ -39,6 +39,7 @@ struct exchange {
     bool is_head, is_connect;
     bool wants_continue;
     bool last; /* the connection ends with this exchange */
+    bool is_cut; /* the rest of the request won't be read */
     bool big_reads;
 };
 
@@ -112,18 +113,25 @@ static void close_exchange(struct exchange *x, enum stream_reset why, const char
     server_conn_stream_ended(c);
 }
 
+/* The client announced its last request, and that has been read to its end (RFC 9112 section 9.6). */
+static bool has_said_all(const struct exchange *x)
+{
+    return x->known && !x->parser.head.keep_alive && !x->tunnel && !x->is_cut && !conn_in(x->c->conn)->len;
+}
+
 /* The exchange is over and went well. The connection goes on with what the peer sends next, or
  * ends. */
 static void complete(struct exchange *x)
 {
     struct http_server_conn *c = x->c;
     bool last = x->last || x->tunnel;
+    enum end_how how = has_said_all(x) ? END_SAID_ALL : END_FLUSHED;
 
     close_exchange(x, STREAM_OK, "");
     if (c->dead)
         return;
     if (last || c->draining)
-        server_conn_end(c, END_FLUSHED, CONN_CLOSE_LOCAL);
+        server_conn_end(c, how, CONN_CLOSE_LOCAL);
     else if (!c->in_codec && conn_in(c->conn)->len)
         server_conn_again(c); /* not from inside the caller's stack */
 }
@@ -141,7 +149,7 @@ static void skip_request(struct exchange *x)
     buf_fini(&rest);
     x->in_done = true;
     if (ev != H1_DONE)
-        x->last = true;
+        x->last = x->is_cut = true;
 }
 
 static void response_done(struct exchange *x)

@@ -24,6 +24,7 @@
 enum end_how {
     END_NOW,     /* close; what is queued is lost */
     END_FLUSHED, /* what is queued goes out first, then conn_close_delayed (RFC 9112 section 9.6) */
+    END_SAID_ALL, /* the same for a peer that asked for the close and has nothing more to say */
     END_RESET,   /* RST: the peer must see that it was cut off */
     END_GONE,    /* the conn told on_closed: nothing to close */
 };

@@ -34,6 +34,10 @@ static void leave_conn(struct conn *conn, enum end_how how, enum conn_close why,
     if (how == END_GONE)
         return;
     conn_set_handler(conn, NULL, NULL);
+    if (how == END_SAID_ALL) {
+        conn_close_flushed(conn, delay_ms);
+        return;
+    }
     if (how == END_FLUSHED && delay_ms) {
         conn_close_delayed(conn, delay_ms);
         return;

@@ -247,6 +247,7 @@ static void free_ext(struct conn_ext *x)
     addr_fini(&x->direct_remote);
     buf_fini(&x->preface);
     mem_free(x->failure_text);
+    mem_free((char *)(uintptr_t)x->proxy_tlvs.p);
     mem_free(x);
 }
 
@@ -376,6 +377,19 @@ void conn_close_delayed(struct conn *c, uint64_t timeout_ms)
     if (timeout_ms)
         timer_set_ms(&x->timer, timeout_ms);
     conn_later(c, WORK_FLUSH);
+}
+
+void conn_close_flushed(struct conn *c, uint64_t timeout_ms)
+{
+    if (c->state == CONN_OPEN) {
+        c->handler = NULL;
+        conn_flush(c);
+    }
+    /* Closing over unread bytes would turn our FIN into a RST. */
+    if (c->state == CONN_OPEN && !conn_has_output(c) && !c->in.len && !c->can_read)
+        conn_close(c, CONN_CLOSE_LOCAL);
+    else
+        conn_close_delayed(c, timeout_ms);
 }
 
 /* Called after each flush while draining. The wait begins anew with each byte the peer takes, so a

@@ -113,6 +113,9 @@ void conn_close(struct conn *c, enum conn_close why);
 /* Flush `out`, then FIN, then discard what the peer still sends until it closes or `timeout_ms` passed, then close: so
  * that a response isn't lost to a RST (RFC 9112 section 9.6). The handler is detached at once. */
 void conn_close_delayed(struct conn *c, uint64_t timeout_ms);
+/* The same for a peer that has said all it will say (it asked for the close, and its message is complete): where `out`
+ * goes out at once and nothing unread is known to be there, there is nothing to wait for. */
+void conn_close_flushed(struct conn *c, uint64_t timeout_ms);
 /* Connections of this thread in conn_close_delayed, and their end at once (before the loop is freed). */
 size_t conn_lingering_count(void);
 void conn_close_lingering(void);
@@ -127,6 +130,9 @@ const struct addr *conn_remote(const struct conn *c);
 const struct addr *conn_local(const struct conn *c);
 void conn_set_remote(struct conn *c, const struct addr *a); /* PROXY protocol, original source */
 void conn_set_local(struct conn *c, const struct addr *a);  /* restored original destination */
+/* TLVs of the PROXY protocol header that came with it, as they stood there (type, length, value …). Copied. */
+void conn_set_proxy_tlvs(struct conn *c, struct str tlvs);
+struct str conn_proxy_tlvs(const struct conn *c); /* null str when there are none */
 const struct addr *conn_direct_remote(const struct conn *c); /* the socket's own peer, always */
 uint64_t conn_bytes_read(const struct conn *c);    /* above TLS */
 uint64_t conn_bytes_written(const struct conn *c);

@@ -342,6 +342,40 @@ static void test_conn_close_delayed__peer_stays__closed_after_the_timeout(void *
     rec_done(&r);
 }
 
+static void test_conn_close_flushed__nothing_unread__closed_at_once(void **state)
+{
+    (void)state;
+    struct record r = {0};
+    rec_open(&r);
+    loop_turn(loop, 0);
+    append_many(&r, 100);
+    conn_close_flushed(r.conn, 60000);
+    r.conn = NULL;
+    assert_int_equal(conn_lingering_count(), 0);
+    check_many(&r, 100);
+    char c;
+    assert_int_equal(recv(r.fd, &c, 1, MSG_DONTWAIT), 0);
+    rec_done(&r);
+}
+
+static void test_conn_close_flushed__slow_reader__lingers_until_all_is_out(void **state)
+{
+    (void)state;
+    struct record r = {0};
+    rec_open_small(&r, 4096);
+    loop_turn(loop, 0);
+    append_many(&r, 400000);
+    conn_close_flushed(r.conn, 60000);
+    r.conn = NULL;
+    assert_int_equal(conn_lingering_count(), 1);
+    check_many(&r, 400000);
+    close(r.fd);
+    r.fd = -1;
+    while (conn_lingering_count())
+        loop_turn(loop, -1);
+    rec_done(&r);
+}
+
 /* ---- TCP ---- */
 
 struct tcp {
@@ -681,6 +715,8 @@ int main(void)
         T(test_conn_close__in_on_above_watermark__nothing_follows),
         T(test_conn_close_delayed__unread_request__answer_and_fin_arrive),
         T(test_conn_close_delayed__peer_stays__closed_after_the_timeout),
+        T(test_conn_close_flushed__nothing_unread__closed_at_once),
+        T(test_conn_close_flushed__slow_reader__lingers_until_all_is_out),
         T(test_conn_connect__listening__connected_and_talks),
         T(test_conn_connect__refused__on_closed_with_the_errno),
         T(test_conn_connect__no_such_socket_file__on_closed_names_it),
