@@ -110,6 +110,22 @@ const struct addr *conn_remote(const struct conn *c)
     return &c->remote;
 }
 
+void conn_set_proxy_tlvs(struct conn *c, struct str tlvs)
+{
+    struct conn_ext *x = conn_ext(c);
+    mem_free((char *)(uintptr_t)x->proxy_tlvs.p);
+    x->proxy_tlvs = STR_NULL;
+    if (!tlvs.n)
+        return;
+    x->proxy_tlvs = str_make(mem_alloc(tlvs.n), tlvs.n);
+    memcpy((char *)(uintptr_t)x->proxy_tlvs.p, tlvs.p, tlvs.n);
+}
+
+struct str conn_proxy_tlvs(const struct conn *c)
+{
+    return c->ext ? c->ext->proxy_tlvs : STR_NULL;
+}
+
 const struct addr *conn_direct_remote(const struct conn *c)
 {
     return c->ext && c->ext->has_direct_remote ? &c->ext->direct_remote : &c->remote;

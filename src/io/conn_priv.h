@@ -46,6 +46,7 @@ struct conn_ext {
     uint64_t start_us, connect_us, linger_us;
     uint64_t wire_read, wire_written;
     char *failure_text;
+    struct str proxy_tlvs; /* owned */
     struct conn_race *race;    /* while connecting to a host of several addresses */
     enum conn_close fail_why; /* for WORK_FAIL */
     bool has_direct_remote;
