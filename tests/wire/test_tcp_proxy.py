@@ -210,3 +210,31 @@ def test_circuit_breaker__connections_past_the_limit_are_closed_with_UO(start_pr
             assert second.is_ended()
     assert log_lines(log, 2) == ["UO", "-"]
     proxy.wait_stat("cluster.origin.upstream_cx_overflow", 1)
+
+
+PROXY = config.TYPE + "extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+UPSTREAM_PROXY = config.TYPE + "extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
+RAW = config.TYPE + "extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+
+
+def proxy_transport(**fields):
+    return {"transport_socket": {"name": "envoy.transport_sockets.upstream_proxy_protocol", "typed_config": {
+        "@type": UPSTREAM_PROXY, "config": fields,
+        "transport_socket": {"name": "envoy.transport_sockets.raw_buffer", "typed_config": {"@type": RAW}}}}}
+
+
+def test_proxy_protocol__addresses_and_tlvs_are_passed_on(start_proxy, make_tcp):
+    got = []
+    server = make_tcp(lambda stream: got.append(stream.read_exact(16 + 12 + 5 + 2)))
+    keep = {"match_type": "INCLUDE", "tlv_type": [0xea]}
+    proxy = start_proxy(tcp_bootstrap(
+        server.port, cluster=proxy_transport(version="V2", pass_through_tlvs=keep),
+        listener={"listener_filters": [{"name": "envoy.filters.listener.proxy_protocol",
+                                        "typed_config": {"@type": PROXY, "pass_through_tlvs": keep}}]}))
+    addresses = bytes([9, 8, 7, 6, 5, 4, 3, 2, 4, 210, 0, 80])
+    tlvs = b"\x01\x00\x02h2" + b"\xea\x00\x02vx"
+    with connect(proxy.address("tcp")) as stream:
+        stream.send(SIGNATURE + b"\x21\x11\x00\x16" + addresses + tlvs + b"hi")
+        assert stream.is_ended()
+    assert got == [SIGNATURE + b"\x21\x11\x00\x11" + addresses + tlvs[5:] + b"hi"]

@@ -11,7 +11,7 @@
 #include "proxy/cluster/cluster_priv.h"
 
 #define V2_HEADER_BYTES 16
-#define V2_MAX_BYTES 1024 /* addresses and the TLVs that a configuration may add */
+#define V2_MAX_BYTES 4096 /* addresses and TLVs; a client's that don't fit are left out */
 
 static bool addresses_fit(const struct addr *a, const struct addr *b)
 {
@@ -52,6 +52,33 @@ static void put_tlvs(struct wcursor *w, const struct transport_socket_spec *spec
     }
 }
 
+static bool passes(const struct transport_socket_spec *spec, uint8_t type)
+{
+    if (spec->pass_all_tlvs)
+        return true;
+    for (uint32_t i = 0; i < spec->pass_tlv_count; i++)
+        if (spec->pass_tlvs[i] == type)
+            return true;
+    return false;
+}
+
+/* Those that came with the downstream's own header; well-formed since the listener filter read them. An added one of the
+ * same type goes before and instead, as Envoy has it. */
+static void pass_tlvs(struct wcursor *w, const struct transport_socket_spec *spec, struct str tlvs)
+{
+    while (tlvs.n >= 3) {
+        size_t n = 3 + ((size_t)(uint8_t)tlvs.p[1] << 8 | (uint8_t)tlvs.p[2]);
+        bool is_added = false;
+        for (uint32_t i = 0; i < spec->added_tlv_count; i++)
+            is_added |= spec->added_tlvs[i].type == (uint8_t)tlvs.p[0];
+        if (COUNT_IF(n > tlvs.n, "a kept TLV is cut short"))
+            return;
+        if (passes(spec, (uint8_t)tlvs.p[0]) && !is_added && n <= (size_t)(w->end - w->p))
+            wcursor_bytes(w, tlvs.p, n);
+        tlvs = str_make(tlvs.p + n, tlvs.n - n);
+    }
+}
+
 static struct str version2(const struct transport_socket_spec *spec, const struct conn *downstream)
 {
     static const uint8_t signature[12] = {'\r', '\n', '\r', '\n', 0, '\r', '\n', 'Q', 'U', 'I', 'T', '\n'};
@@ -67,6 +94,8 @@ static struct str version2(const struct transport_socket_spec *spec, const struc
     if (known)
         put_addresses(&w, src, dst);
     put_tlvs(&w, spec);
+    if (downstream)
+        pass_tlvs(&w, spec, conn_proxy_tlvs(downstream));
     if (w.failed)
         return STR_NULL;
     size_t n = (size_t)(w.p - out);

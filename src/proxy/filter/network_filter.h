@@ -31,7 +31,6 @@ struct downstream {
     uint32_t prologue_at;
     void *prologue_state;
     bool original_dst_restored;
-    struct str proxy_tlvs;            /* PROXY protocol: the TLVs that are kept, as they came; owned */
 };
 /* The terminal filter calls this once when the connection is over, in the turn in which it closes the conn (before or
  * after): listener statistics and its access log are kept here; the downstream is freed at the turn's end. */

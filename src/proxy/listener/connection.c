@@ -76,7 +76,6 @@ static void free_connection(struct deferred *deferred)
     struct connection *c = CONTAINER_OF(deferred, connection, deferred);
     if (c->owns_name)
         mem_free((char *)(uintptr_t)c->d.server_name.p);
-    mem_free((char *)(uintptr_t)c->d.proxy_tlvs.p);
     recycler_put(&idle_connections, c);
 }
 
@@ -351,19 +350,27 @@ static void choose_chain(struct connection *c)
 
 /* ---- listener filters ---- */
 
+/* A peer's text may hold NULs. */
+static struct str copy(struct str s)
+{
+    char *p = mem_alloc(s.n);
+    memcpy(p, s.p, s.n);
+    return str_make(p, s.n);
+}
+
 void inspection_set_name(struct inspection *in, struct str name)
 {
     struct connection *c = of(in->downstream);
     if (c->owns_name)
         mem_free((char *)(uintptr_t)c->d.server_name.p);
     c->owns_name = name.n > 0;
-    c->d.server_name = name.n ? str_make(mem_strndup(name.p, name.n), name.n) : STR_NULL;
+    c->d.server_name = name.n ? copy(name) : STR_NULL;
 }
 
 void inspection_add_protocol(struct inspection *in, struct str name)
 {
     in->protocols = mem_realloc(in->protocols, (in->protocol_count + 1) * sizeof(*in->protocols));
-    in->protocols[in->protocol_count++] = str_make(mem_strndup(name.p, name.n), name.n);
+    in->protocols[in->protocol_count++] = copy(name);
 }
 
 static void leave_inspection(struct connection *c)
@@ -439,13 +446,13 @@ static void inspect(struct connection *c)
 
 /* ---- the beginning ---- */
 
-static void start(struct active *a, int fd, const struct addr *remote)
+static void start(struct active *a, int fd, const struct addr *remote, const struct addr *local)
 {
     struct worker *w = a->base.worker;
     const struct listener_spec *spec = a->base.spec;
     struct connection *c = recycler_get(&idle_connections);
     *c = (struct connection){.d = {
-                                 .conn = conn_new_accepted(w->loop, fd, remote, NULL),
+                                 .conn = conn_new_accepted(w->loop, fd, remote, local),
                                  .worker = w,
                                  .listener = &a->base,
                                  .start_us = loop_now_us(w->loop),
@@ -505,6 +512,7 @@ static bool is_past_limit(struct active *a)
 
 struct handed {
     struct active *active;
+    const struct addr *local;
     int fd;
     struct addr remote;
 };
@@ -520,7 +528,7 @@ static void take_handed(void *arg)
         atomic_fetch_sub(&listener_of(&h->active->base)->counts[w->index].connections, 1);
         active_connection_gone(h->active);
     } else {
-        start(h->active, h->fd, &h->remote);
+        start(h->active, h->fd, &h->remote, h->local);
     }
     addr_fini(&h->remote);
     mem_free(h);
@@ -542,9 +550,10 @@ static struct active *fewest(struct active *self)
     return &l->actives[best];
 }
 
-void connection_accept(void *active, int fd, const struct addr *remote)
+void connection_accept(void *active_socket, int fd, const struct addr *remote)
 {
-    struct active *a = active;
+    const struct active_socket *socket = active_socket;
+    struct active *a = socket->active;
     struct listener *l = listener_of(&a->base);
     struct active *to = l->spec->exact_balance ? fewest(a) : a;
     count_in(l, a->base.worker, 1);
@@ -554,13 +563,14 @@ void connection_accept(void *active, int fd, const struct addr *remote)
         return;
     }
     if (to == a) {
-        start(a, fd, remote);
+        start(a, fd, remote, socket->local);
         return;
     }
     struct handed *h = NEW(handed);
     count_in(l, a->base.worker, -1);
     atomic_fetch_add(&l->counts[to->base.worker->index].connections, 1);
     h->active = to;
+    h->local = socket->local;
     h->fd = fd;
     addr_copy(&h->remote, remote);
     loop_post(to->base.worker->loop, take_handed, h);

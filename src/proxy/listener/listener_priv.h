@@ -18,10 +18,17 @@ struct worker_count {
     char pad[56]; /* a cache line each: workers share nothing on the path */
 };
 
+/* One socket of a listener on one worker. */
+struct active_socket {
+    struct active *active;
+    struct acceptor *acceptor;
+    const struct addr *local; /* every connection's local address; NULL: each has its own */
+};
+
 struct active {
     struct active_listener base;
-    struct acceptor **acceptors;
-    uint32_t acceptor_count;
+    struct active_socket *sockets;
+    uint32_t socket_count;
     struct stat_scope *worker_stats;
     bool is_started, is_stopped, is_released;
     struct timer drain_timer; /* gradual draining */
@@ -64,7 +71,7 @@ static inline struct active *active_of(struct active_listener *al)
 void active_connection_gone(struct active *a);
 
 /* connection.c */
-void connection_accept(void *active, int fd, const struct addr *remote); /* accept_fn */
+void connection_accept(void *active_socket, int fd, const struct addr *remote); /* accept_fn */
 /* Now: terminal filter or not. */
 void connection_close(struct downstream *d);
 void connection_drain(struct downstream *d);

@@ -40,7 +40,7 @@ static bool is_kept(const struct proxy_protocol_config *c, uint8_t type)
     return false;
 }
 
-static void keep_tlvs(struct downstream *d, const struct proxy_protocol_config *c, struct str tlvs)
+static void keep_tlvs(struct conn *conn, const struct proxy_protocol_config *c, struct str tlvs)
 {
     struct strbuf kept = {0};
     uint8_t type;
@@ -48,10 +48,9 @@ static void keep_tlvs(struct downstream *d, const struct proxy_protocol_config *
     for (struct str at = tlvs; proxy_tlv_next(&at, &type, &value);)
         if (c && is_kept(c, type))
             strbuf_add(&kept, value.p - 3, value.n + 3);
-    if (!kept.n)
-        return;
-    d->proxy_tlvs.n = kept.n;
-    d->proxy_tlvs.p = strbuf_take(&kept);
+    if (kept.n)
+        conn_set_proxy_tlvs(conn, strbuf_str(&kept));
+    strbuf_fini(&kept);
 }
 
 static enum inspect without(struct inspection *in, const struct proxy_protocol_config *c)
@@ -82,7 +81,7 @@ static enum inspect with(struct inspection *in, const struct proxy_protocol_conf
             conn_set_local(in->conn, &h->destination);
             in->downstream->original_dst_restored = true;
         }
-        keep_tlvs(in->downstream, c, h->tlvs);
+        keep_tlvs(in->conn, c, h->tlvs);
         buf_drain(conn_in(in->conn), h->bytes);
     }
     addr_fini(&h->source);
