@@ -91,7 +91,7 @@ static void by_remote_address(struct exchange *x)
     struct str xff = headers_get_joined(x->request, STR("x-forwarded-for"), x->arena);
     bool single = !xff.p, ignored;
     struct str text;
-    struct addr a;
+    struct addr a = {0};
     if (c->xff_num_trusted_hops > 0 && xff.p &&
         xff_from_right(xff, c->xff_num_trusted_hops - 1, &text, &ignored) && parse_xff_ip(text, &a))
         adopt(x, &a);
@@ -107,7 +107,7 @@ static bool xff_by_cidrs(const struct ip_detection *d, struct str xff, struct ad
     struct str text;
     bool single;
     for (uint32_t n = 0; xff_from_right(xff, n, &text, &single); n++) {
-        struct addr a;
+        struct addr a = {0};
         bool trusted = false;
         if (!parse_xff_ip(text, &a))
             return false;
@@ -145,7 +145,7 @@ static enum detected detect_one(struct exchange *x, const struct ip_detection *d
 static bool by_detection(struct exchange *x)
 {
     const struct hcm_config *c = x->config;
-    struct addr a;
+    struct addr a = {0};
     bool may_be_internal = false;
     for (uint32_t i = 0; i < c->detection_count; i++) {
         const struct ip_detection *d = &c->detections[i];
@@ -171,7 +171,7 @@ static void by_xff(struct exchange *x)
     const struct hcm_config *c = x->config;
     struct str xff = headers_get_joined(x->request, STR("x-forwarded-for"), x->arena), text;
     bool single = false;
-    struct addr a;
+    struct addr a = {0};
     if (!xff.p || !xff_from_right(xff, c->xff_num_trusted_hops, &text, &single) || !parse_xff_ip(text, &a))
         return;
     adopt(x, &a);
