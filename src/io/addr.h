@@ -25,6 +25,7 @@ struct addr {
     char *unix_path; /* owned heap text, AF_UNIX only; '@' first for abstract ones */
 };
 
+/* All that fill an address take one that is empty ({0}) or filled: what it held is freed. */
 void addr_fini(struct addr *a);
 void addr_copy(struct addr *dst, const struct addr *src);
 /* A literal IP (v6 with or without brackets, with zone). ERR_INVALID otherwise. */
