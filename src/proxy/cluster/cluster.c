@@ -216,25 +216,52 @@ static uint32_t limit_of(const struct cluster *c, unsigned priority, enum breake
     return 0;
 }
 
+static const uint16_t open_stats[ROUTING_PRIORITIES][BREAKER_COUNT] = {
+    [PRIORITY_DEFAULT] = {[BREAKER_CONNECTIONS] = STAT_CLUSTER_CB_DEFAULT_CX_OPEN,
+                          [BREAKER_PENDING] = STAT_CLUSTER_CB_DEFAULT_RQ_PENDING_OPEN,
+                          [BREAKER_REQUESTS] = STAT_CLUSTER_CB_DEFAULT_RQ_OPEN,
+                          [BREAKER_RETRIES] = STAT_CLUSTER_CB_DEFAULT_RQ_RETRY_OPEN},
+    [PRIORITY_HIGH] = {[BREAKER_CONNECTIONS] = STAT_CLUSTER_CB_HIGH_CX_OPEN,
+                       [BREAKER_PENDING] = STAT_CLUSTER_CB_HIGH_RQ_PENDING_OPEN,
+                       [BREAKER_REQUESTS] = STAT_CLUSTER_CB_HIGH_RQ_OPEN,
+                       [BREAKER_RETRIES] = STAT_CLUSTER_CB_HIGH_RQ_RETRY_OPEN},
+};
+
+/* A gauge says whether the limit is reached. Steps across the limit alternate up and down in the count's own order,
+ * so that counting them keeps the sum over all workers at 0 or 1. */
+static uint32_t count_up(struct cluster *c, unsigned priority, enum breaker b, uint32_t limit)
+{
+    uint32_t before = atomic_fetch_add_explicit(&c->used[priority][b], 1, memory_order_relaxed);
+    if (before + 1 == limit)
+        stat_inc(c->stats, open_stats[priority][b]);
+    return before;
+}
+
+static void count_down(struct cluster *c, unsigned priority, enum breaker b, uint32_t limit)
+{
+    uint32_t before = atomic_fetch_sub_explicit(&c->used[priority][b], 1, memory_order_relaxed);
+    DCHECK(before > 0);
+    if (before == limit)
+        stat_dec(c->stats, open_stats[priority][b]);
+}
+
 bool cluster_breaker_acquire(struct cluster *c, unsigned priority, enum breaker b)
 {
     uint32_t limit = limit_of(c, priority, b);
-    if (atomic_fetch_add_explicit(&c->used[priority][b], 1, memory_order_relaxed) < limit)
+    if (count_up(c, priority, b, limit) < limit)
         return true;
-    atomic_fetch_sub_explicit(&c->used[priority][b], 1, memory_order_relaxed);
+    count_down(c, priority, b, limit);
     return false;
 }
 
 void cluster_breaker_force(struct cluster *c, unsigned priority, enum breaker b)
 {
-    atomic_fetch_add_explicit(&c->used[priority][b], 1, memory_order_relaxed);
+    count_up(c, priority, b, limit_of(c, priority, b));
 }
 
 void cluster_breaker_release(struct cluster *c, unsigned priority, enum breaker b)
 {
-    uint32_t before = atomic_fetch_sub_explicit(&c->used[priority][b], 1, memory_order_relaxed);
-    DCHECK(before > 0);
-    (void)before;
+    count_down(c, priority, b, limit_of(c, priority, b));
 }
 
 uint32_t cluster_breaker_used(const struct cluster *c, unsigned priority, enum breaker b)
