@@ -89,10 +89,29 @@ struct host_set *cluster_hosts(const struct cluster *c)
     return s;
 }
 
+static bool has_addr(const struct addr *addrs, uint32_t n, const struct addr *a)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (addr_eq(&addrs[i], a))
+            return true;
+    return false;
+}
+
+/* In any order: many servers of names rotate their answers, which must not cost a host its pools. */
+static bool has_same_extras(const struct host *h, const struct endpoint_spec *e)
+{
+    if (h->extra_addr_count != e->extra_addr_count)
+        return false;
+    for (uint32_t i = 0; i < e->extra_addr_count; i++)
+        if (!has_addr(h->extra_addrs, h->extra_addr_count, &e->extra_addrs[i]))
+            return false;
+    return true;
+}
+
 static bool is_same_member(const struct host *h, const struct endpoint_spec *e)
 {
     return h->priority == e->priority && h->weight == (e->weight ? e->weight : 1) && h->locality == e->locality &&
-           str_eq(h->hostname, e->hostname) && addr_eq(&h->addr, &e->addr);
+           str_eq(h->hostname, e->hostname) && addr_eq(&h->addr, &e->addr) && has_same_extras(h, e);
 }
 
 static void addr_key(const struct addr *a, char text[ADDR_TEXT_BYTES])

@@ -2,8 +2,8 @@
  *
  * Membership from DNS, on the main thread. STRICT_DNS: every address of every name is an endpoint.
  * LOGICAL_DNS: one endpoint at one address of the one name; while the address in use is still among the
- * answers it stays. A failed look-up keeps what was known and tries again with back-off; an empty
- * answer is an answer for STRICT_DNS.
+ * answers it stays, the others stand behind it. A failed look-up keeps what was known and tries again
+ * with back-off; an empty answer is an answer for STRICT_DNS.
  */
 #include "base/log.h"
 #include "base/mem.h"
@@ -48,30 +48,31 @@ static void free_addrs(struct dns_name *n)
 
 /* ---- from answers to endpoints ---- */
 
-static bool has_addr(const struct dns_answer *answer, const struct addr *a, uint16_t port)
+/* Where in the answer the address in use stands; 0 when it isn't there, or none is in use. */
+static size_t current_at(const struct dns_name *n, const struct dns_answer *answer)
 {
-    for (size_t i = 0; i < answer->count; i++) {
+    for (size_t i = 0; i < answer->count && n->addr_count; i++) {
         struct addr with_port = answer->addrs[i];
-        addr_set_port(&with_port, port);
-        if (addr_eq(&with_port, a))
-            return true;
+        addr_set_port(&with_port, addr_port(&n->spec->addr));
+        if (addr_eq(&with_port, &n->addrs[0]))
+            return i;
     }
-    return false;
+    return 0;
 }
 
-static bool keeps_logical(const struct dns_name *n, const struct dns_answer *answer)
+static void swap(struct addr *a, struct addr *b)
 {
-    return n->owner->cluster->spec->type == CLUSTER_LOGICAL_DNS && n->addr_count &&
-           has_addr(answer, &n->addrs[0], addr_port(&n->spec->addr));
+    struct addr t = *a;
+    *a = *b;
+    *b = t;
 }
 
 static void take_answer(struct dns_name *n, const struct dns_answer *answer)
 {
     bool logical = n->owner->cluster->spec->type == CLUSTER_LOGICAL_DNS;
-    if (keeps_logical(n, answer))
-        return;
     if (logical && !answer->count)
         return;
+    size_t first = logical ? current_at(n, answer) : 0;
     free_addrs(n);
     n->addr_count = (uint32_t)answer->count;
     n->addrs = answer->count ? mem_zalloc(answer->count * sizeof(*n->addrs)) : NULL;
@@ -79,6 +80,8 @@ static void take_answer(struct dns_name *n, const struct dns_answer *answer)
         addr_copy(&n->addrs[i], &answer->addrs[i]);
         addr_set_port(&n->addrs[i], addr_port(&n->spec->addr));
     }
+    if (first)
+        swap(&n->addrs[0], &n->addrs[first]);
 }
 
 static void publish(struct cluster_dns *d)
