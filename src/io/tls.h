@@ -102,6 +102,10 @@ enum tls_failure {
 /* Recorded under TLS_TRUST_ACCEPT_UNTRUSTED too, where the connection lives on. */
 enum tls_failure tls_session_failure(const struct tls_session *s);
 
+/* A server's OCSP staple. Known once a certificate was chosen, also where the handshake failed later. */
+enum tls_staple { TLS_STAPLE_NOT_ASKED, TLS_STAPLE_SENT, TLS_STAPLE_OMITTED, TLS_STAPLE_REFUSED };
+enum tls_staple tls_session_staple(const struct tls_session *s);
+
 bool tls_session_is_done(const struct tls_session *s); /* handshake finished */
 bool tls_session_is_resumed(const struct tls_session *s);
 struct str tls_session_alpn(const struct tls_session *s);

@@ -148,6 +148,7 @@ struct tls_session {
     bool read_stopped; /* by the caller's bound, or before an end that is still to be told */
     bool presented, validated, verify_failed;
     enum tls_failure failure;
+    enum tls_staple staple;
     char *verify_text; /* "verify cert failed: ..." */
     struct tls_facts *peer, *local;
     char *id_hex;

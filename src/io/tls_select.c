@@ -16,23 +16,21 @@
 
 enum { NAME_MAX_BYTES = 255 };
 
-enum staple_action { STAPLE_NONE, STAPLE_SEND, STAPLE_REFUSE };
-
 static bool staple_is_fresh(const struct tls_cert *c)
 {
     return c->staple && c->staple_until_s > (int64_t)time(NULL);
 }
 
-static enum staple_action staple_action(const struct tls_context *ctx, const struct tls_cert *c,
-                                        bool client_asks)
+static enum tls_staple staple_action(const struct tls_context *ctx, const struct tls_cert *c,
+                                     bool client_asks)
 {
     if (!client_asks)
-        return STAPLE_NONE;
+        return TLS_STAPLE_NOT_ASKED;
     if (staple_is_fresh(c))
-        return STAPLE_SEND;
+        return TLS_STAPLE_SENT;
     if (c->must_staple || ctx->ocsp_policy == TLS_OCSP_MUST_STAPLE)
-        return STAPLE_REFUSE;
-    return ctx->ocsp_policy == TLS_OCSP_STRICT && c->staple ? STAPLE_REFUSE : STAPLE_NONE;
+        return TLS_STAPLE_REFUSED;
+    return ctx->ocsp_policy == TLS_OCSP_STRICT && c->staple ? TLS_STAPLE_REFUSED : TLS_STAPLE_OMITTED;
 }
 
 static bool offers_signature(SSL *ssl, const struct tls_cert *c, bool tls13)
@@ -93,7 +91,7 @@ static bool consider(struct selection *sel, const struct tls_cert *c)
 {
     if (!c)
         return false;
-    if (staple_action(sel->ctx, c, sel->client_asks_staple) == STAPLE_REFUSE) {
+    if (staple_action(sel->ctx, c, sel->client_asks_staple) == TLS_STAPLE_REFUSED) {
         sel->refused = true;
         return false;
     }
@@ -130,7 +128,8 @@ static bool select_by_sni(struct selection *sel, const char *sni)
     return dot && dot > name && consider_name(sel, dot, n - (size_t)(dot - name));
 }
 
-static const struct tls_cert *select_cert(SSL *ssl, const struct tls_context *ctx, bool *refused)
+static const struct tls_cert *select_cert(SSL *ssl, const struct tls_context *ctx,
+                                          enum tls_staple *staple)
 {
     struct selection sel = {.ssl = ssl, .ctx = ctx};
     sel.client_asks_staple = SSL_get_tlsext_status_type(ssl) == TLSEXT_STATUSTYPE_ocsp;
@@ -143,7 +142,7 @@ static const struct tls_cert *select_cert(SSL *ssl, const struct tls_context *ct
         }
     }
     const struct tls_cert *c = sel.best ? sel.best : sel.second ? sel.second : &ctx->certs[0];
-    *refused = staple_action(ctx, c, sel.client_asks_staple) == STAPLE_REFUSE;
+    *staple = staple_action(ctx, c, sel.client_asks_staple);
     return c;
 }
 
@@ -151,9 +150,8 @@ static int on_certificate(SSL *ssl, void *arg)
 {
     (void)arg;
     struct tls_session *s = tls_session_of(ssl);
-    bool refused = false;
-    const struct tls_cert *c = select_cert(ssl, s->ctx, &refused);
-    if (refused) {
+    const struct tls_cert *c = select_cert(ssl, s->ctx, &s->staple);
+    if (s->staple == TLS_STAPLE_REFUSED) {
         tls_session_fail(s, TLS_FAILURE_OCSP, "no fresh OCSP response for %s", c->source);
         return 0;
     }

@@ -154,6 +154,14 @@ bool tls_session_is_done(const struct tls_session *s)
 {
     return s->done;
 }
+enum tls_staple tls_session_staple(const struct tls_session *s)
+{
+    /* A context without staples never runs the callback that chooses. */
+    if (s->staple == TLS_STAPLE_NOT_ASKED && s->ctx->server &&
+        SSL_get_tlsext_status_type(s->ssl) == TLSEXT_STATUSTYPE_ocsp)
+        return TLS_STAPLE_OMITTED;
+    return s->staple;
+}
 bool tls_session_is_resumed(const struct tls_session *s)
 {
     return s->done && SSL_session_reused(s->ssl);

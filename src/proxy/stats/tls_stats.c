@@ -9,9 +9,22 @@
 static const struct stat_desc rows[] = {TLS_STATS(STAT_DESC_ROW)};
 const struct stat_table tls_stat_table = {rows, ARRAY_LEN(rows)};
 
+/* Refused ones are counted as the failure that they are. */
+static void count_staple(struct stat_scope *s, const struct tls_session *session)
+{
+    enum tls_staple staple = tls_session_staple(session);
+    if (staple != TLS_STAPLE_NOT_ASKED)
+        stat_inc(s, STAT_TLS_OCSP_STAPLE_REQUESTS);
+    if (staple == TLS_STAPLE_SENT)
+        stat_inc(s, STAT_TLS_OCSP_STAPLE_RESPONSES);
+    if (staple == TLS_STAPLE_OMITTED)
+        stat_inc(s, STAT_TLS_OCSP_STAPLE_OMITTED);
+}
+
 void tls_stats_done(struct stat_scope *s, const struct tls_session *session)
 {
     stat_inc(s, STAT_TLS_HANDSHAKE);
+    count_staple(s, session);
     if (tls_session_is_resumed(session))
         stat_inc(s, STAT_TLS_SESSION_REUSED);
     if (!tls_session_peer_presented(session))
@@ -23,6 +36,8 @@ void tls_stats_done(struct stat_scope *s, const struct tls_session *session)
 
 void tls_stats_failed(struct stat_scope *s, const struct tls_session *session)
 {
+    if (session)
+        count_staple(s, session);
     switch (session ? tls_session_failure(session) : TLS_FAILURE_PROTOCOL) {
     case TLS_FAILURE_NO_CERT:
         stat_inc(s, STAT_TLS_FAIL_VERIFY_NO_CERT);
