@@ -14,12 +14,20 @@
 
 /* ---- connecting ---- */
 
+static bool ip_of(struct str host, struct addr *a)
+{
+    struct err err;
+    return addr_from_ip(a, host, 0, &err) == 0;
+}
+
+/* A server name is never an address (RFC 6066 section 3). */
 static struct str sni_for(const struct cluster_spec *spec, const struct host *h, const struct upstream_pool *pool)
 {
     if (pool && spec->http->auto_sni && pool->authority.n) {
         struct str host;
+        struct addr ip = {0};
         int port;
-        if (authority_split(pool->authority, &host, &port))
+        if (authority_split(pool->authority, &host, &port) && !ip_of(host, &ip))
             return host;
     }
     if (spec->transport->auto_host_sni && h->hostname.n)
@@ -182,7 +190,10 @@ static bool may_connect(void *owner)
 static bool may_pend(void *owner)
 {
     struct upstream_pool *p = owner;
-    return cluster_breaker_acquire(cluster_of(p), p->priority, BREAKER_PENDING);
+    if (cluster_breaker_acquire(cluster_of(p), p->priority, BREAKER_PENDING))
+        return true;
+    stat_inc(cluster_of(p)->stats, STAT_CLUSTER_UPSTREAM_RQ_PENDING_OVERFLOW);
+    return false;
 }
 
 static void on_connecting(void *owner, struct conn *c)
@@ -297,6 +308,20 @@ static void set_protocol(struct upstream_pool *p, const struct cluster_http_spec
         p->opts.protocol = p->downstream_protocol == HTTP_2 ? HTTP_2 : HTTP_11;
 }
 
+static bool is_that_ip(const void *arg, struct str name)
+{
+    struct addr wanted = {0}, shown = {0};
+    return ip_of(*(const struct str *)arg, &wanted) && ip_of(name, &shown) && addr_eq(&wanted, &shown);
+}
+
+static struct tls_san_matcher san_of(const struct str *keep_host)
+{
+    struct addr ip = {0};
+    if (ip_of(*keep_host, &ip))
+        return (struct tls_san_matcher){.type = TLS_SAN_IP, .arg = keep_host, .match = is_that_ip};
+    return (struct tls_san_matcher){.type = TLS_SAN_DNS, .arg = keep_host, .exact_dns = true};
+}
+
 struct upstream_pool *upstream_pool_new(struct cluster_worker *view, struct host *h, const struct pool_key *key)
 {
     struct upstream_pool *p = NEW(upstream_pool);
@@ -313,7 +338,7 @@ struct upstream_pool *upstream_pool_new(struct cluster_worker *view, struct host
         int port;
         if (!authority_split(p->authority, &p->san_name, &port))
             p->san_name = p->authority;
-        p->san = (struct tls_san_matcher){.type = TLS_SAN_DNS, .arg = &p->san_name, .exact_dns = true};
+        p->san = san_of(&p->san_name);
     }
     set_protocol(p, view->cluster->spec->http);
     p->pool = http_pool_new(view->loop, &p->opts, &events, p);
