@@ -110,11 +110,11 @@ static bool is_json(const pb_format_string *m)
 
 struct format *cfg_format(struct config_reader *cr, const pb_format_string *m, struct arena *a, struct str *content_type)
 {
-    bool omit = GET(m, omit_empty_values), sort = false;
+    bool omit = GET(m, omit_empty_values);
     struct str type = TEXT(m, content_type);
     const pb_json_format_options *json = GET(m, json_format_options);
     if (json)
-        sort = GET(json, sort_properties);
+        (void)GET(json, sort_properties); /* Envoy 1.40 sorts whatever this says: properties come from a map */
     if (content_type && (type.n || is_json(m)))
         *content_type = type.n ? arena_str(a, type) : STR("application/json");
     else if (content_type)
@@ -123,7 +123,7 @@ struct format *cfg_format(struct config_reader *cr, const pb_format_string *m, s
     case FORMAT(TEXT_FORMAT):
         return text_format(cr, "text_format", TEXT(m, text_format), omit);
     case FORMAT(JSON_FORMAT):
-        return json_format(cr, "json_format", GET(m, json_format), omit, sort);
+        return json_format(cr, "json_format", GET(m, json_format), omit, true);
     case FORMAT(TEXT_FORMAT_SOURCE):
         return source_format(cr, GET(m, text_format_source), omit);
     default:

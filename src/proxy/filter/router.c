@@ -300,6 +300,9 @@ static void drop_replay(struct router *r)
 
 void router_on_informational(struct router *r, struct headers *h)
 {
+    uint64_t status = 0;
+    str_to_u64(headers_get_id(h, HDR_STATUS), &status);
+    router_note_status(r, (unsigned)status);
     exchange_response_informational(r->x, h);
 }
 
@@ -385,11 +388,8 @@ void router_on_failed(struct router *r, enum stream_reset why, const char *trans
 {
     struct stream_info *info = exchange_info(r->x);
     bool started = exchange_response_has_started(r->x);
-    if (why == STREAM_OVERFLOW) { /* it never came to a host */
-        stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_PENDING_OVERFLOW);
-        if (info->host)
-            host_unref(&info->host);
-    }
+    if (why == STREAM_OVERFLOW && info->host) /* it never came there */
+        host_unref(&info->host);
     if (!started && may_replay(r, stale)) {
         replay(r);
         return;
@@ -444,6 +444,12 @@ static void on_downstream_watermark(struct http_filter *f, bool above)
         stat_inc(cluster_stats(r->cluster), above ? STAT_CLUSTER_UPSTREAM_FLOW_PAUSED : STAT_CLUSTER_UPSTREAM_FLOW_RESUMED);
 }
 
+/* An attempt may still run when the exchange ends from the other side: what it sent belongs into the log. */
+static void on_complete(struct http_filter *f)
+{
+    try_take_totals(state_of(f));
+}
+
 static void on_destroy(struct http_filter *f)
 {
     struct router *r = state_of(f);
@@ -467,5 +473,6 @@ const struct http_filter_def router_filter = {
     .on_request_data = on_request_data,
     .on_request_trailers = on_request_trailers,
     .on_downstream_watermark = on_downstream_watermark,
+    .on_complete = on_complete,
     .on_destroy = on_destroy,
 };

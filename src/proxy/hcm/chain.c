@@ -437,6 +437,9 @@ void exchange_response_informational(struct exchange *x, struct headers *h)
     }
     if (x->down && !x->response_started) {
         headers_strip_hop_by_hop(h, false);
+        uint64_t status = 0;
+        str_to_u64(headers_get_id(h, HDR_STATUS), &status);
+        hcm_count_response(x->hc, (unsigned)status);
         stream_send_informational(x->down, h);
     }
 }
