@@ -147,6 +147,7 @@ void cluster_spec_free(struct cluster_spec **spec);
     X(CLUSTER_UPSTREAM_RQ_PENDING_TOTAL, COUNTER, NONE, "upstream_rq_pending_total", "Requests that waited for a connection") \
     X(CLUSTER_UPSTREAM_RQ_PENDING_ACTIVE, GAUGE, NONE, "upstream_rq_pending_active", "Requests waiting") \
     X(CLUSTER_UPSTREAM_RQ_PENDING_OVERFLOW, COUNTER, NONE, "upstream_rq_pending_overflow", "Refused by circuit breaker") \
+    X(CLUSTER_UPSTREAM_RQ_ACTIVE_OVERFLOW, COUNTER, NONE, "upstream_rq_active_overflow", "Refused by the circuit breaker of requests") \
     X(CLUSTER_UPSTREAM_RQ_PENDING_FAILURE_EJECT, COUNTER, NONE, "upstream_rq_pending_failure_eject", "Failed with their connection") \
     X(CLUSTER_UPSTREAM_RQ_CANCELLED, COUNTER, NONE, "upstream_rq_cancelled", "Cancelled while waiting") \
     X(CLUSTER_UPSTREAM_RQ_MAINTENANCE_MODE, COUNTER, NONE, "upstream_rq_maintenance_mode", "")     \

@@ -3,7 +3,7 @@
  * Membership from DNS, on the main thread. STRICT_DNS: every address of every name is an endpoint.
  * LOGICAL_DNS: one endpoint at one address of the one name; while the address in use is still among the
  * answers it stays, the others stand behind it. A failed look-up keeps what was known and tries again
- * with back-off; an empty answer is an answer for STRICT_DNS.
+ * with back-off; an empty answer is a failure for LOGICAL_DNS, for STRICT_DNS it is an answer.
  */
 #include "base/log.h"
 #include "base/mem.h"
@@ -70,8 +70,6 @@ static void swap(struct addr *a, struct addr *b)
 static void take_answer(struct dns_name *n, const struct dns_answer *answer)
 {
     bool logical = n->owner->cluster->spec->type == CLUSTER_LOGICAL_DNS;
-    if (logical && !answer->count)
-        return;
     size_t first = logical ? current_at(n, answer) : 0;
     free_addrs(n);
     n->addr_count = (uint32_t)answer->count;
@@ -148,7 +146,9 @@ static void on_answer(void *user, enum dns_status status, const struct dns_answe
 {
     struct dns_name *n = user;
     struct cluster *c = n->owner->cluster;
-    bool failed = status == DNS_FAILED || status == DNS_TIMED_OUT;
+    /* A logical endpoint can't do without an address: no answer for it is as good as none at all. */
+    bool is_empty = !answer || !answer->count;
+    bool failed = status == DNS_FAILED || status == DNS_TIMED_OUT || (is_empty && c->spec->type == CLUSTER_LOGICAL_DNS);
     n->query = NULL;
     if (failed) {
         n->failures++;
@@ -157,8 +157,6 @@ static void on_answer(void *user, enum dns_status status, const struct dns_answe
     } else {
         n->failures = 0;
         stat_inc(c->stats, STAT_CLUSTER_UPDATE_SUCCESS);
-        if (!answer->count)
-            stat_inc(c->stats, STAT_CLUSTER_UPDATE_EMPTY);
         take_answer(n, answer);
         publish(n->owner);
     }

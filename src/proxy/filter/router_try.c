@@ -264,6 +264,7 @@ void try_start(struct router *r, bool fresh)
         host_unref(&info->host);
     info->host = host_ref(t->host);
     if (!cluster_breaker_acquire(r->cluster, r->route->priority, BREAKER_REQUESTS)) {
+        stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_ACTIVE_OVERFLOW);
         router_on_overflow(r);
         release(t);
         return;
