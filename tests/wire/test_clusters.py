@@ -12,6 +12,7 @@ from lib import config, http1
 from lib.http1 import fetch
 from lib.http2 import H2Client
 from lib.origin import Origin
+from lib.proxy import log_lines
 from lib.streams import connect, unused_port
 from lib.tcp import TcpServer, echo
 
@@ -362,3 +363,37 @@ def test_proxy_protocol__each_client_in_its_own_connection(start_proxy, started,
             host, port = client.sock.getsockname()
             expected.append(f"PROXY TCP4 {host} 127.0.0.1 {port} {proxy.ports['http']}\r\n")
     assert origin.heads == expected
+
+
+def test_additional_addresses__logged_address_is_the_one_in_use(start_proxy, make_named, tmp_path):
+    (a,) = make_named("a")
+    proxy = start(start_proxy, cluster([endpoint(unused_port(), more=[("127.0.0.1", a.port)])]), access_log=[
+        config.file_log(tmp_path / "log", text_format="%UPSTREAM_REMOTE_ADDRESS%\n")])
+    assert fetch(proxy.address()).status == 200
+    assert log_lines(tmp_path / "log", 1) == [f"127.0.0.1:{a.port}"]
+
+
+def test_additional_addresses__tls_and_h2(start_proxy, make_h2_origin, ca):
+    origin = make_h2_origin(tls=ca.server_context(ca.issue("server", sans=["DNS:localhost"]), alpn=["h2"]))
+    made = config.cluster("origin", unused_port(), http2=True, tls=config.client_tls(ca))
+    made["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["additional_addresses"] = [
+        {"address": config.socket_address(port=origin.port)}]
+    proxy = start(start_proxy, made)
+    assert [fetch(proxy.address()).status for _ in range(3)] == [200] * 3
+    assert len(origin.connections) == 1
+
+
+def test_additional_addresses__nobody_answers__one_timeout(start_proxy, started):
+    silent = [full_backlog(started), full_backlog(started)]
+    proxy = start(start_proxy, cluster([endpoint(silent[0], more=[("127.0.0.1", silent[1])])],
+                                       connect_timeout="0.5s"))
+    assert b"connection timeout" in fetch(proxy.address()).body
+    assert proxy.stat("cluster.origin.upstream_cx_connect_timeout") == 1
+
+
+def test_additional_addresses__all_refuse__503_uf(start_proxy, tmp_path):
+    made = cluster([endpoint(unused_port(), more=[("127.0.0.1", unused_port()), ("::1", unused_port())])])
+    proxy = start(start_proxy, made, access_log=[config.file_log(tmp_path / "log", text_format="%RESPONSE_FLAGS%\n")])
+    assert fetch(proxy.address()).status == 503
+    assert log_lines(tmp_path / "log", 1) == ["UF"]
+    assert proxy.stat("cluster.origin.upstream_cx_connect_fail") == 1
