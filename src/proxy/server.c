@@ -4,14 +4,16 @@
  *
  *     made (sockets open) -> clusters warm -> serving -> draining -> over
  *
- * Sockets are opened before anything starts, so that a fault leaves nothing behind; the kernel holds
- * early connections meanwhile. Workers are in server_workers.c. The first order to stop drains, the
- * second ends at once.
+ * Sockets are opened before anything starts, so that a fault leaves nothing behind; the kernel
+ * holds early connections meanwhile. Workers are in server_workers.c. The first order to stop
+ * drains, the second ends at once.
  */
 #include "proxy/server.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -28,6 +30,7 @@
 
 #define WARM_UP_LIMIT_MS 15000
 #define TICK_MS 1000
+#define SLOW_TICKS 5 /* what costs more is looked at less often */
 
 static const struct stat_desc rows[] = {SERVER_STATS(STAT_DESC_ROW)};
 static const struct stat_table table = {rows, ARRAY_LEN(rows)};
@@ -52,20 +55,66 @@ static uint64_t total_connections(const struct server *s)
     return n;
 }
 
+static void note_memory(struct server *s)
+{
+    struct mallinfo2 heap = mallinfo2();
+    char text[128];
+    size_t n = 0;
+    struct str rest;
+    uint64_t pages;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t got = read(fd, text, sizeof(text));
+        n = got > 0 ? (size_t)got : 0;
+        close(fd);
+    }
+    (void)str_split(str_make(text, n), ' ', &rest);
+    if (str_to_u64(str_split(rest, ' ', &rest), &pages))
+        stat_set(s->stats, STAT_SERVER_MEMORY_PHYSICAL_SIZE,
+                 pages * (uint64_t)sysconf(_SC_PAGESIZE));
+    stat_set(s->stats, STAT_SERVER_MEMORY_ALLOCATED, heap.uordblks + heap.hblkhd);
+    stat_set(s->stats, STAT_SERVER_MEMORY_HEAP_SIZE, heap.arena + heap.hblkhd);
+}
+
+struct soonest {
+    int64_t now_s, days;
+};
+
+static void take_expiry(struct tls_source *source, void *arg)
+{
+    struct soonest *soonest = arg;
+    struct tls_context *ctx = tls_source_get(source);
+    if (!ctx)
+        return;
+    int64_t days = tls_context_days_until_expiry(ctx, soonest->now_s);
+    if (days < soonest->days)
+        soonest->days = days < 0 ? 0 : days;
+    tls_context_unref(&ctx);
+}
+
+static void note_expiry(struct server *s)
+{
+    struct soonest soonest = {(int64_t)(loop_wall_us(s->main_loop) / 1000000), UINT32_MAX};
+    tls_sources_each(take_expiry, &soonest);
+    stat_set(s->stats, STAT_SERVER_DAYS_UNTIL_FIRST_CERT_EXPIRING, (uint64_t)soonest.days);
+}
+
 static void on_tick(struct timer *t)
 {
     struct frame *f = CONTAINER_OF(t, frame, tick);
     struct server *s = &f->server;
-    struct mallinfo2 heap = mallinfo2();
     int state = atomic_load(&s->state);
     stat_set(s->stats, STAT_SERVER_UPTIME, (loop_now_us(s->main_loop) - s->start_us) / 1000000);
     stat_set(s->stats, STAT_SERVER_CONCURRENCY, s->worker_count);
-    stat_set(s->stats, STAT_SERVER_MEMORY_ALLOCATED, heap.uordblks + heap.hblkhd);
-    stat_set(s->stats, STAT_SERVER_MEMORY_HEAP_SIZE, heap.arena + heap.hblkhd);
     stat_set(s->stats, STAT_SERVER_LIVE_GAUGE, state == SERVER_LIVE);
     stat_set(s->stats, STAT_SERVER_STATE_GAUGE, (uint64_t)state);
     stat_set(s->stats, STAT_SERVER_TOTAL_CONNECTIONS, total_connections(s));
-    __atomic_store_n(&s->max_connections_global, runtime_u64(STR("overload.global_downstream_max_connections"), 0), __ATOMIC_RELAXED);
+    if (f->ticks++ % SLOW_TICKS == 0) {
+        note_memory(s);
+        note_expiry(s);
+    }
+    uint64_t limit = runtime_u64(STR("overload.global_downstream_max_connections"), 0);
+    __atomic_store_n(&s->max_connections_global, limit, __ATOMIC_RELAXED);
     listener_manager_refresh(s->listeners);
     timer_set_ms(t, TICK_MS);
 }
@@ -108,7 +157,8 @@ static void go_live(struct frame *f)
 static void on_warm_up_limit(struct timer *t)
 {
     struct frame *f = CONTAINER_OF(t, frame, warm_up);
-    LOG(MAIN, WARNING, "%u clusters are still without their first members: serving without them", f->cold_clusters);
+    LOG(MAIN, WARNING, "%u clusters are still without their first members: serving without them",
+        f->cold_clusters);
     go_live(f);
 }
 
@@ -145,7 +195,8 @@ static void warm_clusters(struct frame *f)
 static void on_drain_timeout(struct timer *t)
 {
     struct frame *f = CONTAINER_OF(t, frame, drain);
-    LOG(MAIN, INFO, "%lu connections are left at the end of the drain time", (unsigned long)total_connections(&f->server));
+    LOG(MAIN, INFO, "%lu connections are left at the end of the drain time",
+        (unsigned long)total_connections(&f->server));
     f->is_forced = true;
     finish(f);
 }
@@ -199,7 +250,8 @@ void server_drain_listeners(struct server *s, bool graceful, bool inbound_only, 
     }
     f->drain_inbound_only = inbound_only;
     f->drain_then_exit = exit_after;
-    listener_manager_drain_over(s->listeners, inbound_only, s->opts.drain_immediate ? 0 : s->opts.drain_time_s * 1000000);
+    listener_manager_drain_over(s->listeners, inbound_only,
+                                s->opts.drain_immediate ? 0 : s->opts.drain_time_s * 1000000);
     timer_set_ms(&f->drain_listeners, s->opts.drain_time_s * 1000);
 }
 
@@ -303,14 +355,16 @@ static int make(struct frame *f, struct err *err)
     timer_init(&f->drain, s->main_loop, on_drain_timeout);
     timer_init(&f->drain_listeners, s->main_loop, on_listeners_drained);
     if (s->opts.concurrency >= STAT_MAX_THREADS)
-        return err_set(err, ERR_LIMIT, "--concurrency %u: at most %d workers are possible", s->opts.concurrency, STAT_MAX_THREADS - 1);
+        return err_set(err, ERR_LIMIT, "--concurrency %u: at most %d workers are possible",
+                       s->opts.concurrency, STAT_MAX_THREADS - 1);
     stats_init(s->opts.concurrency + 1);
     if (s->opts.config->stats)
         stats_config_apply(s->opts.config->stats);
     log_files_start();
     f->runtime = runtime_new(s->opts.config->layers, s->opts.config->layer_count);
     s->stats = stat_scope_get(STR("server."), &table, STR("server."), NULL, 0);
-    stat_add(s->stats, STAT_SERVER_STATIC_UNKNOWN_FIELDS, s->unsupported.count + s->unsupported.dropped);
+    stat_add(s->stats, STAT_SERVER_STATIC_UNKNOWN_FIELDS,
+             s->unsupported.count + s->unsupported.dropped);
     set_state(s, SERVER_INITIALIZING);
     rc = workers_make(s, err);
     if (rc)
@@ -340,7 +394,8 @@ struct server *server_new(const struct server_opts *opts, struct err *err)
     check_context.worker = "main";
     limit_heap(s->opts.concurrency);
     take_config(s);
-    LOG(MAIN, INFO, "initializing epoch 0 (base id=%lu, workers=%u)", (unsigned long)s->opts.base_id, s->opts.concurrency);
+    LOG(MAIN, INFO, "initializing epoch 0 (base id=%lu, workers=%u)",
+        (unsigned long)s->opts.base_id, s->opts.concurrency);
     if (make(f, err) == 0)
         return s;
     server_free(&s);

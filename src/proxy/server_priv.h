@@ -16,9 +16,10 @@ struct frame {
     struct server server;
     struct signals *signals;
     struct runtime *runtime;
-    struct loop **worker_loops;  /* for clusters_init */
+    struct loop **worker_loops; /* for clusters_init */
     struct timer tick, warm_up, drain, drain_listeners;
-    uint32_t cold_clusters;      /* awaited before serving */
+    uint64_t ticks;
+    uint32_t cold_clusters; /* awaited before serving */
     int exit_code;
     bool has_begun, is_live, is_stopping, is_forced;
     bool workers_run;

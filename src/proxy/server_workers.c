@@ -195,7 +195,8 @@ static void deliver(void *arg)
     mem_free(d);
 }
 
-void server_on_workers(struct server *s, void (*fn)(struct worker *w, void *arg), void (*done)(void *arg), void *arg)
+void server_on_workers(struct server *s, void (*fn)(struct worker *w, void *arg),
+                       void (*done)(void *arg), void *arg)
 {
     struct broadcast *b = NEW(broadcast);
     b->server = s;

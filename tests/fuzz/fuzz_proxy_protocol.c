@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * PROXY protocol headers from anybody: whatever the bytes, the parser stays within them, and cutting
- * them short never turns a refusal into an acceptance.
+ * PROXY protocol headers from anybody: whatever the bytes, the parser stays within them, and
+ * cutting them short never turns a refusal into an acceptance.
  */
 #include "base/check.h"
 #include "proxy/listener/listener_filter.h"
@@ -28,7 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             CHECK(proxy_header_parse(data, cut, &part) == PROXY_HEADER_MORE);
     }
     if (whole == PROXY_HEADER_NONE && size)
-        CHECK(proxy_header_parse(data, size - 1, &part) == PROXY_HEADER_NONE || size == 1 || part.version == 0);
+        CHECK(proxy_header_parse(data, size - 1, &part) == PROXY_HEADER_NONE || size == 1 ||
+              part.version == 0);
     let_go(&h);
     return 0;
 }

@@ -406,3 +406,47 @@ def test_sighup__ignored(start_proxy):
     proxy = start_proxy(config.bootstrap([listener(chain("x"))]))
     proxy.signal(signal.SIGHUP)
     assert get(proxy.address()).body == b"x"
+
+
+@pytest.mark.weft_only
+def test_drain_listeners__graceful__keeps_serving_then_closes(start_proxy):
+    proxy = start_proxy(config.bootstrap([listener(chain("x"))]), drain_time_s=1)
+    with connect(proxy.address()) as stream:
+        stream.send(request_bytes())
+        assert read_response(stream).status == 200
+        assert proxy.admin("/drain_listeners?graceful", "POST").status == 200
+        assert stream.is_ended()
+    wait_until(lambda: not can_connect(proxy.address()), "the listener to close")
+    proxy.wait_stat("listener_manager.listener_stopped", 1)
+    assert proxy.admin("/ready").status in (200, 503)
+
+
+@pytest.mark.weft_only
+def test_drain_listeners__at_once__closes_sockets_and_leaves_connections(start_proxy):
+    proxy = start_proxy(config.bootstrap([listener(chain("x"))]))
+    with connect(proxy.address()) as stream:
+        stream.send(request_bytes())
+        assert read_response(stream).status == 200
+        assert proxy.admin("/drain_listeners", "POST").status == 200
+        wait_until(lambda: not can_connect(proxy.address()), "the listener to close")
+        stream.send(request_bytes())
+        assert read_response(stream).status == 200
+
+
+@pytest.mark.weft_only
+def test_global_connection_limit__refused_and_counted(start_proxy):
+    boot = config.bootstrap([listener(chain("l"))], layered_runtime={"layers": [{"name": "static", "static_layer": {
+        "overload": {"global_downstream_max_connections": 1}}}]})
+    proxy = start_proxy(boot)
+    with connect(proxy.address()) as one:
+        one.send(request_bytes())
+        assert read_response(one).status == 200
+        with connect(proxy.address()) as two:
+            assert two.is_ended()
+        proxy.wait_stat(prefix() + "downstream_global_cx_overflow", 1)
+
+
+def test_certificate_expiry__days_are_shown(start_proxy, ca):
+    leaf = ca.issue("a", sans=["DNS:a.test"], days=10)
+    proxy = start_proxy(config.bootstrap([listener(chain("x", tls=config.server_tls(leaf)))]))
+    wait_until(lambda: proxy.stat("server.days_until_first_cert_expiring") in (9, 10), "the days to be counted")

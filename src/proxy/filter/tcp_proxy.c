@@ -31,11 +31,11 @@ struct tcp_session {
     const struct tcp_proxy_config *config;
     struct cluster *cluster;
     struct cluster_worker *view;
-    struct host *host;           /* of `up`, and of the last attempt */
+    struct host *host; /* of `up`, and of the last attempt */
     struct conn *up;
     struct splice_relay *relay;
     struct timer idle, life, flush_log;
-    struct str failure;          /* transport failure of the last attempt; owned */
+    struct str failure; /* transport failure of the last attempt; owned */
     uint64_t upstream_connect_us, connected_at_us;
     uint64_t counted_rx, counted_tx, buffered_rx, buffered_tx;
     uint32_t flags, attempts;
@@ -147,12 +147,14 @@ static void leave_upstream(struct tcp_session *s, enum ending how, enum conn_clo
     struct conn *up = s->up;
     if (!up)
         return;
-    cluster_tcp_closed(s->view, s->host, up, s->is_connected, how == UP_GONE || how == BOTH_ENDED ? why : CONN_CLOSE_LOCAL);
+    cluster_tcp_closed(s->view, s->host, up, s->is_connected,
+                       how == UP_GONE || how == BOTH_ENDED ? why : CONN_CLOSE_LOCAL);
     s->up = NULL;
     if (how == UP_GONE)
         return;
     conn_set_handler(up, NULL, NULL);
-    if (how == DOWN_GONE && s->is_connected && conn_out(up)->len) { /* what was taken on is delivered */
+    if (how == DOWN_GONE && s->is_connected &&
+        conn_out(up)->len) { /* what was taken on is delivered */
         stat_inc(s->config->stats, STAT_TCP_UPSTREAM_FLUSH_TOTAL);
         conn_close_delayed(up, s->config->idle_timeout_ms);
         return;
@@ -426,8 +428,9 @@ static void give_up(struct tcp_session *s, uint32_t flag)
 static void try_upstream(struct tcp_session *s)
 {
     struct conn *down = s->d->conn;
-    struct lb_context lb = {
-        .downstream_remote = conn_remote(down), .downstream_local = conn_local(down), .rng = loop_rng(loop_of(s))};
+    struct lb_context lb = {.downstream_remote = conn_remote(down),
+                            .downstream_local = conn_local(down),
+                            .rng = loop_rng(loop_of(s))};
     if (s->attempts >= (s->config->max_connect_attempts ? s->config->max_connect_attempts : 1)) {
         give_up(s, FLAG_URX);
         return;

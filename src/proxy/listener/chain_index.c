@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which filter chain a connection belongs to. A tree with one level for each criterion, in the order
- * that Envoy's FilterChainMatch documents; at each level the most specific key that is present wins,
- * and there is no way back up: a chain for "a.example.com" hides those without a name even when a
- * later criterion then fails. Text is found by hash, addresses by one hash lookup for each prefix
- * length in use. Built on the main thread, read by all; pure.
+ * Which filter chain a connection belongs to. A tree with one level for each criterion, in the
+ * order that Envoy's FilterChainMatch documents; at each level the most specific key that is
+ * present wins, and there is no way back up: a chain for "a.example.com" hides those without a name
+ * even when a later criterion then fails. Text is found by hash, addresses by one hash lookup for
+ * each prefix length in use. Built on the main thread, read by all; pure.
  */
 #include "base/map.h"
 #include "base/mem.h"
@@ -25,9 +25,9 @@ enum level {
 
 /* A place in the tree. Below the last level stand chains instead of nodes. */
 struct node {
-    struct map *keys;        /* NULL until there is one */
-    void *any;               /* for those who don't say */
-    uint64_t lengths[2][3];  /* address levels: prefix lengths in use, IPv4 and IPv6 */
+    struct map *keys;       /* NULL until there is one */
+    void *any;              /* for those who don't say */
+    uint64_t lengths[2][3]; /* address levels: prefix lengths in use, IPv4 and IPv6 */
 };
 struct chain_index {
     struct node root;
@@ -85,11 +85,14 @@ static uint32_t key_count(const struct chain_match_spec *m, enum level level)
 
 static const struct cidr *cidr_at(const struct chain_match_spec *m, enum level level, uint32_t i)
 {
-    return level == BY_DESTINATION ? &m->prefix_ranges[i] : level == BY_SOURCE ? &m->source_ranges[i] : &m->direct_source_ranges[i];
+    if (level == BY_DESTINATION)
+        return &m->prefix_ranges[i];
+    return level == BY_SOURCE ? &m->source_ranges[i] : &m->direct_source_ranges[i];
 }
 
 /* The ith key at a level; a null text stands for "any" ("*" as a server name). */
-static struct str key_at(const struct chain_match_spec *m, enum level level, uint32_t i, struct key *k)
+static struct str key_at(const struct chain_match_spec *m, enum level level, uint32_t i,
+                         struct key *k)
 {
     uint8_t type = (uint8_t)m->source_type;
     switch (level) {
@@ -124,10 +127,12 @@ static void note_length(struct node *n, const struct cidr *c)
     n->lengths[c->family != AF_INET][c->prefix_bits >> 6] |= 1ull << (c->prefix_bits & 63);
 }
 
-static const struct filter_chain *insert(struct node *n, enum level level, const struct filter_chain *chain);
+static const struct filter_chain *insert(struct node *n, enum level level,
+                                         const struct filter_chain *chain);
 
 /* Goes on below one key; returns a chain that stands there already. */
-static const struct filter_chain *insert_below(struct node *n, enum level level, struct str key, const struct filter_chain *chain)
+static const struct filter_chain *insert_below(struct node *n, enum level level, struct str key,
+                                               const struct filter_chain *chain)
 {
     void *child = key.n ? (n->keys ? map_get(n->keys, key) : NULL) : n->any;
     if (child && level + 1 == LEVELS)
@@ -145,7 +150,8 @@ static const struct filter_chain *insert_below(struct node *n, enum level level,
     return level + 1 == LEVELS ? NULL : insert(child, level + 1, chain);
 }
 
-static const struct filter_chain *insert(struct node *n, enum level level, const struct filter_chain *chain)
+static const struct filter_chain *insert(struct node *n, enum level level,
+                                         const struct filter_chain *chain)
 {
     uint32_t count = key_count(&chain->match, level);
     bool is_address = level == BY_DESTINATION || level == BY_DIRECT_SOURCE || level == BY_SOURCE;
@@ -155,7 +161,8 @@ static const struct filter_chain *insert(struct node *n, enum level level, const
         struct key k;
         if (is_address)
             note_length(n, cidr_at(&chain->match, level, i));
-        const struct filter_chain *twin = insert_below(n, level, key_at(&chain->match, level, i, &k), chain);
+        const struct filter_chain *twin =
+            insert_below(n, level, key_at(&chain->match, level, i, &k), chain);
         if (twin)
             return twin;
     }
@@ -190,15 +197,17 @@ void chain_index_free(struct chain_index **index)
     mem_free(ix);
 }
 
-struct chain_index *chain_index_new(struct filter_chain *const *chains, uint32_t count, struct err *err)
+struct chain_index *chain_index_new(struct filter_chain *const *chains, uint32_t count,
+                                    struct err *err)
 {
     struct chain_index *ix = NEW(chain_index);
     for (uint32_t i = 0; i < count; i++) {
         const struct filter_chain *twin = insert(&ix->root, BY_PORT, chains[i]);
         if (!twin)
             continue;
-        err_set(err, ERR_EXISTS, "filter chain '%.*s' has the same matching rules defined as '%.*s'", STR_ARG(chains[i]->name),
-                STR_ARG(twin->name));
+        err_set(err, ERR_EXISTS,
+                "filter chain '%.*s' has the same matching rules defined as '%.*s'",
+                STR_ARG(chains[i]->name), STR_ARG(twin->name));
         err_prefix(err, "filter_chains[%u]", i);
         chain_index_free(&ix);
         return NULL;
@@ -217,7 +226,8 @@ static void *at_port(const struct node *n, const struct addr *a)
 {
     struct key k;
     uint16_t port = a ? addr_port(a) : 0;
-    void *child = n->keys && a && addr_is_ip(a) ? at_key(n, key_of_bytes(&k, &port, sizeof(port))) : NULL;
+    void *child =
+        n->keys && a && addr_is_ip(a) ? at_key(n, key_of_bytes(&k, &port, sizeof(port))) : NULL;
     return child ? child : n->any;
 }
 
@@ -252,7 +262,8 @@ static void *at_address(const struct node *n, const struct addr *a)
     if (family) {
         size_t len = family == AF_INET ? 4 : 16;
         const uint64_t *used = n->lengths[family != AF_INET];
-        for (int bits = (int)len * 8; bits >= 0; bits--) { /* longest first; masks only get shorter */
+        for (int bits = (int)len * 8; bits >= 0;
+             bits--) { /* longest first; masks only get shorter */
             struct key k;
             if (!(used[bits >> 6] >> (bits & 63) & 1))
                 continue;
@@ -307,7 +318,8 @@ static void *at_source_type(const struct node *n, const struct chain_query *q)
     return child ? child : n->any;
 }
 
-const struct filter_chain *chain_index_find(const struct chain_index *ix, const struct chain_query *q)
+const struct filter_chain *chain_index_find(const struct chain_index *ix,
+                                            const struct chain_query *q)
 {
     void *at = at_port(&ix->root, q->destination);
     for (int level = BY_DESTINATION; at && level < LEVELS; level++) {

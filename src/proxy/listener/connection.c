@@ -33,10 +33,11 @@ struct connection {
     struct downstream d;
     struct pending *pending;
     struct deferred deferred;
-    bool is_over, is_counted, owns_name;
+    bool is_over, is_counted, is_inspected, owns_name;
 };
 
-static __thread struct recycler idle_connections = {.max_idle = DOWNSTREAMS_IDLE_MAX, .object_bytes = sizeof(struct connection)};
+static __thread struct recycler idle_connections = {.max_idle = DOWNSTREAMS_IDLE_MAX,
+                                                    .object_bytes = sizeof(struct connection)};
 
 static struct connection *of(struct downstream *d)
 {
@@ -117,7 +118,17 @@ static void uncount(struct connection *c)
     stat_dec(a->base.stats, STAT_LISTENER_CX_ACTIVE);
     stat_inc(a->base.stats, STAT_LISTENER_CX_DESTROY);
     stat_dec(a->worker_stats, STAT_WORKER_LISTENER_CX_ACTIVE);
-    stat_record(a->base.stats, STAT_LISTENER_CX_LENGTH_MS, (loop_now_us(c->d.worker->loop) - c->d.start_us) / 1000);
+    stat_record(a->base.stats, STAT_LISTENER_CX_LENGTH_MS,
+                (loop_now_us(c->d.worker->loop) - c->d.start_us) / 1000);
+}
+
+static void leave_inspection(struct connection *c)
+{
+    if (!c->is_inspected)
+        return;
+    c->is_inspected = false;
+    stat_dec(c->d.listener->stats, STAT_LISTENER_PRE_CX_ACTIVE);
+    timer_clear(&c->pending->timer);
 }
 
 static void over(struct connection *c, uint32_t flags, struct str details)
@@ -127,6 +138,7 @@ static void over(struct connection *c, uint32_t flags, struct str details)
     if (COUNT_IF(c->is_over, "a downstream connection ended twice"))
         return;
     c->is_over = true;
+    leave_inspection(c);
     uncount(c);
     log_end(c, flags, details);
     drop_pending(c);
@@ -153,7 +165,9 @@ static void refuse(struct connection *c, uint32_t flags, struct str details)
 void connection_close(struct downstream *d)
 {
     struct connection *c = of(d);
-    const struct network_filter_spec *waiting = d->chain && !d->terminal && d->prologue_state ? &d->chain->filters[d->prologue_at] : NULL;
+    bool is_waiting = d->chain && !d->terminal && d->prologue_state;
+    const struct network_filter_spec *waiting =
+        is_waiting ? &d->chain->filters[d->prologue_at] : NULL;
     if (d->terminal && d->terminal->close) {
         d->terminal->close(d);
         return;
@@ -187,8 +201,10 @@ static void on_waiting_closed(struct conn *conn, void *user, enum conn_close why
     over(c, 0, STR_NULL);
 }
 
-static const struct conn_handler waiting_handler = {
-    .on_connected = on_nothing, .on_data = on_nothing, .on_end = on_nothing, .on_closed = on_waiting_closed};
+static const struct conn_handler waiting_handler = {.on_connected = on_nothing,
+                                                    .on_data = on_nothing,
+                                                    .on_end = on_nothing,
+                                                    .on_closed = on_waiting_closed};
 
 static void attach(struct connection *c, const struct network_filter_spec *f)
 {
@@ -238,7 +254,8 @@ static void on_secured(struct conn *conn, void *user)
     struct tls_session *tls = conn_tls(conn);
     tls_stats_done(c->d.listener->tls_stats, tls);
     if (!c->d.server_name.n)
-        c->d.server_name = tls_session_sni(tls); /* the session's, which the conn outlives us with */
+        c->d.server_name =
+            tls_session_sni(tls); /* the session's, which the conn outlives us with */
     c->d.alpn = tls_session_alpn(tls);
     run_network_filters(c);
 }
@@ -257,8 +274,10 @@ static void on_handshake_end(struct conn *conn, void *user)
     conn_close(conn, CONN_CLOSE_REMOTE_EOF);
 }
 
-static const struct conn_handler handshake_handler = {
-    .on_connected = on_secured, .on_data = on_nothing, .on_end = on_handshake_end, .on_closed = on_handshake_closed};
+static const struct conn_handler handshake_handler = {.on_connected = on_secured,
+                                                      .on_data = on_nothing,
+                                                      .on_end = on_handshake_end,
+                                                      .on_closed = on_handshake_closed};
 
 static struct pending *pending_of(struct connection *c, timer_fn on_timer, uint64_t ms)
 {
@@ -291,7 +310,8 @@ static void start_tls(struct connection *c)
     int rc = ctx ? conn_start_tls(c->d.conn, ctx, NULL, &err) : ERR_STATE;
     tls_context_unref(&ctx);
     if (rc) {
-        LOG(CONN_HANDLER, DEBUG, "[C%lu] no TLS: %s", (unsigned long)conn_id(c->d.conn), rc == ERR_STATE ? "no certificate yet" : err.message);
+        LOG(CONN_HANDLER, DEBUG, "[C%lu] no TLS: %s", (unsigned long)conn_id(c->d.conn),
+            rc == ERR_STATE ? "no certificate yet" : err.message);
         refuse(c, 0, STR_NULL);
         return;
     }
@@ -326,7 +346,8 @@ static const struct filter_chain *choose(const struct connection *c)
         .source = conn_remote(c->d.conn),
         .direct_source = conn_direct_remote(c->d.conn),
         .server_name = c->d.server_name,
-        .transport_protocol = c->d.detected_transport.n ? c->d.detected_transport : STR("raw_buffer"),
+        .transport_protocol =
+            c->d.detected_transport.n ? c->d.detected_transport : STR("raw_buffer"),
         .application_protocols = p ? p->in.protocols : NULL,
         .application_protocol_count = p ? p->in.protocol_count : 0,
     };
@@ -344,7 +365,8 @@ static void choose_chain(struct connection *c)
         return;
     }
     stat_inc(c->d.listener->stats, STAT_LISTENER_NO_FILTER_CHAIN);
-    LOG(CONN_HANDLER, DEBUG, "[C%lu] closing: no matching filter chain found", (unsigned long)conn_id(c->d.conn));
+    LOG(CONN_HANDLER, DEBUG, "[C%lu] closing: no matching filter chain found",
+        (unsigned long)conn_id(c->d.conn));
     refuse(c, FLAG_NR, STR("filter_chain_not_found"));
 }
 
@@ -373,12 +395,6 @@ void inspection_add_protocol(struct inspection *in, struct str name)
     in->protocols[in->protocol_count++] = copy(name);
 }
 
-static void leave_inspection(struct connection *c)
-{
-    stat_dec(c->d.listener->stats, STAT_LISTENER_PRE_CX_ACTIVE);
-    timer_clear(&c->pending->timer);
-}
-
 static void on_inspected_data(struct conn *conn, void *user)
 {
     (void)conn;
@@ -389,7 +405,6 @@ static void on_inspected_end(struct conn *conn, void *user)
 {
     struct connection *c = user;
     stat_inc(c->d.listener->stats, STAT_LISTENER_LF_REMOTE_CLOSE);
-    leave_inspection(c);
     over(c, 0, STR_NULL);
     conn_close(conn, CONN_CLOSE_REMOTE_EOF);
 }
@@ -399,12 +414,13 @@ static void on_inspected_closed(struct conn *conn, void *user, enum conn_close w
     (void)conn, (void)why;
     struct connection *c = user;
     stat_inc(c->d.listener->stats, STAT_LISTENER_LF_ERROR); /* as Envoy: reading failed */
-    leave_inspection(c);
     over(c, 0, STR_NULL);
 }
 
-static const struct conn_handler inspect_handler = {
-    .on_connected = on_nothing, .on_data = on_inspected_data, .on_end = on_inspected_end, .on_closed = on_inspected_closed};
+static const struct conn_handler inspect_handler = {.on_connected = on_nothing,
+                                                    .on_data = on_inspected_data,
+                                                    .on_end = on_inspected_end,
+                                                    .on_closed = on_inspected_closed};
 
 static void on_inspection_timeout(struct timer *t)
 {
@@ -434,7 +450,6 @@ static void inspect(struct connection *c)
         case INSPECT_MORE:
             return;
         case INSPECT_CLOSE:
-            leave_inspection(c);
             refuse(c, 0, STR_NULL);
             return;
         }
@@ -465,6 +480,7 @@ static void start(struct active *a, int fd, const struct addr *remote, const str
         return;
     }
     stat_inc(a->base.stats, STAT_LISTENER_PRE_CX_ACTIVE);
+    c->is_inspected = true;
     pending_of(c, on_inspection_timeout, spec->listener_filters_timeout_ms);
     conn_set_handler(c->d.conn, &inspect_handler, c);
     inspect(c);

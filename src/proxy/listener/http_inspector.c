@@ -30,7 +30,8 @@ static enum inspect found(struct inspection *in, enum http_inspector_stat stat, 
 
 static bool is_token_char(char c)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c && strchr("!#$%&'*+-.^_`|~", c));
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+           (c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
 /* A method, perhaps not all of it yet. */
@@ -54,12 +55,14 @@ static enum inspect look(struct inspection *in, const void *config)
     struct str s = str_make((const char *)buf_pullup(bytes, n), n);
     size_t same = s.n < PREFACE_BYTES ? s.n : PREFACE_BYTES;
     if (memcmp(s.p, preface, same) == 0)
-        return same < PREFACE_BYTES ? INSPECT_MORE : found(in, STAT_HTTP_INSPECTOR_HTTP2_FOUND, STR("h2c"));
+        return same < PREFACE_BYTES ? INSPECT_MORE
+                                    : found(in, STAT_HTTP_INSPECTOR_HTTP2_FOUND, STR("h2c"));
     if (!may_be_request(s))
         return found(in, STAT_HTTP_INSPECTOR_HTTP_NOT_FOUND, STR_NULL);
     ptrdiff_t end = str_find_char(s, '\n');
     if (end < 0)
-        return n < LINE_MAX_BYTES ? INSPECT_MORE : found(in, STAT_HTTP_INSPECTOR_HTTP_NOT_FOUND, STR_NULL);
+        return n < LINE_MAX_BYTES ? INSPECT_MORE
+                                  : found(in, STAT_HTTP_INSPECTOR_HTTP_NOT_FOUND, STR_NULL);
     struct str line = str_make(s.p, (size_t)end);
     if (line.n && line.p[line.n - 1] == '\r')
         line.n--;

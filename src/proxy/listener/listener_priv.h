@@ -41,21 +41,23 @@ struct listener {
     struct list node;
     struct server *server;
     struct listener_spec *spec;
-    int *fds;              /* address by address; reuse_port: one a worker */
+    int *fds; /* address by address; reuse_port: one a worker */
     uint32_t fd_count;
-    uint32_t *first_fd;    /* of each address; [address_count] is fd_count */
+    uint32_t *first_fd; /* of each address; [address_count] is fd_count */
     struct addr *bound;
     struct stat_scope *stats, *tls_stats, **filter_stats;
     const struct filter_chain *sole; /* every connection's, without looking */
     _Atomic uint64_t limit;          /* connections; 0 = none */
     struct worker_count *counts;
-    struct active *actives;          /* one a worker */
+    struct active *actives; /* one a worker */
     bool is_stopped;
 };
 
 #define WORKER_LISTENER_STATS(X)                                                                   \
-    X(WORKER_LISTENER_CX_TOTAL, COUNTER, NONE, "downstream_cx_total", "Connections on this worker") \
-    X(WORKER_LISTENER_CX_ACTIVE, GAUGE, NONE, "downstream_cx_active", "Open connections on this worker")
+    X(WORKER_LISTENER_CX_TOTAL, COUNTER, NONE, "downstream_cx_total",                              \
+      "Connections on this worker")                                                                \
+    X(WORKER_LISTENER_CX_ACTIVE, GAUGE, NONE, "downstream_cx_active",                              \
+      "Open connections on this worker")
 enum worker_listener_stat { WORKER_LISTENER_STATS(STAT_ENUM_ROW) };
 
 static inline struct listener *listener_of(const struct active_listener *al)

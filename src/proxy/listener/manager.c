@@ -25,8 +25,10 @@ static const struct stat_table worker_table = {worker_rows, ARRAY_LEN(worker_row
 
 #define MANAGER_STATS(X)                                                                           \
     X(LM_ADDED, COUNTER, NONE, "listener_added", "Listeners added")                                \
-    X(LM_CREATE_FAILURE, COUNTER, NONE, "listener_create_failure", "Listeners that a worker could not start") \
-    X(LM_CREATE_SUCCESS, COUNTER, NONE, "listener_create_success", "Listeners started, a count for each worker") \
+    X(LM_CREATE_FAILURE, COUNTER, NONE, "listener_create_failure",                                 \
+      "Listeners that a worker could not start")                                                   \
+    X(LM_CREATE_SUCCESS, COUNTER, NONE, "listener_create_success",                                 \
+      "Listeners started, a count for each worker")                                                \
     X(LM_IN_PLACE_UPDATED, COUNTER, NONE, "listener_in_place_updated", "")                         \
     X(LM_MODIFIED, COUNTER, NONE, "listener_modified", "")                                         \
     X(LM_REMOVED, COUNTER, NONE, "listener_removed", "")                                           \
@@ -100,8 +102,8 @@ static void unref(struct listener *l)
 
 /* ---- statistics ---- */
 
-static struct stat_scope *scope(const char *middle, struct str name, const char *suffix, const char *extracted,
-                                const struct stat_table *table)
+static struct stat_scope *scope(const char *middle, struct str name, const char *suffix,
+                                const char *extracted, const struct stat_table *table)
 {
     struct strbuf prefix = {0};
     strbuf_addz(&prefix, middle);
@@ -131,8 +133,10 @@ static struct stat_scope *worker_scope(struct str name, uint32_t index)
     strbuf_addz(&prefix, "listener.");
     strbuf_adds(&prefix, name);
     strbuf_addf(&prefix, ".worker_%u.", index);
-    struct stat_tag tags[] = {{STR("envoy.listener_address"), name}, {STR("envoy.worker_id"), str_make(id, u64_format(index, id))}};
-    struct stat_scope *s = stat_scope_get(strbuf_str(&prefix), &worker_table, STR("listener.worker_"), tags, 2);
+    struct stat_tag tags[] = {{STR("envoy.listener_address"), name},
+                              {STR("envoy.worker_id"), str_make(id, u64_format(index, id))}};
+    struct stat_scope *s =
+        stat_scope_get(strbuf_str(&prefix), &worker_table, STR("listener.worker_"), tags, 2);
     strbuf_fini(&prefix);
     return s;
 }
@@ -173,8 +177,8 @@ static void link_filters(const struct filter_chain *chain)
 static int open_one(struct listener *l, uint32_t address, bool first, struct err *err)
 {
     struct listen_opts opts = l->spec->listen[address];
-    int rc = listen_open(first ? &l->spec->addresses[address] : &l->bound[address], &opts, &l->fds[l->fd_count],
-                         first ? &l->bound[address] : NULL, err);
+    int rc = listen_open(first ? &l->spec->addresses[address] : &l->bound[address], &opts,
+                         &l->fds[l->fd_count], first ? &l->bound[address] : NULL, err);
     if (rc == 0)
         l->fd_count++;
     return rc;
@@ -204,28 +208,30 @@ static void log_listening(const struct listener *l)
 {
     char text[ADDR_TEXT_BYTES];
     for (uint32_t i = 0; i < l->spec->address_count; i++)
-        LOG(CONFIG, INFO, "listener '%.*s': %s %s", STR_ARG(l->spec->name), l->spec->bind_to_port ? "listening on" : "not bound,",
-            addr_text(&l->bound[i], text));
+        LOG(CONFIG, INFO, "listener '%.*s': %s %s", STR_ARG(l->spec->name),
+            l->spec->bind_to_port ? "listening on" : "not bound,", addr_text(&l->bound[i], text));
 }
 
 static bool matches_anything(const struct chain_match_spec *m)
 {
-    return !m->has_destination_port && !m->prefix_count && !m->server_name_count && !m->transport_protocol.n &&
-           !m->application_protocol_count && !m->direct_source_count && m->source_type == SOURCE_ANY && !m->source_count &&
-           !m->source_port_count;
+    return !m->has_destination_port && !m->prefix_count && !m->server_name_count &&
+           !m->transport_protocol.n && !m->application_protocol_count && !m->direct_source_count &&
+           m->source_type == SOURCE_ANY && !m->source_count && !m->source_port_count;
 }
 
 static const struct filter_chain *sole_chain(const struct listener_spec *spec)
 {
     if (spec->chain_count == 0)
         return spec->default_chain;
-    return spec->chain_count == 1 && matches_anything(&spec->chains[0]->match) ? spec->chains[0] : NULL;
+    return spec->chain_count == 1 && matches_anything(&spec->chains[0]->match) ? spec->chains[0]
+                                                                               : NULL;
 }
 
 static void refresh_limit(struct listener *l)
 {
     char key[512];
-    int n = snprintf(key, sizeof(key), "envoy.resource_limits.listener.%.*s.connection_limit", STR_ARG(l->spec->name));
+    int n = snprintf(key, sizeof(key), "envoy.resource_limits.listener.%.*s.connection_limit",
+                     STR_ARG(l->spec->name));
     uint64_t limit = l->spec->max_connections;
     if (n > 0 && (size_t)n < sizeof(key))
         limit = runtime_u64(str_make(key, (size_t)n), limit);
@@ -249,7 +255,8 @@ static struct listener *make(struct server *s, struct listener_spec *take_spec)
     return l;
 }
 
-int listener_manager_add(struct listener_manager *m, struct listener_spec *take_spec, struct err *err)
+int listener_manager_add(struct listener_manager *m, struct listener_spec *take_spec,
+                         struct err *err)
 {
     struct listener *l = make(m->server, take_spec);
     int rc = open_sockets(l, err);
@@ -264,8 +271,11 @@ int listener_manager_add(struct listener_manager *m, struct listener_spec *take_
         link_filters(take_spec->chains[i]);
     link_filters(take_spec->default_chain);
     for (uint32_t i = 0; i < m->server->worker_count; i++)
-        l->actives[i].base = (struct active_listener){
-            .worker = &m->server->workers[i], .spec = l->spec, .shared = l, .stats = l->stats, .tls_stats = l->tls_stats};
+        l->actives[i].base = (struct active_listener){.worker = &m->server->workers[i],
+                                                      .spec = l->spec,
+                                                      .shared = l,
+                                                      .stats = l->stats,
+                                                      .tls_stats = l->tls_stats};
     refresh_limit(l);
     list_push_back(&m->listeners, &l->node);
     log_listening(l);
@@ -278,7 +288,8 @@ struct listener_manager *listener_manager_new(struct server *s)
     struct listener_manager *m = NEW(listener_manager);
     m->server = s;
     list_init(&m->listeners);
-    m->stats = stat_scope_get(STR("listener_manager."), &manager_table, STR("listener_manager."), NULL, 0);
+    m->stats =
+        stat_scope_get(STR("listener_manager."), &manager_table, STR("listener_manager."), NULL, 0);
     return m;
 }
 
@@ -288,8 +299,7 @@ void listener_manager_free(struct listener_manager **manager)
     *manager = NULL;
     if (!m)
         return;
-    LIST_EACH(it, safe, &m->listeners)
-    {
+    LIST_EACH(it, safe, &m->listeners) {
         list_remove(it);
         unref(LIST_ENTRY(it, listener, node));
     }
@@ -318,8 +328,9 @@ static const struct addr *fixed_local(const struct listener *l, uint32_t address
     const struct addr *a = &l->bound[address];
     if (l->spec->transparent || !addr_is_ip(a))
         return NULL;
-    bool any = a->sa.sa_family == AF_INET ? a->in4.sin_addr.s_addr == htonl(INADDR_ANY) : IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr);
-    return any ? NULL : a;
+    if (a->sa.sa_family == AF_INET)
+        return a->in4.sin_addr.s_addr == htonl(INADDR_ANY) ? NULL : a;
+    return IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr) ? NULL : a;
 }
 
 static int start_active(struct active *a, struct err *err)
@@ -337,8 +348,8 @@ static int start_active(struct active *a, struct err *err)
         if (!n)
             continue;
         *s = (struct active_socket){.active = a, .local = fixed_local(l, i)};
-        s->acceptor = acceptor_new(w->loop, l->fds[n > 1 ? first + w->index : first], l->spec->max_accepts_per_event,
-                                   connection_accept, s, err);
+        s->acceptor = acceptor_new(w->loop, l->fds[n > 1 ? first + w->index : first],
+                                   l->spec->max_accepts_per_event, connection_accept, s, err);
         if (!s->acceptor)
             return err->code;
         a->socket_count++;
@@ -349,8 +360,7 @@ static int start_active(struct active *a, struct err *err)
 static void start_on_worker(struct worker *w, void *arg)
 {
     struct listener_manager *m = arg;
-    LIST_EACH(it, safe, &m->listeners)
-    {
+    LIST_EACH(it, safe, &m->listeners) {
         struct err err = {0};
         struct listener *l = LIST_ENTRY(it, listener, node);
         if (start_active(&l->actives[w->index], &err) == 0) {
@@ -423,8 +433,7 @@ static bool concerns(const struct order *o, const struct active_listener *al)
 
 static void stop_on_worker(struct worker *w, void *arg)
 {
-    LIST_EACH(it, safe, &w->listeners)
-    {
+    LIST_EACH(it, safe, &w->listeners) {
         struct active_listener *al = LIST_ENTRY(it, active_listener, node);
         if (concerns(arg, al))
             stop_active(active_of(al));
@@ -435,8 +444,7 @@ static void on_stopped(void *arg)
 {
     struct order *o = arg;
     struct listener_manager *m = o->manager;
-    LIST_EACH(it, safe, &m->listeners)
-    {
+    LIST_EACH(it, safe, &m->listeners) {
         struct listener *l = LIST_ENTRY(it, listener, node);
         if (l->is_stopped || (o->inbound_only && !l->spec->is_inbound))
             continue;
@@ -473,8 +481,7 @@ static void on_drain_tick(struct timer *t)
 static void drain_on_worker(struct worker *w, void *arg)
 {
     struct order *o = arg;
-    LIST_EACH(it, safe, &w->listeners)
-    {
+    LIST_EACH(it, safe, &w->listeners) {
         struct active_listener *al = LIST_ENTRY(it, active_listener, node);
         struct active *a = active_of(al);
         if (!concerns(o, al))
@@ -515,8 +522,7 @@ void listener_manager_drain_over(struct listener_manager *m, bool inbound_only, 
 
 void listeners_leave(struct worker *w)
 {
-    LIST_EACH(it, safe, &w->listeners)
-    {
+    LIST_EACH(it, safe, &w->listeners) {
         struct active *a = active_of(LIST_ENTRY(it, active_listener, node));
         free_acceptors(a);
         timer_clear(&a->drain_timer);
@@ -540,11 +546,11 @@ void listener_manager_close_all(struct listener_manager *m)
 }
 
 void listener_manager_each(struct listener_manager *m,
-                           void (*fn)(const struct listener_spec *spec, const struct addr *bound, uint32_t bound_count, void *arg),
+                           void (*fn)(const struct listener_spec *spec, const struct addr *bound,
+                                      uint32_t bound_count, void *arg),
                            void *arg)
 {
-    LIST_EACH(it, safe, &m->listeners)
-    {
+    LIST_EACH(it, safe, &m->listeners) {
         struct listener *l = LIST_ENTRY(it, listener, node);
         fn(l->spec, l->bound, l->spec->address_count, arg);
     }

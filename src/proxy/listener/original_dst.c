@@ -38,4 +38,5 @@ static enum inspect look(struct inspection *in, const void *config)
     return INSPECT_DONE;
 }
 
-const struct listener_filter_def original_dst_filter = {.name = "envoy.filters.listener.original_dst", .look = look};
+const struct listener_filter_def original_dst_filter = {
+    .name = "envoy.filters.listener.original_dst", .look = look};

@@ -32,11 +32,15 @@ static bool read_port(struct str s, uint16_t *port)
 
 static bool v1_addresses(struct str line, int family, struct proxy_header *out)
 {
-    struct str rest, from = str_split(line, ' ', &rest), to = str_split(rest, ' ', &rest), from_port = str_split(rest, ' ', &rest);
+    struct str rest, from, to, from_port;
     uint16_t source_port, destination_port;
+    from = str_split(line, ' ', &rest);
+    to = str_split(rest, ' ', &rest);
+    from_port = str_split(rest, ' ', &rest);
     if (!read_port(from_port, &source_port) || !read_port(rest, &destination_port))
         return false;
-    if (addr_from_ip(&out->source, from, source_port, NULL) || addr_from_ip(&out->destination, to, destination_port, NULL))
+    if (addr_from_ip(&out->source, from, source_port, NULL) ||
+        addr_from_ip(&out->destination, to, destination_port, NULL))
         return false;
     if (out->source.sa.sa_family != family || out->destination.sa.sa_family != family)
         return false;
@@ -108,7 +112,8 @@ static bool v2_unix(struct str *body, struct proxy_header *out)
 {
     if (body->n < 2 * UNIX_PATH_BYTES)
         return false;
-    out->has_addresses = set_unix(&out->source, body->p) && set_unix(&out->destination, body->p + UNIX_PATH_BYTES);
+    out->has_addresses =
+        set_unix(&out->source, body->p) && set_unix(&out->destination, body->p + UNIX_PATH_BYTES);
     *body = str_make(body->p + 2 * UNIX_PATH_BYTES, body->n - 2 * UNIX_PATH_BYTES);
     return true;
 }
@@ -174,7 +179,8 @@ static enum proxy_header_result parse_v2(const char *p, size_t n, struct proxy_h
     if (n < V2_HEAD_BYTES + len)
         return PROXY_HEADER_MORE;
     out->bytes = V2_HEAD_BYTES + len;
-    return v2_body(command, family, str_make(p + V2_HEAD_BYTES, len), out) ? PROXY_HEADER_YES : PROXY_HEADER_BAD;
+    return v2_body(command, family, str_make(p + V2_HEAD_BYTES, len), out) ? PROXY_HEADER_YES
+                                                                           : PROXY_HEADER_BAD;
 }
 
 enum proxy_header_result proxy_header_parse(const void *p, size_t n, struct proxy_header *out)

@@ -22,7 +22,8 @@ static struct stat_scope *stats(const void *config)
         strbuf_addc(&prefix, '.');
     }
     struct stat_tag tag = {STR("envoy.proxy_protocol_prefix"), c ? c->stat_prefix : STR_NULL};
-    struct stat_scope *s = stat_scope_get(strbuf_str(&prefix), &table, STR("proxy_proto."), &tag, tag.value.n ? 1 : 0);
+    struct stat_scope *s =
+        stat_scope_get(strbuf_str(&prefix), &table, STR("proxy_proto."), &tag, tag.value.n ? 1 : 0);
     strbuf_fini(&prefix);
     return s;
 }
@@ -69,12 +70,14 @@ static bool is_disallowed(const struct proxy_protocol_config *c, uint8_t version
     return c && ((version == 1 && c->disallow_v1) || (version == 2 && c->disallow_v2));
 }
 
-static enum inspect with(struct inspection *in, const struct proxy_protocol_config *c, struct proxy_header *h)
+static enum inspect with(struct inspection *in, const struct proxy_protocol_config *c,
+                         struct proxy_header *h)
 {
     bool v1 = h->version == 1, refused = is_disallowed(c, h->version);
     stat_inc(in->stats, v1 ? STAT_PROXY_PROTOCOL_V1_FOUND : STAT_PROXY_PROTOCOL_V2_FOUND);
     if (refused) {
-        stat_inc(in->stats, v1 ? STAT_PROXY_PROTOCOL_V1_DISALLOWED : STAT_PROXY_PROTOCOL_V2_DISALLOWED);
+        stat_inc(in->stats,
+                 v1 ? STAT_PROXY_PROTOCOL_V1_DISALLOWED : STAT_PROXY_PROTOCOL_V2_DISALLOWED);
     } else {
         if (h->has_addresses) {
             conn_set_remote(in->conn, &h->source);
@@ -104,7 +107,8 @@ static enum inspect look(struct inspection *in, const void *config)
     case PROXY_HEADER_BAD:
         break;
     }
-    stat_inc(in->stats, h.version == 1 ? STAT_PROXY_PROTOCOL_V1_ERROR : STAT_PROXY_PROTOCOL_V2_ERROR);
+    stat_inc(in->stats,
+             h.version == 1 ? STAT_PROXY_PROTOCOL_V1_ERROR : STAT_PROXY_PROTOCOL_V2_ERROR);
     LOG(FILTER, DEBUG, "[C%lu] malformed PROXY protocol header", (unsigned long)conn_id(in->conn));
     return INSPECT_CLOSE;
 }

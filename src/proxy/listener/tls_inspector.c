@@ -31,8 +31,10 @@ static void take_hello(struct inspection *in, const struct tls_hello *hello)
 {
     in->downstream->detected_transport = STR("tls");
     stat_inc(in->stats, STAT_TLS_INSPECTOR_TLS_FOUND);
-    stat_inc(in->stats, hello->sni.n ? STAT_TLS_INSPECTOR_SNI_FOUND : STAT_TLS_INSPECTOR_SNI_NOT_FOUND);
-    stat_inc(in->stats, hello->alpn_count ? STAT_TLS_INSPECTOR_ALPN_FOUND : STAT_TLS_INSPECTOR_ALPN_NOT_FOUND);
+    stat_inc(in->stats,
+             hello->sni.n ? STAT_TLS_INSPECTOR_SNI_FOUND : STAT_TLS_INSPECTOR_SNI_NOT_FOUND);
+    stat_inc(in->stats,
+             hello->alpn_count ? STAT_TLS_INSPECTOR_ALPN_FOUND : STAT_TLS_INSPECTOR_ALPN_NOT_FOUND);
     set_name(in, hello->sni);
     for (size_t i = 0; i < hello->alpn_count; i++)
         inspection_add_protocol(in, hello->alpn[i]);

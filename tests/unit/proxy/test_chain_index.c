@@ -6,7 +6,9 @@
 
 #include "../unit.h"
 
-#define NAMES(...) .server_names = (struct str[]){__VA_ARGS__}, .server_name_count = sizeof((struct str[]){__VA_ARGS__}) / sizeof(struct str)
+#define NAMES(...)                                                                                 \
+    .server_names = (struct str[]){__VA_ARGS__},                                                   \
+    .server_name_count = sizeof((struct str[]){__VA_ARGS__}) / sizeof(struct str)
 #define PROTOCOLS(...)                                                                             \
     .application_protocols = (struct str[]){__VA_ARGS__},                                          \
     .application_protocol_count = sizeof((struct str[]){__VA_ARGS__}) / sizeof(struct str)
@@ -40,7 +42,8 @@ static void expect(const struct chain_index *ix, struct connection c)
                             .source = &from,
                             .direct_source = &direct,
                             .server_name = str_from(c.name),
-                            .transport_protocol = c.transport ? str_from(c.transport) : STR("raw_buffer"),
+                            .transport_protocol =
+                                c.transport ? str_from(c.transport) : STR("raw_buffer"),
                             .application_protocols = &alpn,
                             .application_protocol_count = c.alpn ? 1 : 0};
     const struct filter_chain *chain = chain_index_find(ix, &q);
@@ -79,7 +82,12 @@ static void test_chain_index_find__empty_match__takes_all(void **state)
     struct filter_chain chains[] = {{.name = STR("all")}};
     struct chain_index *ix = BUILD(chains);
     expect(ix, (struct connection){.wants = "all"});
-    expect(ix, (struct connection){.to = "::1", .from = "::1", .name = "a.b", .transport = "tls", .alpn = "h2", .wants = "all"});
+    expect(ix, (struct connection){.to = "::1",
+                                   .from = "::1",
+                                   .name = "a.b",
+                                   .transport = "tls",
+                                   .alpn = "h2",
+                                   .wants = "all"});
     chain_index_free(&ix);
 }
 
@@ -87,12 +95,17 @@ static void test_chain_index_find__ports__no_way_back(void **state)
 {
     (void)state;
     struct filter_chain chains[] = {
-        {.name = STR("443 tls"), .match = {.has_destination_port = true, .destination_port = 443, .transport_protocol = STR("tls")}},
+        {.name = STR("443 tls"),
+         .match = {.has_destination_port = true,
+                   .destination_port = 443,
+                   .transport_protocol = STR("tls")}},
         {.name = STR("any port")},
     };
     struct chain_index *ix = BUILD(chains);
     expect(ix, (struct connection){.to_port = 443, .transport = "tls", .wants = "443 tls"});
-    expect(ix, (struct connection){.to_port = 443, .wants = NULL}); /* as Envoy: the port has entries, so "any" isn't tried */
+    expect(ix, (struct connection){
+                   .to_port = 443,
+                   .wants = NULL}); /* as Envoy: the port has entries, so "any" isn't tried */
     expect(ix, (struct connection){.to_port = 80, .wants = "any port"});
     chain_index_free(&ix);
 }
@@ -100,7 +113,8 @@ static void test_chain_index_find__ports__no_way_back(void **state)
 static void test_chain_index_find__prefixes__longest_wins(void **state)
 {
     (void)state;
-    struct cidr wide = cidr("10.0.0.0", 8), narrow = cidr("10.1.0.0", 16), host = cidr("10.1.2.3", 32), six = cidr("fd00::", 8);
+    struct cidr wide = cidr("10.0.0.0", 8), narrow = cidr("10.1.0.0", 16),
+                host = cidr("10.1.2.3", 32), six = cidr("fd00::", 8);
     struct filter_chain chains[] = {
         {.name = STR("8"), .match = {.prefix_ranges = &wide, .prefix_count = 1}},
         {.name = STR("16"), .match = {.prefix_ranges = &narrow, .prefix_count = 1}},
@@ -114,7 +128,8 @@ static void test_chain_index_find__prefixes__longest_wins(void **state)
     expect(ix, (struct connection){.to = "10.1.2.3", .wants = "32"});
     expect(ix, (struct connection){.to = "11.1.2.3", .wants = "rest"});
     expect(ix, (struct connection){.to = "fd12::1", .wants = "v6"});
-    expect(ix, (struct connection){.to = "::ffff:10.1.2.3", .wants = "32"}); /* the same host by its mapped address */
+    expect(ix, (struct connection){.to = "::ffff:10.1.2.3",
+                                   .wants = "32"}); /* the same host by its mapped address */
     chain_index_free(&ix);
 }
 
@@ -160,20 +175,28 @@ static void test_chain_index_find__sources__type_range_port(void **state)
     struct cidr net = cidr("192.0.2.0", 24), proxy = cidr("198.51.100.0", 24);
     uint16_t ports[] = {7, 8};
     struct filter_chain chains[] = {
-        {.name = STR("direct"), .match = {.direct_source_ranges = &proxy, .direct_source_count = 1}},
+        {.name = STR("direct"),
+         .match = {.direct_source_ranges = &proxy, .direct_source_count = 1}},
         {.name = STR("local"), .match = {.source_type = SOURCE_SAME_IP_OR_LOOPBACK}},
-        {.name = STR("external net"), .match = {.source_type = SOURCE_EXTERNAL, .source_ranges = &net, .source_count = 1}},
+        {.name = STR("external net"),
+         .match = {.source_type = SOURCE_EXTERNAL, .source_ranges = &net, .source_count = 1}},
         {.name = STR("external port"),
-         .match = {.source_type = SOURCE_EXTERNAL, .source_ranges = &net, .source_count = 1, .source_ports = ports, .source_port_count = 2}},
+         .match = {.source_type = SOURCE_EXTERNAL,
+                   .source_ranges = &net,
+                   .source_count = 1,
+                   .source_ports = ports,
+                   .source_port_count = 2}},
         {.name = STR("any")},
     };
     struct chain_index *ix = BUILD(chains);
-    expect(ix, (struct connection){.from = "192.0.2.9", .direct = "198.51.100.7", .wants = "direct"});
+    expect(ix,
+           (struct connection){.from = "192.0.2.9", .direct = "198.51.100.7", .wants = "direct"});
     expect(ix, (struct connection){.from = "127.0.0.1", .wants = "local"});
     expect(ix, (struct connection){.to = "10.0.0.1", .from = "10.0.0.1", .wants = "local"});
     expect(ix, (struct connection){.from = "192.0.2.9", .wants = "external net"});
     expect(ix, (struct connection){.from = "192.0.2.9", .from_port = 8, .wants = "external port"});
-    expect(ix, (struct connection){.from = "203.0.113.1", .wants = NULL}); /* "external" has entries: none fits */
+    expect(ix, (struct connection){.from = "203.0.113.1",
+                                   .wants = NULL}); /* "external" has entries: none fits */
     chain_index_free(&ix);
 }
 
@@ -194,7 +217,8 @@ static void test_chain_index_new__same_match_twice__names_both(void **state)
 static void test_chain_index_new__name_repeated_in_one_chain__fine(void **state)
 {
     (void)state;
-    struct filter_chain chains[] = {{.name = STR("one"), .match = {NAMES(STR("a.com"), STR("a.com"))}}};
+    struct filter_chain chains[] = {
+        {.name = STR("one"), .match = {NAMES(STR("a.com"), STR("a.com"))}}};
     struct chain_index *ix = BUILD(chains);
     expect(ix, (struct connection){.name = "a.com", .wants = "one"});
     chain_index_free(&ix);

@@ -9,7 +9,8 @@
 #define V2 "\r\n\r\n\0\r\nQUIT\n"
 #define BYTES(literal) STR(literal)
 
-static void expect_addresses(const struct proxy_header *h, const char *source, const char *destination)
+static void expect_addresses(const struct proxy_header *h, const char *source,
+                             const char *destination)
 {
     char text[ADDR_TEXT_BYTES];
     assert_true(h->has_addresses);
@@ -24,7 +25,8 @@ static void fini(struct proxy_header *h)
 }
 
 /* Whole, followed by other bytes, and cut anywhere. */
-static void expect_header(struct str bytes, uint8_t version, const char *source, const char *destination)
+static void expect_header(struct str bytes, uint8_t version, const char *source,
+                          const char *destination)
 {
     struct proxy_header h;
     char more[1024];
@@ -54,12 +56,14 @@ static void test_proxy_header_parse__version_1__read(void **state)
 static void test_proxy_header_parse__version_2__read(void **state)
 {
     (void)state;
-    expect_header(BYTES(V2 "\x21\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01\xbb"), 2, "1.2.3.4:1000", "5.6.7.8:443");
+    expect_header(BYTES(V2 "\x21\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01\xbb"), 2,
+                  "1.2.3.4:1000", "5.6.7.8:443");
     expect_header(BYTES(V2 "\x21\x21\x00\x24"
-                           "\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x03\xe8\x01\xbb"),
+                           "\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01"
+                           "\x03\xe8\x01\xbb"),
                   2, "[fd00::1]:1000", "[::1]:443");
-    expect_header(BYTES(V2 "\x20\x00\x00\x00"), 2, NULL, NULL);           /* LOCAL */
-    expect_header(BYTES(V2 "\x20\x11\x00\x02xx"), 2, NULL, NULL);         /* LOCAL: the rest is skipped */
+    expect_header(BYTES(V2 "\x20\x00\x00\x00"), 2, NULL, NULL);   /* LOCAL */
+    expect_header(BYTES(V2 "\x20\x11\x00\x02xx"), 2, NULL, NULL); /* LOCAL: the rest is skipped */
     expect_header(BYTES(V2 "\x21\x00\x00\x03\x04\x00\x00"), 2, NULL, NULL); /* UNSPEC */
 }
 
@@ -74,7 +78,8 @@ static void test_proxy_header_parse__unix_addresses__read(void **state)
 static void test_proxy_header_parse__tlvs__walked(void **state)
 {
     (void)state;
-    struct str bytes = BYTES(V2 "\x21\x11\x00\x16\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01\xbb\x01\x00\x02h2\xea\x00\x02vx");
+    struct str bytes = BYTES(V2 "\x21\x11\x00\x16\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01\xbb"
+                                "\x01\x00\x02h2\xea\x00\x02vx");
     struct proxy_header h;
     uint8_t type;
     struct str value;
@@ -92,7 +97,8 @@ static void test_proxy_header_parse__tlvs__walked(void **state)
 static void test_proxy_header_parse__other_bytes__none(void **state)
 {
     (void)state;
-    static const char *const other[] = {"GET / HTTP/1.1\r\n", "\x16\x03\x01", "PROXX ", "\r\n\r\nx", "P R", "proxy TCP4"};
+    static const char *const other[] = {"GET / HTTP/1.1\r\n", "\x16\x03\x01", "PROXX ",
+                                        "\r\n\r\nx",          "P R",          "proxy TCP4"};
     struct proxy_header h;
     for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++)
         assert_int_equal(proxy_header_parse(other[i], strlen(other[i]), &h), PROXY_HEADER_NONE);
@@ -115,13 +121,27 @@ static void test_proxy_header_parse__malformed__bad(void **state)
         STR("PROXY TCP4 ::1 ::1 1 2\r\n"),
         STR("PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n"),
         STR("PROXY UNKNOWNX\r\n"),
-        STR("PROXY UNKNOWN xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"),
-        BYTES(V2 "\x11\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01\xbb"), /* version 1 */
-        BYTES(V2 "\x22\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01\xbb"), /* no such command */
-        BYTES(V2 "\x21\x11\x00\x0b\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01"),     /* too short for its family */
-        BYTES(V2 "\x21\x11\x00\x0e\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01\xbb\x01\x00"), /* half a TLV */
-        BYTES(V2 "\x21\x11\x00\x0f\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01\xbb\x01\x00\x09"), /* one past the end */
-        BYTES(V2 "\x21\x12\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01\xbb"), /* datagrams over a stream */
+        STR("PROXY UNKNOWN "
+            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+            "xxxxxxxxxxxxxxxxxx"),
+        BYTES(V2
+              "\x11\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01\xbb"), /* version 1 */
+        BYTES(V2 "\x22\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01\xbb"), /* no such
+                                                                                         command */
+        BYTES(V2 "\x21\x11\x00\x0b\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01"), /* too short for
+                                                                                     its family */
+        BYTES(V2
+              "\x21\x11\x00\x0e\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01\xbb\x01\x00"), /* half a
+                                                                                              TLV */
+        BYTES(V2
+              "\x21\x11\x00\x0f\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01\xbb\x01\x00\x09"), /* one
+                                                                                                  past
+                                                                                                  the
+                                                                                                  end
+                                                                                                */
+        BYTES(V2
+              "\x21\x12\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x03\xe8\x01\xbb"), /* datagrams over
+                                                                                      a stream */
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct proxy_header h;
