@@ -44,6 +44,7 @@ struct server_opts {             /* from the command line */
     uint32_t concurrency;        /* resolved: >= 1 */
     uint64_t base_id;
     uint64_t drain_time_s;       /* 600 */
+    uint64_t log_flush_ms;       /* access logs; 0: the default, 1000 */
     bool drain_immediate;        /* --drain-strategy immediate; else gradual */
     bool allow_unsupported;
     enum { SERVER_SERVE, SERVER_VALIDATE, SERVER_INIT_ONLY } mode;

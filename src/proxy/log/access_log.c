@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One access log: filter, format, file. Runs on workers; the line goes into the worker's buffer of the
- * file, which is written when full or once a second.
+ * file, which is written when full or at an interval.
  */
 #include "proxy/log/access_log.h"
 
@@ -9,7 +9,7 @@
 #include "proxy/log/log_file.h"
 #include "proxy/server.h"
 
-#define FLUSH_INTERVAL_MS 1000 /* Envoy: access_log flush interval */
+#define FLUSH_INTERVAL_MS 1000 /* unless --file-flush-interval-msec says otherwise */
 #define LINE_BYTES_MAX 65536   /* a peer's headers must not fill memory through logs; longer lines are cut */
 
 void access_log_free(struct access_log **log)
@@ -40,20 +40,22 @@ void access_log_write(const struct access_log *l, const struct format_context *c
 
 struct flusher {
     struct timer timer;
+    uint64_t interval_ms;
 };
 
 static void on_flush(struct timer *t)
 {
     log_file_flush_here();
-    timer_set_ms(t, FLUSH_INTERVAL_MS);
+    timer_set_ms(t, CONTAINER_OF(t, flusher, timer)->interval_ms);
 }
 
 void access_log_worker_start(struct worker *w)
 {
     struct flusher *f = NEW(flusher);
     w->log_state = f;
+    f->interval_ms = w->server->opts.log_flush_ms ? w->server->opts.log_flush_ms : FLUSH_INTERVAL_MS;
     timer_init(&f->timer, w->loop, on_flush);
-    timer_set_ms(&f->timer, FLUSH_INTERVAL_MS);
+    timer_set_ms(&f->timer, f->interval_ms);
 }
 
 void access_log_worker_stop(struct worker *w)
