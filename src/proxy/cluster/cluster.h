@@ -166,11 +166,11 @@ void cluster_spec_free(struct cluster_spec **spec);
     X(CLUSTER_UPSTREAM_RQ_STALE_REPLAY, COUNTER, NONE, "upstream_rq_stale_replay", "Replayed after a pooled connection turned out dead (ours)") \
     X(CLUSTER_UPSTREAM_RQ_0RTT, COUNTER, NONE, "upstream_rq_0rtt", "")                             \
     X(CLUSTER_UPSTREAM_RQ_COMPLETED, COUNTER, NONE, "upstream_rq_completed", "Responses complete") \
-    X(CLUSTER_UPSTREAM_RQ_1XX, COUNTER, NONE, "upstream_rq_1xx", "")                               \
-    X(CLUSTER_UPSTREAM_RQ_2XX, COUNTER, NONE, "upstream_rq_2xx", "")                               \
-    X(CLUSTER_UPSTREAM_RQ_3XX, COUNTER, NONE, "upstream_rq_3xx", "")                               \
-    X(CLUSTER_UPSTREAM_RQ_4XX, COUNTER, NONE, "upstream_rq_4xx", "")                               \
-    X(CLUSTER_UPSTREAM_RQ_5XX, COUNTER, NONE, "upstream_rq_5xx", "")                               \
+    X(CLUSTER_UPSTREAM_RQ_1XX, COUNTER, LAZY, "upstream_rq_1xx", "")                               \
+    X(CLUSTER_UPSTREAM_RQ_2XX, COUNTER, LAZY, "upstream_rq_2xx", "")                               \
+    X(CLUSTER_UPSTREAM_RQ_3XX, COUNTER, LAZY, "upstream_rq_3xx", "")                               \
+    X(CLUSTER_UPSTREAM_RQ_4XX, COUNTER, LAZY, "upstream_rq_4xx", "")                               \
+    X(CLUSTER_UPSTREAM_RQ_5XX, COUNTER, LAZY, "upstream_rq_5xx", "")                               \
     X(CLUSTER_UPSTREAM_RQ_TIME, HISTOGRAM, MS, "upstream_rq_time", "Request time")                 \
     X(CLUSTER_UPSTREAM_FLOW_PAUSED, COUNTER, NONE, "upstream_flow_control_paused_reading_total", "") \
     X(CLUSTER_UPSTREAM_FLOW_RESUMED, COUNTER, NONE, "upstream_flow_control_resumed_reading_total", "") \
@@ -205,7 +205,6 @@ void cluster_spec_free(struct cluster_spec **spec);
     X(CLUSTER_LB_RECALCULATE_ZONE, COUNTER, NONE, "lb_recalculate_zone_structures", "")            \
     X(CLUSTER_LB_ZONE_CLUSTER_TOO_SMALL, COUNTER, NONE, "lb_zone_cluster_too_small", "")           \
     X(CLUSTER_LB_ZONE_NO_CAPACITY_LEFT, COUNTER, NONE, "lb_zone_no_capacity_left", "")             \
-    X(CLUSTER_LB_ZONE_NUMBER_DIFFERS, COUNTER, NONE, "lb_zone_number_differs", "")                 \
     X(CLUSTER_LB_ZONE_ROUTING_ALL_DIRECTLY, COUNTER, NONE, "lb_zone_routing_all_directly", "")     \
     X(CLUSTER_LB_ZONE_ROUTING_CROSS_ZONE, COUNTER, NONE, "lb_zone_routing_cross_zone", "")         \
     X(CLUSTER_LB_ZONE_ROUTING_SAMPLED, COUNTER, NONE, "lb_zone_routing_sampled", "")               \

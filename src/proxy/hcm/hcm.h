@@ -96,7 +96,6 @@ struct ip_detection {
     X(HCM_CX_MAX_REQUESTS_REACHED, COUNTER, NONE, "downstream_cx_max_requests_reached", "Closed after max requests") \
     X(HCM_CX_OVERLOAD_DISABLE_KEEPALIVE, COUNTER, NONE, "downstream_cx_overload_disable_keepalive", "") \
     X(HCM_CX_DELAYED_CLOSE_TIMEOUT, COUNTER, NONE, "downstream_cx_delayed_close_timeout", "")      \
-    X(HCM_CX_HTTP1_SOON, COUNTER, NONE, "downstream_cx_http1_connection_close", "")                \
     X(HCM_FLOW_PAUSED, COUNTER, NONE, "downstream_flow_control_paused_reading_total", "") X(HCM_FLOW_RESUMED, COUNTER, NONE, "downstream_flow_control_resumed_reading_total", "") \
     X(HCM_RQ_TOTAL, COUNTER, NONE, "downstream_rq_total", "Requests") X(HCM_RQ_ACTIVE, GAUGE, NONE, "downstream_rq_active", "Requests running") \
     X(HCM_RQ_HTTP1_TOTAL, COUNTER, NONE, "downstream_rq_http1_total", "") X(HCM_RQ_HTTP2_TOTAL, COUNTER, NONE, "downstream_rq_http2_total", "") \
@@ -113,7 +112,7 @@ struct ip_detection {
     X(HCM_RQ_TOO_MANY_PREMATURE_RESETS, COUNTER, NONE, "downstream_rq_too_many_premature_resets", "") X(HCM_RS_TOO_LARGE, COUNTER, NONE, "rs_too_large", "") \
     X(HCM_NO_CLUSTER, COUNTER, NONE, "no_cluster", "") X(HCM_NO_ROUTE, COUNTER, NONE, "no_route", "") X(HCM_RQ_DIRECT_RESPONSE, COUNTER, NONE, "rq_direct_response", "") \
     X(HCM_RQ_REDIRECT, COUNTER, NONE, "rq_redirect", "") X(HCM_RQ_RESET_AFTER_DOWNSTREAM, COUNTER, NONE, "rq_reset_after_downstream_response_started", "") \
-    X(HCM_ROUTER_RQ_TOTAL, COUNTER, NONE, "rq_total", "") X(HCM_RQ_RETRY_SKIPPED, COUNTER, NONE, "rq_retry_skipped_request_not_complete", "") \
+    X(HCM_ROUTER_RQ_TOTAL, COUNTER, NONE, "rq_total", "") \
     X(HCM_PASSTHROUGH_INTERNAL_REDIRECT_A, COUNTER, NONE, "passthrough_internal_redirect_bad_location", "") X(HCM_PASSTHROUGH_INTERNAL_REDIRECT_B, COUNTER, NONE, "passthrough_internal_redirect_no_route", "") \
     X(HCM_PASSTHROUGH_INTERNAL_REDIRECT_C, COUNTER, NONE, "passthrough_internal_redirect_predicate", "") X(HCM_PASSTHROUGH_INTERNAL_REDIRECT_D, COUNTER, NONE, "passthrough_internal_redirect_too_many_redirects", "") \
     X(HCM_PASSTHROUGH_INTERNAL_REDIRECT_E, COUNTER, NONE, "passthrough_internal_redirect_unsafe_scheme", "")

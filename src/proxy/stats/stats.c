@@ -353,6 +353,8 @@ static void walk_rows(struct walk *w, struct scope_node *n)
         if (!keeps_row(n, i, &w->name))
             continue;
         struct stat_sample sample = {.kind = d->kind, .unit = d->unit, .used = row_is_touched(s, i)};
+        if (d->unit == STAT_UNIT_LAZY && !sample.used)
+            continue;
         if (d->kind == STAT_HISTOGRAM) {
             if (!w->histograms)
                 continue;

@@ -18,7 +18,10 @@
 #include "base/str.h"
 
 enum stat_kind { STAT_COUNTER, STAT_GAUGE, STAT_HISTOGRAM, STAT_TEXT };
-enum stat_unit { STAT_UNIT_NONE, STAT_UNIT_MS, STAT_UNIT_US, STAT_UNIT_BYTES, STAT_UNIT_PCT };
+enum stat_unit {
+    STAT_UNIT_NONE, STAT_UNIT_MS, STAT_UNIT_US, STAT_UNIT_BYTES, STAT_UNIT_PCT,
+    STAT_UNIT_LAZY, /* no unit, and not shown before it first moved */
+};
 
 struct stat_desc {
     const char *name;      /* after the prefix: "upstream_rq_total" */

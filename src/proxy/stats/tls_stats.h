@@ -21,8 +21,7 @@
     X(TLS_OCSP_STAPLE_FAILED, COUNTER, NONE, "ocsp_staple_failed", "")                             \
     X(TLS_OCSP_STAPLE_OMITTED, COUNTER, NONE, "ocsp_staple_omitted", "")                           \
     X(TLS_OCSP_STAPLE_RESPONSES, COUNTER, NONE, "ocsp_staple_responses", "")                       \
-    X(TLS_OCSP_STAPLE_REQUESTS, COUNTER, NONE, "ocsp_staple_requests", "")                         \
-    X(TLS_WAS_KEY_USAGE_INVALID, COUNTER, NONE, "was_key_usage_invalid", "")
+    X(TLS_OCSP_STAPLE_REQUESTS, COUNTER, NONE, "ocsp_staple_requests", "")
 enum tls_stat {
     TLS_STATS(STAT_ENUM_ROW)
     STAT_TLS_COUNT
