@@ -247,7 +247,8 @@ static bool read_head(struct exchange *x)
     }
     enum h1_event ev = h1_parser_next(&x->parser, in, x->head, &none);
 
-    x->base.header_bytes_received += before - in->len;
+    if (ev == H1_HEAD)
+        x->base.header_bytes_received += h1_fields_read_bytes(x->head);
     x->base.wire_bytes_received += before - in->len;
     if (ev == H1_FAILED)
         fail(x, h1_error_details(x->parser.error));
@@ -348,7 +349,7 @@ static void read_eof(struct http_client_conn *c)
             return;
     }
     /* A head or body that was cut off is no HTTP message (RFC 9112 section 8); no byte at all is a closed connection. */
-    if (!x->in_begun && conn_in(c->conn)->len > 0)
+    if (x->in_begun ? !x->in_done : conn_in(c->conn)->len > 0)
         fail(x, "http1.codec_error");
     client_conn_end(c, END_NOW, CONN_CLOSE_REMOTE_EOF);
 }
@@ -457,7 +458,7 @@ static void s_headers(struct http_stream *s, struct headers *h, bool end)
         return;
     }
     h1_out_length_begin(&x->out_length, x->form, h);
-    x->base.header_bytes_sent += out->len - before;
+    x->base.header_bytes_sent += h1_fields_written_bytes(h, out->len - before);
     x->base.wire_bytes_sent += out->len - before;
     conn_flush_later(c->conn);
     if (end && !x->tunnel_wanted)

@@ -57,3 +57,29 @@ bool h1_out_length_take(struct h1_out_length *l, struct buf *data)
     l->left = 0;
     return false;
 }
+
+uint64_t h1_fields_read_bytes(const struct headers *h)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < h->count; i++) {
+        const struct header *f = &h->items[i];
+        if (f->id == HDR_AUTHORITY)
+            n += sizeof("host:\r\n") - 1 + f->value.n;
+        else if (f->name.p[0] != ':')
+            n += sizeof(":\r\n") - 1 + f->name.n + f->value.n;
+    }
+    return n;
+}
+
+uint64_t h1_fields_written_bytes(const struct headers *h, size_t head_bytes)
+{
+    struct str status = headers_get_id(h, HDR_STATUS), method = headers_get_id(h, HDR_METHOD);
+    struct str target = headers_get_id(h, str_eq(method, STR("CONNECT")) ? HDR_AUTHORITY : HDR_PATH);
+    uint64_t code = 0;
+    size_t start_line;
+    if (status.n && str_to_u64(status, &code))
+        start_line = sizeof("HTTP/1.1 200 \r\n") - 1 + strlen(http_reason((unsigned)code));
+    else
+        start_line = method.n + target.n + sizeof("  HTTP/1.1\r\n") - 1;
+    return head_bytes > start_line + 2 ? head_bytes - start_line - 2 : 0;
+}

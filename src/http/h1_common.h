@@ -19,6 +19,11 @@ enum h1_event h1_gather(struct h1_parser *p, struct buf *in, struct buf *body,
  * Connection says is the writer's business. True when it was there. */
 bool h1_take_close(struct headers *h);
 
+/* Header bytes as Envoy counts them: fields without the start line and the empty line; of those that were read, also
+ * without the space after the colon. */
+uint64_t h1_fields_read_bytes(const struct headers *h);
+uint64_t h1_fields_written_bytes(const struct headers *h, size_t head_bytes);
+
 /* Content-Length bookkeeping of a message that we write: what a peer above promised is what goes
  * out, or the connection ends: a body of another length would be read as the next message. */
 struct h1_out_length {

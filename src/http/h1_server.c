@@ -328,7 +328,8 @@ static bool read_head(struct exchange *x)
         return false;
     enum h1_event ev = h1_parser_next(&x->parser, in, x->head, &none);
 
-    x->base.header_bytes_received += before - in->len;
+    if (ev == H1_HEAD)
+        x->base.header_bytes_received += h1_fields_read_bytes(x->head);
     x->base.wire_bytes_received += before - in->len;
     if (ev == H1_HEAD)
         return deliver_head(x);
@@ -577,7 +578,7 @@ static void s_headers(struct http_stream *s, struct headers *h, bool end)
     x->last |= x->form == H1_BODY_UNTIL_CLOSE;
     x->base.is_connection_close = x->last;
     h1_out_length_begin(&x->out_length, x->form, h);
-    x->base.header_bytes_sent += out->len - before;
+    x->base.header_bytes_sent += h1_fields_written_bytes(h, out->len - before);
     x->base.wire_bytes_sent += out->len - before;
     conn_flush_later(c->conn);
     if (end)

@@ -210,10 +210,14 @@ static bool has_true_length(const struct headers *h, bool end)
     return length.p && (!end || str_eq(length, STR("0")));
 }
 
+/* All but those for which RFC 9110 section 9.3 defines no content say that there is none. */
 static bool usually_has_body(struct str method)
 {
-    return str_eq(method, STR("POST")) || str_eq(method, STR("PUT")) ||
-           str_eq(method, STR("PATCH"));
+    static const struct str without[] = {{"GET", 3}, {"HEAD", 4}, {"DELETE", 6}, {"TRACE", 5}, {"CONNECT", 7}};
+    for (size_t i = 0; i < ARRAY_LEN(without); i++)
+        if (str_eq(method, without[i]))
+            return false;
+    return true;
 }
 
 /* False: the body's end can't be told to the peer. */

@@ -5,6 +5,7 @@
  * Semantics: Envoy's documentation of x-forwarded-for, use_remote_address and
  * internal_address_config. The trusted address becomes the exchange's downstream remote address.
  */
+#include <ifaddrs.h>
 #include <stdio.h>
 
 #include "proxy/hcm/exchange.h"
@@ -48,9 +49,31 @@ static bool address_is_internal(const struct hcm_config *c, const struct addr *a
     return false;
 }
 
+/* What this machine is called where a client on it calls itself 127.0.0.1: its first address that isn't loopback (Envoy's
+ * local address). Set once, on the main thread. */
+static struct addr own_address;
+
+void client_address_init(void)
+{
+    struct ifaddrs *all;
+    if (addr_is_ip(&own_address) || getifaddrs(&all) < 0)
+        return;
+    for (struct ifaddrs *i = all; i && !addr_is_ip(&own_address); i = i->ifa_next) {
+        struct addr a = {0};
+        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET)
+            continue;
+        addr_from_sockaddr(&a, i->ifa_addr, sizeof(struct sockaddr_in));
+        if (!addr_is_loopback(&a))
+            own_address = a;
+    }
+    freeifaddrs(all);
+}
+
 static void append_xff(struct exchange *x)
 {
     const struct addr *a = x->info.downstream_direct_remote;
+    if (addr_is_loopback(a) && addr_is_ip(&own_address))
+        a = &own_address;
     char text[ADDR_TEXT_BYTES], mapped[ADDR_TEXT_BYTES + 8];
     if (!addr_is_ip(a))
         return;

@@ -111,6 +111,7 @@ struct str http_date_now(struct loop *loop); /* this thread's text, changes ever
 void xfcc_apply(struct exchange *x);
 /* hcm/client_address.c: x-forwarded-for and who is internal. False: refused by an ip detection extension. */
 bool client_address_apply(struct exchange *x);
+void client_address_init(void); /* main thread, before the first request */
 /* hcm/local_reply.c */
 void local_reply_rewrite(struct exchange *x, unsigned *status, struct str *body, struct str *content_type,
                          struct headers *h);

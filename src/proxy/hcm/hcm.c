@@ -59,6 +59,7 @@ void hcm_config_link(struct hcm_config *c)
     struct stat_tag tag = {STR("envoy.http_conn_manager_prefix"), c->stat_prefix};
     c->stats = stat_scope_get(strbuf_str(&prefix), &hcm_table, STR("http."), &tag, 1);
     c->listener_stats = listener_scope(c);
+    client_address_init();
     strbuf_fini(&prefix);
 }
 

@@ -422,8 +422,8 @@ static const struct {
 } bad_ends[] = {
     {"", STREAM_TERMINATED, true},
     {"HTTP/1.1 20", STREAM_PROTOCOL_ERROR, true}, /* cut off in the head: no HTTP message */
-    {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", STREAM_TERMINATED, true},
-    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab", STREAM_TERMINATED, true},
+    {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", STREAM_PROTOCOL_ERROR, true},
+    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab", STREAM_PROTOCOL_ERROR, true},
     {"HTTP/1.1 100 Continue\r\n\r\n", STREAM_TERMINATED, true},
     {"SSH-2.0-OpenSSH\r\n", STREAM_PROTOCOL_ERROR, false},
     {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",

@@ -108,9 +108,9 @@ static void test_write_request__targets_and_names(void **state)
         {GET "\n:scheme: https", {.end = true, .absolute_form = true},
          "GET https://a/p HTTP/1.1\r\nhost: a\r\n\r\n", H1_BODY_NONE},
         {":authority: a\n:path: *\n:method: OPTIONS", {.end = true},
-         "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", H1_BODY_NONE},
+         "OPTIONS * HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n", H1_BODY_NONE},
         {":authority: a\n:path: *\n:method: OPTIONS", {.end = true, .absolute_form = true},
-         "OPTIONS http://a HTTP/1.1\r\nhost: a\r\n\r\n", H1_BODY_NONE},
+         "OPTIONS http://a HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n", H1_BODY_NONE},
         {GET "\nhost: b\nte: trailers\ntrailer: x", {.end = true},
          OUT_GET "te: trailers\r\n\r\n", H1_BODY_NONE},
         {GET "\ntrailer: x", {.end = true, .enable_trailers = true}, OUT_GET "trailer: x\r\n\r\n",
@@ -326,7 +326,7 @@ static void test_round_trip__pipelined_messages__come_out_the_same(void **state)
                      OUT_GET "x: y\r\n\r\n" OUT_POST "content-length: 3\r\n\r\nabc" OUT_POST
                              "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" OUT_POST
                              "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nt: u\r\n\r\n"
-                             "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n" OUT_POST
+                             "OPTIONS * HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n" OUT_POST
                              "content-length: 0\r\n\r\n" OUT_GET "\r\n");
     static const struct h1_parser_opts responses = {.limits = H1_LIMITS_DEFAULT,
                                                     .keep_trailers = true};
