@@ -524,12 +524,23 @@ static void on_protocol_error(void *user, struct http_client_conn *c, const char
         p->events->on_protocol_error(p->owner, details);
 }
 
+static void on_h2_stat(void *user, struct http_client_conn *c, enum h2_stat stat)
+{
+    struct member *m = user;
+    struct http_pool *p = m->pool;
+
+    (void)c;
+    if (p->events->on_h2_stat)
+        p->events->on_h2_stat(p->owner, stat);
+}
+
 static const struct http_client_handler client_handler = {
     .on_ready = on_ready,
     .on_capacity = on_capacity,
     .on_goaway = on_goaway,
     .on_closed = on_closed,
     .on_protocol_error = on_protocol_error,
+    .on_h2_stat = on_h2_stat,
 };
 
 /* ---- idle connections ---- */

@@ -34,6 +34,7 @@ struct http_pool_events {
     void (*on_max_requests)(void *owner);
     void (*on_idle_timeout)(void *owner);
     void (*on_protocol_error)(void *owner, const char *details);
+    void (*on_h2_stat)(void *owner, enum h2_stat stat); /* may be NULL */
     /* No connection and no waiting request is left: the owner may drop the pool. */
     void (*on_empty)(void *owner);
 };

@@ -7,6 +7,7 @@
 #include "proxy/cluster/cluster_priv.h"
 
 #include "base/mem.h"
+#include "proxy/stats/h2_stats.h"
 #include "proxy/stats/tls_stats.h"
 
 static const struct stat_desc cluster_rows[] = {CLUSTER_STATS(STAT_DESC_ROW)};
@@ -28,6 +29,11 @@ static struct stat_scope *scope_of(const struct cluster_spec *spec, const char *
     return s;
 }
 
+static bool may_speak_h2(const struct cluster_http_spec *http)
+{
+    return http->protocol == HTTP_2 || http->alpn || http->use_downstream_protocol;
+}
+
 struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
 {
     (void)err;
@@ -38,6 +44,8 @@ struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
     c->stats = scope_of(take_spec, ".", &cluster_table);
     if (take_spec->transport->tls)
         c->tls_stats = scope_of(take_spec, ".ssl.", &tls_stat_table);
+    if (may_speak_h2(take_spec->http))
+        c->h2_stats = scope_of(take_spec, ".http2.", &h2_stat_table);
     pthread_mutex_init(&c->hosts_lock, NULL);
     c->hosts = host_set_new(NULL, 0, take_spec->lb, take_spec->overprovisioning_factor);
     c->views = mem_zalloc((clusters_worker_count() + 1) * sizeof(*c->views));
@@ -61,6 +69,7 @@ void cluster_unref(struct cluster **cluster)
     host_set_unref(&c->hosts);
     stat_scope_unref(&c->stats);
     stat_scope_unref(&c->tls_stats);
+    stat_scope_unref(&c->h2_stats);
     pthread_mutex_destroy(&c->hosts_lock);
     cluster_spec_free(&c->spec);
     c->magic = 0;

@@ -22,6 +22,7 @@ struct cluster {
     _Atomic uint32_t refs;
     struct cluster_spec *spec;
     struct stat_scope *stats, *tls_stats; /* tls_stats NULL for raw ones */
+    struct stat_scope *h2_stats;          /* NULL where HTTP/2 is never spoken */
     _Atomic uint32_t used[ROUTING_PRIORITIES][BREAKER_COUNT];
     _Atomic uint64_t cursor;              /* balancing, all workers */
     pthread_mutex_t hosts_lock;           /* publishing, and a worker's first look; never on a request's path */

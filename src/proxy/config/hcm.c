@@ -466,6 +466,7 @@ void hcm_config_free(void *config)
     route_table_free(&c->routes);
     if (c->stats)
         stat_scope_unref(&c->stats);
+    stat_scope_unref(&c->h2_stats);
     stat_scope_unref(&c->listener_stats);
     arena_fini(&c->arena);
     mem_free(c);

@@ -6,6 +6,7 @@
  */
 #include "base/mem.h"
 #include "proxy/hcm/exchange.h"
+#include "proxy/stats/h2_stats.h"
 
 static const struct stat_desc hcm_rows[] = {HCM_STATS(STAT_DESC_ROW)};
 static const struct stat_table hcm_table = {hcm_rows, ARRAY_LEN(hcm_rows)};
@@ -59,6 +60,7 @@ void hcm_config_link(struct hcm_config *c)
     struct stat_tag tag = {STR("envoy.http_conn_manager_prefix"), c->stat_prefix};
     c->stats = stat_scope_get(strbuf_str(&prefix), &hcm_table, STR("http."), &tag, 1);
     c->listener_stats = listener_scope(c);
+    c->h2_stats = h2_stats_downstream();
     client_address_init();
     strbuf_fini(&prefix);
 }
@@ -210,11 +212,21 @@ static void on_closed(void *user, struct http_server_conn *c, bool local, enum c
     downstream_closed(d, local, why);
 }
 
+static void on_h2_stat(void *user, struct http_server_conn *c, enum h2_stat stat)
+{
+    struct hcm_conn *hc = of_user(user);
+    (void)c;
+    h2_stats_count(hc->config->h2_stats, stat);
+    if (stat == H2_STAT_RAPID_RESET)
+        stat_inc(stats_of(hc), STAT_HCM_RQ_TOO_MANY_PREMATURE_RESETS);
+}
+
 static const struct http_server_handler server_handler = {
     .on_stream = on_stream,
     .on_protocol_error = on_protocol_error,
     .local_reply = local_reply,
     .on_idle_timeout = on_idle_timeout,
+    .on_h2_stat = on_h2_stat,
     .on_codec = on_codec,
     .on_closed = on_closed,
 };

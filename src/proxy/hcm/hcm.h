@@ -62,6 +62,7 @@ struct hcm_config {
     struct upgrade_spec *upgrades; uint32_t upgrade_count;
     struct local_reply_config local_reply;
     struct stat_scope *stats;           /* http.<stat_prefix>. ; made by hcm_config_link */
+    struct stat_scope *h2_stats;        /* http2. ; likewise */
     struct stat_scope *listener_stats;  /* listener.<address>.http.<stat_prefix>. ; likewise */
     const struct listener_spec *listener; /* which this belongs to */
     struct arena arena;
