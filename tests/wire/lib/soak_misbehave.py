@@ -8,19 +8,10 @@ import contextlib
 import socket
 import struct
 
+from h2_frames import (CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, HEADERS, PING, POST, PREFACE, PRIORITY, RST,
+                       SETTINGS, frame)
+
 STALL_S = 3
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-
-def frame(kind, flags=0, stream=0, payload=b""):
-    return struct.pack("!I", len(payload))[1:] + bytes([kind, flags]) + struct.pack("!I", stream) + payload
-
-
-DATA, HEADERS, PRIORITY, RST, SETTINGS, PING, WINDOW, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
-END_STREAM, END_HEADERS = 1, 4
-# :method GET, :scheme http, :path /, :authority t (RFC 7541, static table)
-GET = b"\x82\x86\x84\x41\x01t"
-POST = b"\x83\x86\x84\x41\x01t"
 
 
 async def read_until_closed(reader, limit_s=STALL_S):
