@@ -183,6 +183,13 @@ static unsigned events_in(uint32_t epoll_events)
     return e;
 }
 
+/* A crash after this is not of the connection that was served before. */
+static void forget_subject(void)
+{
+    check_context.connection_id = 0;
+    check_context.stream_id = 0;
+}
+
 static void dispatch(struct loop *loop, const struct epoll_event *ev)
 {
     uint32_t i = (uint32_t)ev->data.u64, generation = (uint32_t)(ev->data.u64 >> 32);
@@ -192,6 +199,7 @@ static void dispatch(struct loop *loop, const struct epoll_event *ev)
         return;
     }
     s->watch->on_ready(s->watch, events_in(ev->events));
+    forget_subject();
 }
 
 static void run_tasks(struct loop *loop)
@@ -201,6 +209,7 @@ static void run_tasks(struct loop *loop)
         n->next = NULL;
         struct turn_task *t = LIST_ENTRY(n, turn_task, node);
         t->run(t);
+        forget_subject();
     }
 }
 
@@ -228,6 +237,7 @@ void loop_turn(struct loop *loop, int max_wait_ms)
     run_letters(loop);
     run_tasks(loop);
     run_deferred(loop);
+    forget_subject();
     current_loop = outer;
 }
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signals and admin orders that change the process's life: logs reopened, listeners drained, crashes told."""
+import ctypes
 import os
 import signal
 
@@ -91,14 +92,36 @@ def test_drain_listeners__running_connections_told(start_proxy):
     assert proxy.admin("/ready").status == 200
 
 
+SYS_TGKILL = {"x86_64": 234, "aarch64": 131}.get(os.uname().machine)
+
+
+def worker_thread(pid):
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/comm", encoding="ascii") as name:
+            if name.read().startswith("worker"):
+                return int(task)
+    raise AssertionError("no worker thread")
+
+
+def is_asleep(pid, task):
+    with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as line:
+        return line.read().rpartition(")")[2].split()[0] == "S"
+
+
 @pytest.mark.weft_only
 @pytest.mark.skipif(SLOWNESS > 1, reason="the sanitizers' own handlers stand in the place of ours")
+@pytest.mark.skipif(not SYS_TGKILL, reason="tgkill's number isn't known here")
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE])
 def test_crash__worker_and_backtrace_told(start_proxy, started, number):
     proxy = start_proxy(answering())
     started.stops.remove(proxy.stop)
-    proxy.signal(number)
+    assert http1.fetch(proxy.address()).status == 200
+    proxy.wait_stat("http.in.downstream_cx_active", 0)
+    worker = worker_thread(proxy.pid)
+    wait_until(lambda: is_asleep(proxy.pid, worker), "the worker to wait for events")
+    ctypes.CDLL(None).syscall(SYS_TGKILL, proxy.pid, worker, int(number))
     assert proxy.wait_exit() == -number
     text = proxy.stderr()
-    assert f"crash: {number.name}" in text and "connection 0, stream 0" in text
+    # Between two events no connection is to blame.
+    assert f"crash: {number.name}" in text and "in worker_0, connection 0, stream 0" in text
     assert len(text.split("backtrace:\n")[1].splitlines()) >= 3
