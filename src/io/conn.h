@@ -137,6 +137,7 @@ const struct addr *conn_direct_remote(const struct conn *c); /* the socket's own
 uint64_t conn_bytes_read(const struct conn *c);    /* above TLS */
 uint64_t conn_bytes_written(const struct conn *c);
 const char *conn_failure_text(const struct conn *c); /* "TLS_error:|…", "delayed connect error: Connection refused"; "" when none */
+bool conn_bind_failed(const struct conn *c);       /* an attempt to connect couldn't take its source address */
 uint64_t conn_connect_us(const struct conn *c);    /* time from start to on_connected */
 /* Wire bytes, counted by the transport (for %UPSTREAM_WIRE_BYTES_*%); same as above for raw ones. */
 uint64_t conn_wire_read(const struct conn *c);

@@ -31,7 +31,7 @@ static int bind_source(int fd, const struct conn_connect_opts *o, struct err *er
     return rc;
 }
 
-static int prepare(int fd, const struct addr *remote, const struct conn_connect_opts *o, struct err *err)
+static int prepare(struct conn *c, int fd, const struct addr *remote, const struct conn_connect_opts *o, struct err *err)
 {
     int family = remote->sa.sa_family, rc = 0;
     if (addr_is_ip(remote))
@@ -45,8 +45,10 @@ static int prepare(int fd, const struct addr *remote, const struct conn_connect_
                                 o->keepalive_interval_s, err);
     if (!rc)
         rc = sock_set_raw(fd, o->options, o->option_count, err);
-    if (!rc && o->bind)
+    if (!rc && o->bind) {
         rc = bind_source(fd, o, err);
+        c->ext->bind_failed = c->ext->bind_failed || rc;
+    }
     return rc;
 }
 
@@ -84,7 +86,7 @@ int conn_open_socket(struct conn *c, const struct addr *remote, const struct con
         immediate_error(c, remote, errno);
         return -1;
     }
-    if (prepare(fd, remote, o, &err) != 0) {
+    if (prepare(c, fd, remote, o, &err) != 0) {
         LOG(CONNECTION, DEBUG, "[C%lu] %s", (unsigned long)c->id, err.message);
         conn_set_failure_text(c, "%s", err.message);
     } else if (connect_to(fd, remote) != 0) {

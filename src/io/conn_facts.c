@@ -103,6 +103,11 @@ void conn_set_failure_text(struct conn *c, const char *fmt, ...)
     x->failure_text = mem_strdup(text);
 }
 
+bool conn_bind_failed(const struct conn *c)
+{
+    return c->ext && c->ext->bind_failed;
+}
+
 /* ---- addresses ---- */
 
 const struct addr *conn_remote(const struct conn *c)

@@ -50,6 +50,7 @@ struct conn_ext {
     struct conn_race *race;    /* while connecting to a host of several addresses */
     enum conn_close fail_why; /* for WORK_FAIL */
     bool has_direct_remote;
+    bool bind_failed;
 };
 
 struct conn {

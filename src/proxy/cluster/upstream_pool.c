@@ -10,6 +10,7 @@
 #include "http/codec/uri.h"
 #include "proxy/cluster/cluster_priv.h"
 #include "proxy/config/tls_source.h"
+#include "proxy/stats/h2_stats.h"
 #include "proxy/stats/tls_stats.h"
 
 /* ---- connecting ---- */
@@ -115,6 +116,8 @@ void upstream_conn_closed(struct cluster_worker *view, struct host *h, struct co
     bool remote = closed_by_peer(why);
     stat_dec(s, STAT_CLUSTER_UPSTREAM_CX_ACTIVE);
     host_stat_add(h, HOST_CX_ACTIVE, -1);
+    if (c && conn_bind_failed(c))
+        stat_inc(s, STAT_CLUSTER_BIND_ERRORS);
     if (!was_ready) {
         stat_inc(s, STAT_CLUSTER_UPSTREAM_CX_CONNECT_FAIL);
         host_stat_add(h, HOST_CX_CONNECT_FAIL, 1);
@@ -258,16 +261,24 @@ static void on_protocol_error(void *owner, const char *details)
     stat_inc(cluster_of(owner)->stats, STAT_CLUSTER_UPSTREAM_CX_PROTOCOL_ERROR);
 }
 
+static void on_h2_stat(void *owner, enum h2_stat stat)
+{
+    struct stat_scope *s = cluster_of(owner)->h2_stats;
+    if (s)
+        h2_stats_count(s, stat);
+}
+
 static void destroy(struct deferred *d)
 {
     upstream_pool_free(CONTAINER_OF(d, upstream_pool, deferred));
 }
 
-/* Nothing left in it: a pool of a host that is gone goes, and so does one of a single client (PROXY protocol). */
+/* Nothing left in it: a pool of a host that is gone goes, and so does one of a single client (PROXY protocol) or of a
+ * name that a client chose (auto_sni): there may be any number of them. */
 static void on_empty(void *owner)
 {
     struct upstream_pool *p = owner;
-    if (!p->is_draining && !p->proxy_header.p)
+    if (!p->is_draining && !p->proxy_header.p && !p->authority.n)
         return;
     if (p->deferred.destroy)
         return;
@@ -287,6 +298,7 @@ static const struct http_pool_events events = {
     .on_max_requests = on_max_requests,
     .on_idle_timeout = on_idle_timeout,
     .on_protocol_error = on_protocol_error,
+    .on_h2_stat = on_h2_stat,
     .on_empty = on_empty,
 };
 
