@@ -269,3 +269,51 @@ def test_retry__h2_refused_stream(start_proxy, make_h2_origin, tmp_path):
     proxy = retrying(start_proxy, origin.port, tmp_path, "refused-stream", more={"http2": True})
     assert fetch(proxy.address(), headers=[("x-case", "x")]).body == b"good"
     wait_until(lambda: len(seen) == 2, "both tries")
+
+
+@pytest.mark.parametrize("retry_on, status, tries", [
+    ("gateway-error", 502, 2), ("gateway-error", 500, 1), ("5xx", 500, 2), ("retriable-4xx", 409, 2),
+    ("retriable-4xx", 404, 1), ("5xx", 404, 1)])
+def test_retry__by_status(start_proxy, make_origin, tmp_path, retry_on, status, tries):
+    origin = make_origin({"x": http1.response_bytes(status, body=b"no")})
+    proxy = retrying(start_proxy, origin.port, tmp_path, retry_on, num_retries=1)
+    assert fetch(proxy.address(), headers=[("x-case", "x")]).status == status
+    assert len(origin.requests) == tries
+
+
+@pytest.mark.parametrize("retry_on, grpc_status, tries", [
+    ("unavailable", 14, 2), ("cancelled", 1, 2), ("deadline-exceeded", 4, 2), ("resource-exhausted", 8, 2),
+    ("internal", 13, 2), ("unavailable", 1, 1)])
+def test_retry__by_grpc_status(start_proxy, make_h2_origin, tmp_path, retry_on, grpc_status, tries):
+    fail = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", str(grpc_status))], b"", []
+    origin = make_h2_origin({"x": fail})
+    proxy = retrying(start_proxy, origin.port, tmp_path, retry_on, num_retries=1, more={"http2": True})
+    with H2Client(proxy.address()) as client:
+        answer = client.request([("x-case", "x"), ("content-type", "application/grpc")], "POST")
+    assert answer.get("grpc-status") == str(grpc_status)
+    assert len(origin.requests) == tries
+
+
+def test_retry__answer_begun__reset_is_passed_on(start_proxy, make_origin, tmp_path):
+    def begin_and_reset(stream, _request):
+        stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+        wait_until(lambda: begun.is_set(), "the client to see it")
+        stream.reset()
+    begun = threading.Event()
+    origin = make_origin({"x": begin_and_reset})
+    proxy = retrying(start_proxy, origin.port, tmp_path, "5xx,reset")
+    with connect(proxy.address()) as client:
+        client.send(http1.request_bytes(headers=[("x-case", "x")]))
+        client.read_until(b"half")
+        begun.set()
+        assert client.is_ended()
+    assert len(origin.requests) == 1
+
+
+def test_retry__per_try_timeout_absent__route_timeout_ends_all(start_proxy, make_origin, gate, tmp_path):
+    origin = make_origin({"hold": gate})
+    route = config.route(timeout="0.3s", retry_policy={"retry_on": "5xx", "num_retries": 5})
+    proxy = start_proxy(config.bootstrap([config.http_listener(routes=[route])],
+                                         [config.cluster("origin", origin.port)]))
+    assert fetch(proxy.address(), headers=HOLD).status == 504
+    assert len(origin.requests) == 1
