@@ -476,6 +476,23 @@ def test_auto_san_validation__the_host_must_be_in_the_certificate(start_proxy, m
     assert http1.fetch(proxy.address(), host="origin.test").status == 200
 
 
+@pytest.mark.weft_only
+def test_auto_sni__names_that_clients_choose_are_not_kept(start_proxy, make_origin):
+    """A pool a name, gone with its last connection: or any client could fill the proxy with names."""
+    origin = make_origin(default=http1.response_bytes(200, [("Connection", "close")], b"hello"))
+    proxy = start_proxy(config.bootstrap([config.http_listener()], [config.cluster(
+        "origin", origin.port, http_options={"upstream_http_protocol_options": {"auto_sni": True}})]),
+        env={"ASAN_OPTIONS": "quarantine_size_mb=1"})
+    with connect(proxy.address()) as stream:
+        before = None
+        for i in range(1100):
+            stream.send(request_bytes(host=f"{i}." + "a" * 16000))
+            assert read_response(stream).status == 200
+            if i == 100:
+                before = proxy.memory_kib()
+    assert proxy.memory_kib() - before < 8 << 10
+
+
 def test_upstream__strange_or_misnamed_origin_refused(start_proxy, make_origin, ca, origin_leaf, tmp_path):
     stranger = CA(tmp_path / "strange", "strange CA")
     strange = make_origin(tls=stranger.server_context(stranger.issue("o", sans=["DNS:origin.test"])))
