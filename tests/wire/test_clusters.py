@@ -397,3 +397,81 @@ def test_additional_addresses__all_refuse__503_uf(start_proxy, tmp_path):
     assert fetch(proxy.address()).status == 503
     assert log_lines(tmp_path / "log", 1) == ["UF"]
     assert proxy.stat("cluster.origin.upstream_cx_connect_fail") == 1
+
+
+# ---- more of balancing ----
+
+@pytest.mark.parametrize("policy", [pytest.param("RANDOM", marks=pytest.mark.weft_only), "LEAST_REQUEST"])
+def test_weights__in_proportion(start_proxy, make_named, policy):
+    """1 : 4 over 200 picks, wide limits. (Envoy's RANDOM doesn't look at weights.)"""
+    a, b = make_named("a", "b")
+    more = {"least_request_lb_config": {"choice_count": 2}} if policy == "LEAST_REQUEST" else {}
+    proxy = start(start_proxy, cluster([endpoint(a.port, 1), endpoint(b.port, 4)], lb_policy=policy, **more))
+    got = names(proxy, 200)
+    assert got["a"] + got["b"] == 200 and 2 <= got["a"] <= 75, got
+
+
+def test_weights__of_localities__shared_by_endpoints(start_proxy, make_named):
+    """Large weights without a short round come out in proportion too."""
+    a, b = make_named("a", "b")
+    proxy = start(start_proxy, cluster([endpoint(a.port, 3001), endpoint(b.port, 9003)]))
+    got = names(proxy, 100)
+    assert 22 <= got["a"] <= 28, got
+
+
+def test_panic__disabled__503(start_proxy, make_named):
+    (a,) = make_named("a")
+    proxy = start(start_proxy, cluster([endpoint(a.port, health="UNHEALTHY")],
+                                       common_lb_config={"healthy_panic_threshold": {"value": 0}}))
+    assert fetch(proxy.address()).status == 503 and not a.requests
+
+
+def test_h2__goaway__next_request_on_a_new_connection(start_proxy, make_h2_origin):
+    def leave(peer, _stream_id, _request):
+        peer.conn.send_headers(_stream_id, [(":status", "200")], end_stream=True)
+        peer.conn.close_connection(last_stream_id=_stream_id)
+    origin = make_h2_origin({"leave": leave})
+    proxy = start(start_proxy, config.cluster("origin", origin.port, http2=True))
+    assert fetch(proxy.address(), headers=[("x-case", "leave")]).status == 200
+    assert fetch(proxy.address()).status == 200
+    assert len(origin.connections) == 2
+
+
+def test_bind_config__foreign_address__503(start_proxy, make_named):
+    (a,) = make_named("a")
+    proxy = start(start_proxy, cluster([endpoint(a.port)], upstream_bind_config={
+        "source_address": {"address": "203.0.113.7", "port_value": 0}}))
+    assert fetch(proxy.address()).status == 503
+    assert proxy.stat("cluster.origin.bind_errors") >= 1
+
+
+def test_tcp_keepalive__set_on_the_upstream_socket(start_proxy, make_named):
+    (a,) = make_named("a")
+    proxy = start(start_proxy, cluster([endpoint(a.port)], upstream_connection_options={
+        "tcp_keepalive": {"keepalive_probes": 3, "keepalive_time": 7, "keepalive_interval": 5}}))
+    assert fetch(proxy.address()).status == 200
+    source = a.connections[0].sock.getpeername()[1]
+    with open(f"/proc/{proxy.pid}/net/tcp", encoding="ascii") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    row = next(r for r in rows if int(r[1].split(":")[1], 16) == source)
+    assert row[5].split(":")[0] == "02"  # the timer that runs is the keep-alive's
+
+
+def test_tcp_proxy__max_connections__exact_over_workers(start_proxy, started):
+    server = TcpServer(echo)
+    started.add(server, server.close)
+    made = cluster([endpoint(server.port)], circuit_breakers={"thresholds": [{"max_connections": 2}]})
+    proxy = start_proxy(config.bootstrap([config.listener("tcp", config.tcp_proxy())], [made]), concurrency=2)
+    held = []
+    for _ in range(2):
+        held.append(started.add(s := connect(proxy.address("tcp")), s.close))
+        held[-1].send(b"x")
+        assert held[-1].read_exact(1) == b"x"
+    with connect(proxy.address("tcp")) as refused:
+        assert refused.is_ended()
+    assert proxy.stat("cluster.origin.upstream_cx_overflow") == 1
+    held[0].close()
+    proxy.wait_stat("cluster.origin.upstream_cx_active", 1)
+    with connect(proxy.address("tcp")) as stream:
+        stream.send(b"x")
+        assert stream.read_exact(1) == b"x"
