@@ -15,6 +15,7 @@ from lib.origin import Origin
 from lib.proxy import log_lines
 from lib.streams import connect, unused_port
 from lib.tcp import TcpServer, echo
+from lib.wait import wait_until
 
 
 def named(name):
@@ -451,10 +452,14 @@ def test_tcp_keepalive__set_on_the_upstream_socket(start_proxy, make_named):
         "tcp_keepalive": {"keepalive_probes": 3, "keepalive_time": 7, "keepalive_interval": 5}}))
     assert fetch(proxy.address()).status == 200
     source = a.connections[0].sock.getpeername()[1]
-    with open(f"/proc/{proxy.pid}/net/tcp", encoding="ascii") as table:
-        rows = [line.split() for line in table.readlines()[1:]]
-    row = next(r for r in rows if int(r[1].split(":")[1], 16) == source)
-    assert row[5].split(":")[0] == "02"  # the timer that runs is the keep-alive's
+
+    def timer():
+        """What the kernel's timer of the proxy's socket waits for: 02 is a keep-alive."""
+        with open(f"/proc/{proxy.pid}/net/tcp", encoding="ascii") as table:
+            rows = [line.split() for line in table.readlines()[1:]]
+        return [row[5].split(":")[0] for row in rows if row[3] == "01" and
+                (int(row[1].split(":")[1], 16), int(row[2].split(":")[1], 16)) == (source, a.port)]
+    wait_until(lambda: timer() == ["02"], "the keep-alive timer")
 
 
 def test_tcp_proxy__max_connections__exact_over_workers(start_proxy, started):
