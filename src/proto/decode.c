@@ -267,8 +267,8 @@ int doc_decode(struct proto_arena *arena, const struct doc_node *root,
     else
         decode_nomem(&d, root);
     strbuf_fini(&d.path);
-    if (d.failed)
-        return proto_arena_is_full(arena) ? ERR_LIMIT : ERR_INVALID;
+    if (proto_arena_is_full(arena))
+        return ERR_LIMIT;
     *out = msg;
-    return 0;
+    return d.failed ? ERR_INVALID : 0;
 }

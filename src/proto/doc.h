@@ -36,7 +36,8 @@ struct doc_node {
 
 /* Decodes into a new message; every fault goes to `faults` with the path
  * "FILE:LINE:COLUMN: static_resources.clusters[3].lb_policy" ("static_resources..." where `file` is
- * NULL), so that err_format gives the line that a person wants. Returns 0 or ERR_INVALID/ERR_LIMIT (then *out is NULL). */
+ * NULL), so that err_format gives the line that a person wants. Returns 0, ERR_INVALID (*out is then what could be
+ * decoded, good for finding more faults only) or ERR_LIMIT (*out is NULL). */
 int doc_decode(struct proto_arena *arena, const struct doc_node *root,
                const ProtobufCMessageDescriptor *desc, const char *file, ProtobufCMessage **out,
                struct err_list *faults);

@@ -86,9 +86,7 @@ int proto_load_file(struct proto_arena *arena, const char *path,
     bool yaml = has_extension(path, STR(".yaml")) || has_extension(path, STR(".yml"));
     *root = yaml ? yaml_read(arena, text, path, faults) : json_read(arena, text, path, faults);
     rc = *root ? doc_decode(arena, *root, desc, path, out, faults) : ERR_INVALID;
-    if (rc == 0 && faults->count + faults->dropped != before) { /* duplicate keys */
-        *out = NULL;
+    if (rc == 0 && faults->count + faults->dropped != before) /* duplicate keys */
         rc = ERR_INVALID;
-    }
     return rc;
 }

@@ -509,9 +509,9 @@ int yaml_decode(struct proto_arena *arena, struct str text, const ProtobufCMessa
     *out = NULL;
     const struct doc_node *root = yaml_read(arena, text, file, faults);
     int rc = root ? doc_decode(arena, root, desc, file, out, faults) : ERR_INVALID;
-    if (rc == 0 && faults->count + faults->dropped != before) { /* duplicate keys */
-        *out = NULL;
+    if (rc == 0 && faults->count + faults->dropped != before) /* duplicate keys */
         rc = ERR_INVALID;
-    }
+    if (rc != 0)
+        *out = NULL;
     return rc;
 }

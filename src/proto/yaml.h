@@ -15,7 +15,8 @@ int yaml_decode(struct proto_arena *arena, struct str text, const ProtobufCMessa
                 const char *file, ProtobufCMessage **out, struct err_list *faults);
 
 /* A configuration file by its extension: .json, .yaml, .yml, .pb (packed), .pb_text is refused.
- * *root is NULL for .pb; otherwise it and `out` live in the arena. */
+ * *root is NULL for .pb; otherwise it and `out` live in the arena. With faults *out is what could be decoded all the
+ * same, or NULL: good for finding further faults only. */
 int proto_load_file(struct proto_arena *arena, const char *path,
                     const ProtobufCMessageDescriptor *desc, ProtobufCMessage **out,
                     const struct doc_node **root, struct err_list *faults);

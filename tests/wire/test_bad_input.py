@@ -49,9 +49,11 @@ def test_validate__every_fault_in_one_go(tmp_path):
         config.cluster("port", 99999),
     ]
     broken["static_resources"]["listeners"].append({"name": "no address"})
+    broken["static_resources"]["clusters"].append(config.cluster("magic", 1, lb_policy="MAGLEV_NOT"))
+    broken["static_resources"]["listeners"][0]["unknown_field"] = 1
     code, output = validate(write(tmp_path / "broken.json", broken))
     assert code == 1
-    for place in ("clusters[1]", "clusters[2]", "listeners[1]"):
+    for place in ("clusters[1]", "clusters[2]", "clusters[3].lb_policy", "listeners[1]", "listeners[0].unknown_field"):
         assert place in output, output
     assert "broken.json" in output
 

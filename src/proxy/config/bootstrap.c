@@ -70,6 +70,7 @@ static void finish_faults(struct err_list *faults, size_t from, const char *sour
         finish_fault(&faults->items[i], source, is_reading);
 }
 
+/* With faults what comes back is what could be decoded, if anything: its rules and readers find the rest of the faults. */
 static pb_bootstrap *read_documents(struct proto_arena *arena, const struct server_opts *opts, struct sources *src, struct err_list *faults)
 {
     const ProtobufCMessageDescriptor *desc = &envoy__config__bootstrap__v3__bootstrap__descriptor;
@@ -91,7 +92,7 @@ static pb_bootstrap *read_documents(struct proto_arena *arena, const struct serv
         finish_faults(faults, from, YAML_ARGUMENT, true);
     }
     if (faults->count > first)
-        return NULL;
+        return over || opts->config_yaml.n ? NULL : (pb_bootstrap *)boot;
     if (!boot)
         return (pb_bootstrap *)over;
     if (over) {
@@ -246,6 +247,30 @@ static void drop_repeated(struct err_list *faults, size_t first, size_t second)
     faults->count = kept;
 }
 
+/* The path that a finished fault of reading tells of: what follows "FILE:LINE:COLUMN: ". */
+static const char *path_of_finished(const struct err *e)
+{
+    const char *colon = strstr(e->path, ": ");
+    return colon ? colon + 2 : "";
+}
+
+/* What could not be decoded is missing, and so are rules met and fields read around it: faults from `second` on at, above or
+ * below a place that one of [first, second) names say nothing new. */
+static void drop_followers(struct err_list *faults, size_t first, size_t second)
+{
+    size_t kept = second;
+    for (size_t i = second; i < faults->count; i++) {
+        bool follows = false;
+        for (size_t j = first; j < second && !follows; j++) {
+            const char *cause = path_of_finished(&faults->items[j]), *path = faults->items[i].path;
+            follows = is_below(path, cause) || is_below(cause, path);
+        }
+        if (!follows)
+            faults->items[kept++] = faults->items[i];
+    }
+    faults->count = kept;
+}
+
 /* With --allow-unsupported, faults of that kind become warnings. */
 static void split_unsupported(struct err_list *faults, struct err_list *unsupported)
 {
@@ -301,6 +326,7 @@ int config_load(const struct server_opts *opts, struct config_result **result, s
         size_t rules = faults->count;
         build(out, arena, boot, opts, faults);
         drop_repeated(faults, from, rules);
+        drop_followers(faults, first, from);
         if (src.root)
             doc_locate_faults(src.root, src.file, faults, from);
         if (opts->allow_unsupported)

@@ -53,9 +53,10 @@ int cfg_socket_address(struct config_reader *cr, const pb_socket_address *m, str
         UNSUPPORTED("named_port", NULL), (void)GET(m, named_port);
     else
         port = GET(m, port_value);
+    struct str ip = TEXT(m, address);
     if (port > 65535)
         return FAULT("port_value", "%u is not a port", port);
-    if (addr_from_ip(out, TEXT(m, address), (uint16_t)port, &err) < 0)
+    if (addr_from_ip(out, ip, (uint16_t)port, &err) < 0)
         return cfg_fault_err(cr, "address", &err);
     return 0;
 }

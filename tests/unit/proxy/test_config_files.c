@@ -74,8 +74,9 @@ static void test_config_load__wrong_names__place_first(void **state)
     (void)state;
     struct loaded l = load_file("b.yaml", STR("node: {idd: x}\nstatic_resources: {clusters: [{nam: c}]}\n"), NULL);
     assert_null(l.result);
-    assert_int_equal(l.faults.count, 2);
+    assert_int_equal(l.faults.count, 3);
     assert_fault_is(&l, 0, "b.yaml:1:8: node.idd: no such field in envoy.config.core.v3.Node; did you mean 'id'?");
+    assert_fault_is(&l, 2, "b.yaml: static_resources.clusters[0].name: must have at least 1 character, has 0 (line 2, column 31)");
     unload(&l);
 }
 
