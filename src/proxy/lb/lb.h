@@ -55,6 +55,10 @@ extern const struct lb_policy lb_cluster_provided;
 bool lb_weights_are_equal(struct host *const *hosts, uint32_t n);
 /* Cumulative weights; [n-1] is the total. Heap. */
 uint64_t *lb_weights_sum(struct host *const *hosts, uint32_t n);
+/* build and free of policies that draw in proportion: the sums, or NULL where all weights are equal. */
+struct lb_schedule *lb_draw_build(const struct lb_policy_spec *spec, struct host *const *hosts, uint32_t n);
+void lb_draw_free(struct lb_schedule *s);
+const uint64_t *lb_draw_sums(const struct lb_schedule *s);
 /* Index of the host that owns `point` (< total). */
 uint32_t lb_weights_find(const uint64_t *sums, uint32_t n, uint64_t point);
 

@@ -6,28 +6,7 @@
  */
 #include <math.h>
 
-#include "base/mem.h"
 #include "proxy/lb/lb.h"
-
-struct lb_schedule {
-    uint64_t *sums;
-};
-
-static struct lb_schedule *build(const struct lb_policy_spec *spec, struct host *const *hosts, uint32_t n)
-{
-    (void)spec;
-    if (lb_weights_are_equal(hosts, n))
-        return NULL;
-    struct lb_schedule *s = NEW(lb_schedule);
-    s->sums = lb_weights_sum(hosts, n);
-    return s;
-}
-
-static void release(struct lb_schedule *s)
-{
-    mem_free(s->sums);
-    mem_free(s);
-}
 
 static uint32_t active(const struct host *h)
 {
@@ -60,9 +39,9 @@ static uint32_t pick(const struct lb_policy_spec *spec, const struct lb_schedule
     uint32_t choices = spec->choice_count ? spec->choice_count : 2;
     if (!s)
         return pick_equal(choices, hosts, n, ctx->rng);
-    uint32_t best = lb_weights_find(s->sums, n, rng_below(ctx->rng, s->sums[n - 1]));
+    uint32_t best = lb_weights_find(lb_draw_sums(s), n, rng_below(ctx->rng, lb_draw_sums(s)[n - 1]));
     for (uint32_t i = 1; i < choices; i++) {
-        uint32_t other = lb_weights_find(s->sums, n, rng_below(ctx->rng, s->sums[n - 1]));
+        uint32_t other = lb_weights_find(lb_draw_sums(s), n, rng_below(ctx->rng, lb_draw_sums(s)[n - 1]));
         /* Both were drawn by weight already: compare what they carry against what was to be expected of them. */
         if (burden(spec, hosts[other]) < burden(spec, hosts[best]))
             best = other;
@@ -70,4 +49,4 @@ static uint32_t pick(const struct lb_policy_spec *spec, const struct lb_schedule
     return best;
 }
 
-const struct lb_policy lb_least_request = {"LEAST_REQUEST", build, release, pick};
+const struct lb_policy lb_least_request = {"LEAST_REQUEST", lb_draw_build, lb_draw_free, pick};

@@ -21,6 +21,23 @@ uint64_t *lb_weights_sum(struct host *const *hosts, uint32_t n)
     return sums;
 }
 
+/* The schedule is the sums themselves: nothing else is prepared. */
+struct lb_schedule *lb_draw_build(const struct lb_policy_spec *spec, struct host *const *hosts, uint32_t n)
+{
+    (void)spec;
+    return lb_weights_are_equal(hosts, n) ? NULL : (struct lb_schedule *)lb_weights_sum(hosts, n);
+}
+
+void lb_draw_free(struct lb_schedule *s)
+{
+    mem_free(s);
+}
+
+const uint64_t *lb_draw_sums(const struct lb_schedule *s)
+{
+    return (const uint64_t *)s;
+}
+
 uint32_t lb_weights_find(const uint64_t *sums, uint32_t n, uint64_t point)
 {
     uint32_t low = 0, high = n - 1;
