@@ -6,7 +6,7 @@
 #include "proxy/config/config_priv.h"
 #include "proxy/filter/tcp_proxy.h"
 #include "proxy/hcm/hcm.h"
-#include "proxy/listener/listener_filter_config.h"
+#include "proxy/listener/listener_filter.h"
 
 #include <stdio.h>
 

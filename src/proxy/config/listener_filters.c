@@ -2,7 +2,7 @@
  *
  * Readers of listener filters. Their configurations live in the listener's arena. Main thread.
  */
-#include "proxy/listener/listener_filter_config.h"
+#include "proxy/listener/listener_filter.h"
 
 #include "proxy/config/config_priv.h"
 
@@ -54,22 +54,6 @@ void cfg_pass_tlvs(struct config_reader *cr, const pb_pass_through_tlvs *m, stru
     *count = n;
 }
 
-static void read_rules(struct config_reader *cr, const pb_proxy_protocol *m, struct proxy_protocol_config *c, struct arena *a)
-{
-    c->rule_count = LEN(m, rules);
-    c->rules = ARENA_ARRAY(a, struct proxy_protocol_rule, c->rule_count);
-    for (uint32_t i = 0; i < c->rule_count; i++) {
-        const pb_proxy_protocol_rule *r = m->rules[i];
-        __auto_type to = GET(r, on_tlv_present);
-        c->rules[i].type = (uint8_t)GET(r, tlv_type);
-        if (!to)
-            continue;
-        struct str space = TEXT(to, metadata_namespace);
-        c->rules[i].metadata_namespace = arena_str(a, space.n ? space : STR("envoy.filters.listener.proxy_protocol"));
-        c->rules[i].key = arena_str(a, TEXT(to, key));
-    }
-}
-
 int cfg_proxy_protocol(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
 {
     const pb_proxy_protocol *m = (const pb_proxy_protocol *)msg;
@@ -86,7 +70,6 @@ int cfg_proxy_protocol(struct config_reader *cr, const ProtobufCMessage *msg, vo
     }
     IN("pass_through_tlvs")
         cfg_pass_tlvs(cr, GET(m, pass_through_tlvs), f->arena, &c->keep_all_tlvs, &c->keep_tlvs, &c->keep_tlv_count);
-    read_rules(cr, m, c, f->arena);
-    f->spec->config = c; /* tlv_location other than the default stays unread */
+    f->spec->config = c; /* rules (TLVs as metadata, which nothing reads yet) and tlv_location stay unread */
     return 0;
 }

@@ -44,17 +44,10 @@ struct tls_inspector_config {
     bool close_on_parse_error;       /* close_connection_on_client_hello_parsing_errors */
 };
 
-/* A TLV to keep as metadata (ProxyProtocol.rules). */
-struct proxy_protocol_rule {
-    uint8_t type;
-    struct str metadata_namespace, key;
-};
 struct proxy_protocol_config {
     struct str stat_prefix; /* "" = none: "proxy_proto." */
     bool allow_without;     /* allow_requests_without_proxy_protocol */
     bool disallow_v1, disallow_v2;
-    struct proxy_protocol_rule *rules;
-    uint32_t rule_count;
     bool keep_all_tlvs; /* pass_through_tlvs: INCLUDE_ALL */
     uint8_t *keep_tlvs; /* … INCLUDE: these types */
     uint32_t keep_tlv_count;

@@ -35,9 +35,6 @@ static bool is_kept(const struct proxy_protocol_config *c, uint8_t type)
     for (uint32_t i = 0; i < c->keep_tlv_count; i++)
         if (c->keep_tlvs[i] == type)
             return true;
-    for (uint32_t i = 0; i < c->rule_count; i++)
-        if (c->rules[i].type == type)
-            return true;
     return false;
 }
 
