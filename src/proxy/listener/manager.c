@@ -494,19 +494,22 @@ static void drain_on_worker(struct worker *w, void *arg)
     }
 }
 
+/* Every worker has begun: only now does the gauge say so. */
 static void on_draining(void *arg)
 {
-    mem_free(arg);
+    struct order *o = arg;
+    struct listener_manager *m = o->manager;
+    uint32_t n = 0;
+    LIST_EACH(it, safe, &m->listeners)
+        n += !o->inbound_only || LIST_ENTRY(it, listener, node)->spec->is_inbound;
+    stat_set(m->stats, STAT_LM_DRAINING, n);
+    mem_free(o);
 }
 
 static void drain(struct listener_manager *m, bool inbound_only, uint64_t us)
 {
     struct order *o = order_new(m, inbound_only);
     o->drain_us = us;
-    uint32_t n = 0;
-    LIST_EACH(it, safe, &m->listeners)
-        n += !inbound_only || LIST_ENTRY(it, listener, node)->spec->is_inbound;
-    stat_set(m->stats, STAT_LM_DRAINING, n);
     server_on_workers(m->server, drain_on_worker, on_draining, o);
 }
 
