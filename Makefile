@@ -35,7 +35,7 @@ fuzz:
 	@tools/fuzz
 
 install: release
-	@meson configure build/release -Dprefix="$(prefix)"
+	@meson setup --reconfigure build/release -Dprefix="$(prefix)" >/dev/null
 	@DESTDIR="$(DESTDIR)" meson install -C build/release --no-rebuild --quiet
 	@echo "installed under $(DESTDIR)$(prefix)"
 
