@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A connected socket with a buffer. Reads end by marker, length or end of file; all have a limit in time."""
+import contextlib
 import socket
 import ssl
 import struct
@@ -99,8 +100,17 @@ def connect(address, tls=None, server_name=None, session=None):
     return Stream(sock)
 
 
+_held = []
+
+
 def unused_port():
-    """A port nobody listens on: bound for a moment, then given back."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A port of this host at which nothing listens and nothing will: it stays bound, without listening, to the end."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    _held.append(sock)
+    port = sock.getsockname()[1]
+    with contextlib.suppress(OSError):
+        six = socket.socket(socket.AF_INET6)
+        _held.append(six)
+        six.bind(("::1", port))
+    return port
