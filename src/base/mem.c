@@ -69,10 +69,9 @@ char *mem_strdup(const char *s)
 
 char *mem_strndup(const char *s, size_t n)
 {
-    size_t len = strnlen(s, n);
-    char *copy = mem_alloc(len + 1);
-    memcpy(copy, s, len);
-    copy[len] = '\0';
+    char *copy = mem_alloc(n + 1);
+    memcpy(copy, s, n);
+    copy[n] = '\0';
     return copy;
 }
 

@@ -30,6 +30,7 @@ void *mem_realloc(void *p, size_t n) __attribute__((alloc_size(2), returns_nonnu
 void *mem_try_alloc(size_t n) __attribute__((malloc, alloc_size(1)));
 void *mem_try_realloc(void *p, size_t n) __attribute__((alloc_size(2)));
 char *mem_strdup(const char *s) __attribute__((malloc, returns_nonnull));
+/* Exactly n bytes, whatever they are, and a NUL behind them. */
 char *mem_strndup(const char *s, size_t n) __attribute__((malloc, returns_nonnull));
 void mem_free(void *p);
 
