@@ -15,7 +15,7 @@ from lib.origin import Origin
 from lib.proxy import log_lines
 from lib.streams import connect, unused_port
 from lib.tcp import TcpServer, echo
-from lib.wait import wait_until
+from lib.wait import PATIENCE_S, wait_until
 
 
 def named(name):
@@ -242,7 +242,7 @@ def test_h2__streams_share_one_connection(start_proxy, make_h2_origin):
     with H2Client(proxy.address()) as client:
         streams = [client.start([("x-case", "hold")]) for _ in range(10)]
         assert [client.wait(s).status for s in streams] == [200] * 10
-    assert all_held.is_set() and len(origin.connections) == 1
+    assert all_held.wait(PATIENCE_S) and len(origin.connections) == 1
     assert proxy.stat("cluster.origin.upstream_cx_total") == 1
     assert proxy.stat("cluster.origin.upstream_cx_http2_total") == 1
 
