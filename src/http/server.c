@@ -79,12 +79,19 @@ static void start_idle(struct http_server_conn *c)
         timer_set_ms(&c->timer, c->opts->idle_timeout_ms);
 }
 
+static void tell_limit(struct http_server_conn *c, enum http_server_limit which)
+{
+    if (c->handler->on_limit)
+        c->handler->on_limit(c->user, which);
+}
+
 static void on_timer(struct timer *t)
 {
     struct http_server_conn *c = of(CONTAINER_OF(t, http_server_conn, timer));
 
     if (c->awaiting_head) {
         c->awaiting_head = false;
+        tell_limit(c, HTTP_LIMIT_HEAD_TIME);
         if (c->codec && c->codec->on_headers_timeout)
             c->codec->on_headers_timeout(c);
         else
@@ -103,10 +110,12 @@ static void on_life(struct timer *t)
 {
     struct http_server_conn *c = of(CONTAINER_OF(t, http_server_conn, life));
 
-    if (!c->draining)
+    if (!c->draining) {
+        tell_limit(c, HTTP_LIMIT_AGE);
         http_server_conn_drain(c);
-    else if (c->codec)
+    } else if (c->codec) {
         c->codec->drain(c, true);
+    }
 }
 
 void server_conn_await_head(struct http_server_conn *c, bool on)
@@ -128,6 +137,8 @@ void server_conn_stream_began(struct http_server_conn *c)
 {
     c->active++;
     c->requests++;
+    if (c->requests == c->opts->max_requests_per_connection)
+        tell_limit(c, HTTP_LIMIT_REQUESTS);
 }
 
 void server_conn_stream_ended(struct http_server_conn *c)

@@ -36,6 +36,7 @@ struct http_server_opts {
 
 /* Why a server connection went; for cx_destroy_* statistics and the access log. */
 struct http_server_conn;
+enum http_server_limit { HTTP_LIMIT_AGE, HTTP_LIMIT_REQUESTS, HTTP_LIMIT_HEAD_TIME };
 struct http_server_handler {
     /* A request's head is complete (sink->on_headers follows at once). Sets s->sink. */
     void (*on_stream)(void *user, struct http_server_conn *c, struct http_stream *s);
@@ -45,6 +46,7 @@ struct http_server_handler {
     /* Fills headers and body for a codec-level answer (local reply config applies). NULL: a plain one. */
     void (*local_reply)(void *user, struct http_server_conn *c, unsigned status, const char *details, struct headers *h, struct buf *body);
     void (*on_idle_timeout)(void *user, struct http_server_conn *c);
+    void (*on_limit)(void *user, enum http_server_limit which); /* what ends the connection (or a slow head); may be NULL */
     void (*on_codec)(void *user, struct http_server_conn *c, enum http_protocol p); /* the protocol is known */
     /* One of Envoy's "http2." counters moved. May be NULL. */
     void (*on_h2_stat)(void *user, struct http_server_conn *c, enum h2_stat stat);

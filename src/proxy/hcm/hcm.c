@@ -171,6 +171,16 @@ static void on_idle_timeout(void *user, struct http_server_conn *c)
     stat_inc(stats_of(of_user(user)), STAT_HCM_CX_IDLE_TIMEOUT);
 }
 
+static void on_limit(void *user, enum http_server_limit which)
+{
+    static const uint16_t rows[] = {
+        [HTTP_LIMIT_AGE] = STAT_HCM_CX_MAX_DURATION_REACHED,
+        [HTTP_LIMIT_REQUESTS] = STAT_HCM_CX_MAX_REQUESTS_REACHED,
+        [HTTP_LIMIT_HEAD_TIME] = STAT_HCM_RQ_HEADER_TIMEOUT,
+    };
+    stat_inc(stats_of(of_user(user)), rows[which]);
+}
+
 static void destroy(struct deferred *d)
 {
     struct hcm_conn *hc = CONTAINER_OF(d, hcm_conn, deferred);
@@ -227,6 +237,7 @@ static const struct http_server_handler server_handler = {
     .local_reply = local_reply,
     .on_idle_timeout = on_idle_timeout,
     .on_h2_stat = on_h2_stat,
+    .on_limit = on_limit,
     .on_codec = on_codec,
     .on_closed = on_closed,
 };
