@@ -29,6 +29,11 @@ uint64_t runtime_u64(struct str key, uint64_t fallback);
 bool runtime_bool(struct str key, bool fallback);
 /* RuntimeFractionalPercent: key may override numerator; denominators 100, 10000, 1000000. */
 bool runtime_fraction(struct str key, uint64_t numerator, uint64_t denominator, uint64_t random_value);
+struct runtime_fraction { struct str key; uint64_t numerator, denominator; }; /* key "" = always the default */
+static inline bool runtime_fraction_hits(const struct runtime_fraction *f, uint64_t random_value)
+{
+    return runtime_fraction(f->key, f->numerator, f->denominator, random_value);
+}
 /* Admin: POST /runtime_modify?key=value ("" removes). ERR_STATE without an admin layer. */
 int runtime_modify(struct str key, struct str value, struct err *err);
 struct strbuf;

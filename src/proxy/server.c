@@ -310,6 +310,7 @@ static int make_clusters(struct server *s, struct err *err)
         struct cluster *old = map_set(s->clusters, cluster_spec(cluster)->name, cluster);
         cluster_unref(&old);
     }
+    clusters_publish_names(s->clusters);
     config_link(c, s->clusters);
     return 0;
 }
@@ -425,6 +426,7 @@ static void free_clusters(struct server *s)
         cluster_stop(c);
         cluster_unref(&c);
     }
+    clusters_publish_names(NULL);
     map_free(&s->clusters);
 }
 

@@ -9,12 +9,13 @@
 
 #include "http/stream.h"
 #include "io/addr.h"
+#include "proxy/filter_state.h"
+#include "proxy/metadata.h"
 #include "proxy/outcome.h"
 
 struct host;
 struct cluster;
 struct route_entry;
-struct metadata; /* proxy/metadata.h: dynamic metadata, in TRAFFIC */
 
 struct stream_info {
     uint64_t start_us, start_wall_us;
@@ -61,6 +62,9 @@ struct stream_info {
     struct str filter_chain_name;
     struct str request_id;
     bool is_health_check, is_internal;
+    struct metadata metadata;           /* dynamic; in the exchange's arena */
+    struct filter_state filter_state;
+    const struct route_entry *route;    /* as decided last; NULL */
 };
 
 #endif

@@ -245,6 +245,13 @@ struct host_set *cluster_hosts(const struct cluster *c);
 void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, uint32_t count);
 /* Sum of live counts for /clusters. */
 
+struct map;
+/* Names to clusters, for requests that name theirs (cluster_header). Main thread, before workers start; kept by the caller. */
+void clusters_publish_names(const struct map *by_name);
+
+/* ---- any thread ---- */
+struct cluster *cluster_named(struct str name); /* borrowed from the snapshot; NULL: no such cluster */
+
 /* ---- workers ---- */
 /* The calling worker's view; made on first use. */
 struct cluster_worker *cluster_here(struct cluster *c);
@@ -253,6 +260,17 @@ void cluster_leave(struct cluster *c);
 
 /* Picks a host (panic mode, priorities, health; counts none_healthy) and returns it referenced; NULL when there is none. */
 struct host *cluster_pick(struct cluster_worker *cw, struct lb_context *ctx);
+
+/* What came of an attempt at a host: for outlier detection, for policies that look at how hosts do, for statistics. Cheap;
+ * cluster/outcome_report.c. A local-origin result is ours (connect, timeout, reset), a response is the host's. */
+enum host_result { HOST_CONNECTED, HOST_CONNECT_FAILED, HOST_CONNECT_TIMEOUT, HOST_RESPONDED, HOST_RESET, HOST_TIMED_OUT };
+struct host_report {
+    enum host_result result;
+    unsigned status;             /* RESPONDED: HTTP status; of gRPC answers what the gRPC status maps to */
+    uint64_t duration_us;        /* RESPONDED: from the first byte sent */
+    const struct headers *response, *trailers; /* where load reports (ORCA) may stand; may be NULL */
+};
+void cluster_report(struct cluster_worker *cw, struct host *h, const struct host_report *report);
 
 /* Circuit breakers. acquire: false = open (overflow counted by the caller's stat). Exact over workers. */
 enum breaker { BREAKER_CONNECTIONS, BREAKER_PENDING, BREAKER_REQUESTS, BREAKER_RETRIES, BREAKER_COUNT };

@@ -3,6 +3,7 @@
  * A worker's view of a cluster: the membership it works with and its pools, found by host. Made when
  * the worker first needs the cluster; changed only by its own thread, through the mailbox.
  */
+#include "base/map.h"
 #include "base/mem.h"
 #include "proxy/cluster/cluster_priv.h"
 
@@ -10,6 +11,7 @@ static struct {
     struct loop *main_loop;
     struct loop *const *workers;
     uint32_t worker_count;
+    const struct map *names;
 } frame;
 
 void clusters_init(struct loop *main_loop, struct loop *const *worker_loops, uint32_t worker_count)
@@ -23,6 +25,16 @@ void clusters_fini(void)
 {
     frame.workers = NULL;
     frame.worker_count = 0;
+}
+
+void clusters_publish_names(const struct map *by_name)
+{
+    frame.names = by_name;
+}
+
+struct cluster *cluster_named(struct str name)
+{
+    return frame.names ? map_get(frame.names, name) : NULL;
 }
 
 struct loop *clusters_main_loop(void)

@@ -15,6 +15,8 @@
 #include "proxy/config/pb.h"
 #include "proxy/config/spec_memory.h"
 #include "proxy/match/header_match.h"
+#include "proxy/metadata.h"
+#include "proxy/route/route.h"
 
 struct http_client_opts;
 struct http_server_opts;
@@ -65,6 +67,21 @@ int cfg_data_source(struct config_reader *cr, struct arena *a, const pb_data_sou
 int cfg_string_match(struct config_reader *cr, const pb_string_matcher *m, struct string_match *out);
 struct regex *cfg_regex(struct config_reader *cr, const char *field, const pb_regex_matcher *m);
 int cfg_header_matcher(struct config_reader *cr, const pb_header_matcher *m, struct header_matcher *out);
+/* RuntimeFractionalPercent and FractionalPercent. NULL gives `percent` of 100 without a key. */
+struct runtime_fraction cfg_runtime_fraction(struct config_reader *cr, struct arena *a, const pb_runtime_fraction *m, uint32_t percent);
+struct runtime_fraction cfg_fraction(struct config_reader *cr, const pb_fractional_percent *m);
+/* metadata.c: configured metadata and Structs, copied; typed metadata is refused by name where it is set. NULL for NULL. */
+struct metadata *cfg_metadata(struct config_reader *cr, const pb_metadata *m, struct arena *a);
+struct meta_value cfg_struct(struct config_reader *cr, const pb_struct *m, struct arena *a);
+struct meta_value cfg_value(struct config_reader *cr, const pb_value *m, struct arena *a);
+/* header_rules.c: HeaderValueOption and removal lists of routes; HeaderMutation lists of header_mutation and early mutation. */
+void cfg_header_rules(struct config_reader *cr, const char *add_field, pb_header_option *const *adds, uint32_t add_count,
+                      const char *remove_field, char *const *removes, uint32_t remove_count, struct arena *a, struct header_rules *out);
+void cfg_header_mutations(struct config_reader *cr, const char *field, pb_header_mutation *const *items, uint32_t n, struct arena *a,
+                          struct header_rules *out);
+/* grpc_service.c */
+struct grpc_service;
+int cfg_grpc_service(struct config_reader *cr, const pb_grpc_service *m, struct arena *a, struct grpc_service *out);
 /* A pack of bytes for shared_get keys. */
 void cfg_key_str(struct strbuf *key, struct str s);
 int cfg_read_file(const char *path, struct arena *a, size_t limit_bytes, struct str *out, struct err *err);
@@ -73,6 +90,7 @@ int cfg_read_file(const char *path, struct arena *a, size_t limit_bytes, struct 
 enum extension_kind {
     EXT_NETWORK_FILTER, EXT_HTTP_FILTER, EXT_LISTENER_FILTER, EXT_DOWNSTREAM_SOCKET, EXT_UPSTREAM_SOCKET, EXT_ACCESS_LOGGER,
     EXT_CLUSTER, EXT_LB_POLICY, EXT_DNS_RESOLVER, EXT_IP_DETECTION, EXT_REQUEST_ID,
+    EXT_ROUTE_FILTER,            /* per-route settings of an HTTP filter */
 };
 struct extension {
     const char *type;            /* full type name of its configuration */
@@ -118,6 +136,7 @@ int cfg_original_dst(struct config_reader *cr, const ProtobufCMessage *msg, void
 int cfg_hcm(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_tcp_proxy(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 struct cfg_http_filter { struct http_filter_spec *spec; struct arena *arena; }; /* EXT_HTTP_FILTER */
+struct cfg_route_filter { struct filter_override *override; struct arena *arena; }; /* EXT_ROUTE_FILTER: fill config, free_config */
 int cfg_router(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 struct cfg_ip_detection { struct ip_detection *out; struct arena *arena; };     /* EXT_IP_DETECTION */
 int cfg_xff_detection(struct config_reader *cr, const ProtobufCMessage *msg, void *out);

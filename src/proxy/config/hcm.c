@@ -278,7 +278,7 @@ static void read_mutations(struct config_reader *cr, const pb_response_mapper *m
             /* `append` is the older form; set to false it meant overwriting */
             __auto_type append = GET(o, append);
             unsigned action = (unsigned)GET(o, append_action);
-            out_h->action = action <= HEADER_OVERWRITE_IF_EXISTS ? (int)action : HEADER_APPEND;
+            out_h->action = action <= HEADER_OVERWRITE_IF_EXISTS ? (enum header_append)action : HEADER_APPEND;
             if (append && !append->value)
                 out_h->action = HEADER_OVERWRITE_OR_ADD;
             out_h->keep_empty = GET(o, keep_empty_value);

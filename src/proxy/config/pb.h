@@ -11,9 +11,11 @@
 #include "envoy/config/bootstrap/v3/bootstrap.pb-c.h"
 #include "envoy/config/cluster/v3/circuit_breaker.pb-c.h"
 #include "envoy/config/cluster/v3/cluster.pb-c.h"
+#include "envoy/config/common/mutation_rules/v3/mutation_rules.pb-c.h"
 #include "envoy/config/core/v3/address.pb-c.h"
 #include "envoy/config/core/v3/base.pb-c.h"
 #include "envoy/config/core/v3/extension.pb-c.h"
+#include "envoy/config/core/v3/grpc_service.pb-c.h"
 #include "envoy/config/core/v3/protocol.pb-c.h"
 #include "envoy/config/core/v3/proxy_protocol.pb-c.h"
 #include "envoy/config/core/v3/resolver.pb-c.h"
@@ -180,6 +182,10 @@ typedef Envoy__Config__Route__V3__RouteAction__UpgradeConfig pb_route_upgrade;
 typedef Envoy__Config__Route__V3__DirectResponseAction pb_direct_response;
 typedef Envoy__Config__Route__V3__RetryPolicy pb_retry_policy;
 typedef Envoy__Type__V3__FractionalPercent pb_fractional_percent;
+typedef Envoy__Config__Core__V3__RuntimeFractionalPercent pb_runtime_fraction;
+typedef Envoy__Config__Core__V3__Metadata pb_metadata;
+typedef Envoy__Config__Core__V3__GrpcService pb_grpc_service;
+typedef Envoy__Config__Common__MutationRules__V3__HeaderMutation pb_header_mutation;
 typedef Google__Protobuf__Any pb_any;
 typedef Google__Protobuf__Struct pb_struct;
 typedef Google__Protobuf__Value pb_value;

@@ -20,7 +20,10 @@
 
 struct exchange; /* one request and its response, proxy/hcm/exchange.h */
 struct http_filter;
+struct route_decision;
 struct route_entry;
+struct stat_scope;
+struct format_context;
 
 enum filter_headers {
     FILTER_HEADERS_CONTINUE,
@@ -52,6 +55,9 @@ struct http_filter_def {
     void (*on_downstream_watermark)(struct http_filter *f, bool above);
     void (*on_complete)(struct http_filter *f); /* just before access logs are written */
     void (*on_destroy)(struct http_filter *f);
+    /* Main thread, once for every place in a chain, when what the configuration refers to exists: statistics scopes and
+     * such; undone by the configuration's free_config. `stats` is the connection manager's scope, "http.<prefix>.". */
+    void (*link)(void *config, struct stat_scope *stats);
 }; /* any callback may be NULL: pass through */
 
 struct http_filter {
@@ -75,7 +81,6 @@ struct http_filter_spec {
 struct arena *exchange_arena(struct exchange *x);
 struct loop *exchange_loop(struct exchange *x);
 struct stream_info *exchange_info(struct exchange *x);
-struct stat_scope;
 struct stat_scope *exchange_stats(struct exchange *x);          /* the connection manager's, http.<prefix>. */
 uint64_t exchange_body_limit_bytes(const struct exchange *x);   /* what may be held back per direction */
 struct headers *exchange_request_headers(struct exchange *x);
@@ -86,9 +91,22 @@ bool exchange_request_is_complete(const struct exchange *x);
 bool exchange_response_has_started(const struct exchange *x);   /* headers went downstream */
 /* The route, matched once and cached; NULL when none matches. */
 const struct route_entry *exchange_route(struct exchange *x);
+/* The whole decision (virtual host, weighted cluster, cluster); never NULL, its route may be. */
+const struct route_decision *exchange_decision(struct exchange *x);
+/* The next look decides anew (a filter changed what routes match on). */
 void exchange_clear_route_cache(struct exchange *x);
-/* This filter's per-route configuration, most specific first; NULL when none. */
+/* This filter's per-route configuration, the most specific (weighted cluster, route, virtual host, configuration); NULL
+ * when there is none. */
 const void *exchange_route_config(struct http_filter *f);
+/* All of them, the least specific first, for filters that apply each or merge them. How many there are (at most 4). */
+uint32_t exchange_route_configs(struct http_filter *f, const void *out[4]);
+/* One number for this request, the same at every look: fractions drawn from it agree with each other. */
+uint64_t exchange_random(const struct exchange *x);
+/* What formats (header values, descriptors) may look at now; valid while the exchange stands. */
+const struct format_context *exchange_format_context(struct exchange *x);
+/* Starts again as if the request had just arrived with its (changed) headers: a new decision, a new chain (internal
+ * redirects). Only for complete requests whose body the caller hands in; the present filters are destroyed at once. */
+void exchange_restart(struct exchange *x, struct buf *body);
 
 void exchange_continue_request(struct http_filter *f);
 void exchange_continue_response(struct http_filter *f);

@@ -119,6 +119,7 @@ struct exchange *exchange_new(struct hcm_conn *hc, struct http_stream *s)
     x->down = s;
     x->loop = conn_loop(s->conn);
     x->arena = s->arena;
+    x->random = rng_next(loop_rng(x->loop));
     x->body_limit_bytes = hc->config->server.buffer_limit_bytes;
     list_push_back(&hc->exchanges, &x->node);
     hc->active++;
@@ -393,38 +394,6 @@ bool exchange_request_is_complete(const struct exchange *x)
 bool exchange_response_has_started(const struct exchange *x)
 {
     return x->response_started;
-}
-
-const struct route_entry *exchange_route(struct exchange *x)
-{
-    if (x->route_known)
-        return x->route;
-    x->route_known = true;
-    x->vhost = NULL;
-    x->route = x->config->routes ? route_find(x->config->routes, x->request, &x->vhost) : NULL;
-    if (x->vhost)
-        x->info.virtual_host = x->vhost->name;
-    if (x->route) {
-        x->info.route_name = x->route->name;
-        if (x->route->idle_timeout_ms >= 0) {
-            x->stream_idle_us = (uint64_t)x->route->idle_timeout_ms * 1000;
-            timer_clear(&x->idle_timer);
-            exchange_touch(x);
-        }
-    }
-    return x->route;
-}
-
-void exchange_clear_route_cache(struct exchange *x)
-{
-    x->route_known = false;
-    x->route = NULL;
-}
-
-const void *exchange_route_config(struct http_filter *f)
-{
-    const struct route_entry *r = exchange_route(f->x);
-    return r && r->filter_configs ? r->filter_configs[f->index] : NULL;
 }
 
 void exchange_pause_request(struct exchange *x, bool on)

@@ -62,9 +62,9 @@ struct exchange {
     struct filter_slot *slots;
     uint32_t slot_count;
 
-    const struct route_entry *route;
-    const struct virtual_host *vhost;
+    struct route_decision decision;
     bool route_known;
+    uint64_t random;
 
     bool request_end;      /* last byte of the request seen */
     bool response_started; /* headers went to the stream */
@@ -78,6 +78,7 @@ struct exchange {
     uint64_t body_limit_bytes;
     uint64_t stream_idle_us;
 
+    struct format_context format;
     struct timer idle_timer, request_timer, duration_timer;
     struct str local_body; /* for %LOCAL_REPLY_BODY% */
     struct stream_info info;

@@ -62,6 +62,9 @@ void hcm_config_link(struct hcm_config *c)
     c->listener_stats = listener_scope(c);
     c->h2_stats = h2_stats_downstream();
     client_address_init();
+    for (uint32_t i = 0; i < c->filter_count; i++)
+        if (c->filters[i].def->link)
+            c->filters[i].def->link((void *)(uintptr_t)c->filters[i].config, c->stats);
     strbuf_fini(&prefix);
 }
 

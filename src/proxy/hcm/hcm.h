@@ -23,7 +23,6 @@ struct local_reply_mapper {
     struct format *body_format; struct str content_type;
     struct header_mutation *headers_to_add; uint32_t header_count;
 };
-struct header_mutation { struct str name; struct format *value; enum { HEADER_APPEND, HEADER_ADD_IF_ABSENT, HEADER_OVERWRITE_OR_ADD, HEADER_OVERWRITE_IF_EXISTS } action; bool keep_empty; };
 struct local_reply_config {
     struct local_reply_mapper *mappers; uint32_t mapper_count;
     struct format *body_format; struct str content_type; /* NULL: body as it is, text/plain */

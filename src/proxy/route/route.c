@@ -183,22 +183,35 @@ static bool path_matches(const struct route_match *m, struct str path, bool is_c
     case PATH_REGEX:
         return regex_matches(m->regex, bare);
     case PATH_CONNECT:
+    case PATH_TEMPLATE:
+    case PATH_ANY:
         break;
     }
     return false;
 }
 
-const struct route_entry *route_find(const struct route_table *t, const struct headers *request,
-                                     const struct virtual_host **vhost)
+bool route_matches(const struct route_entry *r, const struct virtual_host *v, const struct route_request *rq)
 {
-    const struct virtual_host *v = find_vhost(t, headers_get_id(request, HDR_AUTHORITY));
+    (void)v;
+    return path_matches(&r->match, headers_get_id(rq->headers, HDR_PATH),
+                        str_eq(headers_get_id(rq->headers, HDR_METHOD), STR("CONNECT")));
+}
+
+bool route_decide(const struct route_table *t, const struct route_request *rq, struct cluster *(*cluster_named)(struct str name),
+                  struct route_decision *out)
+{
+    (void)cluster_named;
+    const struct virtual_host *v = find_vhost(t, headers_get_id(rq->headers, HDR_AUTHORITY));
     if (!v)
-        return NULL;
-    *vhost = v;
-    struct str path = headers_get_id(request, HDR_PATH);
-    bool is_connect = str_eq(headers_get_id(request, HDR_METHOD), STR("CONNECT"));
-    for (uint32_t i = 0; i < v->route_count; i++)
-        if (path_matches(&v->routes[i]->match, path, is_connect))
-            return v->routes[i];
-    return NULL;
+        return false;
+    out->vhost = v;
+    for (uint32_t i = 0; i < v->route_count; i++) {
+        if (route_matches(v->routes[i], v, rq)) {
+            out->route = v->routes[i];
+            out->cluster = out->route->cluster;
+            out->cluster_name = out->route->cluster_name;
+            return true;
+        }
+    }
+    return false;
 }

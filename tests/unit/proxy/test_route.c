@@ -76,8 +76,11 @@ static const struct route_entry *ask(struct fixture *f, const char *host, const 
     if (path)
         headers_add_id_ref(&h, HDR_PATH, str_from(path));
     headers_add_id_ref(&h, HDR_METHOD, str_from(method));
-    *v = NULL;
-    return route_find(f->table, &h, v);
+    struct route_request rq = {.headers = &h};
+    struct route_decision d = {0};
+    route_decide(f->table, &rq, NULL, &d);
+    *v = d.vhost;
+    return d.route;
 }
 
 static const struct row domains[] = {
@@ -86,7 +89,7 @@ static const struct row domains[] = {
     {"exact.host:8080", "prefix", "/"},
 };
 
-static void test_route_find__domains__longest_match_wins(void **state)
+static void test_route_decide__domains__longest_match_wins(void **state)
 {
     (void)state;
     static const struct {
@@ -117,7 +120,7 @@ static void test_route_find__domains__longest_match_wins(void **state)
     drop(&f);
 }
 
-static void test_route_find__port_ignored__host_matches(void **state)
+static void test_route_decide__port_ignored__host_matches(void **state)
 {
     (void)state;
     struct fixture f;
@@ -134,7 +137,7 @@ static void test_route_find__port_ignored__host_matches(void **state)
     drop(&f);
 }
 
-static void test_route_find__paths__match_by_kind(void **state)
+static void test_route_decide__paths__match_by_kind(void **state)
 {
     (void)state;
     static const struct {
@@ -184,9 +187,9 @@ static void test_route_table_new__domain_twice__is_refused_with_its_place(void *
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_route_find__domains__longest_match_wins),
-        cmocka_unit_test(test_route_find__port_ignored__host_matches),
-        cmocka_unit_test(test_route_find__paths__match_by_kind),
+        cmocka_unit_test(test_route_decide__domains__longest_match_wins),
+        cmocka_unit_test(test_route_decide__port_ignored__host_matches),
+        cmocka_unit_test(test_route_decide__paths__match_by_kind),
         cmocka_unit_test(test_route_table_new__domain_twice__is_refused_with_its_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

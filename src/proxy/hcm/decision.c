@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the route table says of an exchange: decided at the first look, kept until a filter clears it,
+ * and the settings that routes hold for filters. On the exchange's worker.
+ */
+#include "proxy/cluster/cluster.h"
+#include "proxy/hcm/exchange.h"
+
+const struct route_entry *exchange_route(struct exchange *x)
+{
+    if (x->route_known)
+        return x->decision.route;
+    x->route_known = true;
+    x->decision = (struct route_decision){0};
+    struct route_request rq = {.headers = x->request, .info = &x->info, .random = x->random};
+    if (x->config->routes)
+        route_decide(x->config->routes, &rq, cluster_named, &x->decision);
+    const struct route_entry *route = x->info.route = x->decision.route;
+    if (x->decision.vhost)
+        x->info.virtual_host = x->decision.vhost->name;
+    if (route) {
+        x->info.route_name = route->name;
+        if (route->idle_timeout_ms >= 0) {
+            x->stream_idle_us = (uint64_t)route->idle_timeout_ms * 1000;
+            timer_clear(&x->idle_timer);
+            exchange_touch(x);
+        }
+    }
+    return route;
+}
+
+const struct route_decision *exchange_decision(struct exchange *x)
+{
+    exchange_route(x);
+    return &x->decision;
+}
+
+void exchange_clear_route_cache(struct exchange *x)
+{
+    x->route_known = false;
+    x->decision = (struct route_decision){0};
+    x->info.route = NULL;
+}
+
+/* ---- per-route settings ---- */
+
+static const void *find_override(const struct filter_overrides *o, struct str name)
+{
+    for (uint32_t i = 0; i < o->count; i++)
+        if (o->items[i].config && str_eq(o->items[i].name, name))
+            return o->items[i].config;
+    return NULL;
+}
+
+uint32_t exchange_route_configs(struct http_filter *f, const void *out[4])
+{
+    const struct route_decision *d = exchange_decision(f->x);
+    struct str name = f->x->config->filters[f->index].name;
+    uint32_t n = 0;
+    if (!d->route)
+        return 0;
+    const struct filter_overrides *levels[] = {
+        d->vhost->config ? &d->vhost->config->overrides : NULL,
+        &d->vhost->overrides,
+        &d->route->overrides,
+        d->weighted ? &d->weighted->overrides : NULL,
+    };
+    for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
+        const void *config = levels[i] && levels[i]->count ? find_override(levels[i], name) : NULL;
+        if (config)
+            out[n++] = config;
+    }
+    return n;
+}
+
+const void *exchange_route_config(struct http_filter *f)
+{
+    const void *all[4];
+    uint32_t n = exchange_route_configs(f, all);
+    return n ? all[n - 1] : NULL;
+}
+
+uint64_t exchange_random(const struct exchange *x)
+{
+    return x->random;
+}
+
+const struct format_context *exchange_format_context(struct exchange *x)
+{
+    x->format = (struct format_context){
+        .info = &x->info,
+        .request = x->request,
+        .response = x->response,
+        .trailers = x->response_trailers,
+        .local_reply_body = x->local_body,
+    };
+    return &x->format;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * gRPC out of the proxy: unary calls and client streams over upstream_call, framing and status mapping
+ * (gRPC over HTTP/2; https://github.com/grpc/grpc, doc/PROTOCOL-HTTP2). Messages are bytes here: who
+ * calls encodes and decodes them.
+ */
+#ifndef PROXY_SERVICE_GRPC_CALL_H
+#define PROXY_SERVICE_GRPC_CALL_H
+
+#include "proxy/cluster/upstream_call.h"
+
+/* core.v3.GrpcService (envoy_grpc; google_grpc's target_uri is refused by name), read by proxy/config/grpc_service.c */
+struct grpc_service {
+    struct str cluster_name;
+    struct cluster *cluster;      /* resolved when the snapshot is built */
+    struct str authority;         /* "" = the cluster's name */
+    uint64_t timeout_ms;          /* 0 none */
+    struct header_mutation *metadata; uint32_t metadata_count; /* initial_metadata */
+    uint32_t max_receive_bytes;   /* 4 MiB */
+};
+struct grpc_call;
+struct grpc_call_handler {
+    void (*on_message)(void *user, const uint8_t *bytes, size_t n); /* valid during the call */
+    /* Exactly once, last; status as grpc-status (UNAVAILABLE 14 for transport failures …). Not after cancel. */
+    void (*on_done)(void *user, unsigned status, struct str message);
+    void (*on_watermark)(void *user, bool above);
+};
+/* path: "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit". One message with half-close = unary. NULL: failed at
+ * once, *status says how. `more` (NULL) are headers of this call (trace context …). */
+struct grpc_call *grpc_call_start(const struct grpc_service *s, struct str path, const struct headers *more, const uint8_t *message,
+                                  size_t n, bool half_close, const struct grpc_call_handler *handler, void *user, unsigned *status);
+bool grpc_call_send(struct grpc_call *c, const uint8_t *message, size_t n, bool half_close); /* false: over its limit */
+void grpc_call_cancel(struct grpc_call **c);
+
+#endif
