@@ -28,16 +28,21 @@ struct upstream_call_opts {
     uint64_t timeout_ms;         /* of the whole call; 0 none (streams) */
     uint64_t body_limit_bytes;   /* of what waits to be sent; 1 MiB when 0; more fails the call */
     unsigned priority;
+    enum http_protocol protocol; /* for clusters that speak what their client speaks; HTTP/1.1 when 0 */
     const struct lb_context *lb; /* hash, metadata and so on; NULL: none */
 };
 /* `h` is copied (":method", ":path", ":authority" … given by the caller); `body` is taken. NULL: the call failed at once
  * (no host, breaker open, limits); *why says what. */
 struct upstream_call *upstream_call_start(const struct upstream_call_opts *o, const struct headers *h, struct buf *body, bool end,
                                           const struct upstream_call_handler *handler, void *user, enum stream_reset *why);
-/* More of the body; false: over the limit or the call is past sending. */
+/* More of the body; false: over the limit or the call is past sending. No event comes from inside; where sending fails the
+ * call, on_done follows at the turn's end. */
 bool upstream_call_send(struct upstream_call *c, struct buf *data, bool end);
 bool upstream_call_send_trailers(struct upstream_call *c, const struct headers *h);
+size_t upstream_call_queued(const struct upstream_call *c); /* bytes of the body that aren't handed to the socket yet */
+bool upstream_call_has_room(const struct upstream_call *c, size_t n);
 void upstream_call_cancel(struct upstream_call **c); /* resets; no event follows */
+struct loop *upstream_call_loop(const struct upstream_call *c);
 struct host *upstream_call_host(const struct upstream_call *c); /* borrowed; NULL before it was picked */
 
 #endif

@@ -171,15 +171,21 @@ struct publication {
     struct host_set *hosts;
 };
 
+static void adopt_here(struct cluster_worker *v, struct host_set *hosts)
+{
+    if (v->hosts->generation >= hosts->generation)
+        return;
+    host_set_unref(&v->hosts);
+    v->hosts = host_set_ref(hosts);
+    drain_absent(v);
+}
+
 static void adopt(void *arg)
 {
     struct publication *pub = arg;
     struct cluster_worker *v = pub->cluster->views[stat_thread];
-    if (v && v->hosts->generation < pub->hosts->generation) {
-        host_set_unref(&v->hosts);
-        v->hosts = host_set_ref(pub->hosts);
-        drain_absent(v);
-    }
+    if (v)
+        adopt_here(v, pub->hosts);
     host_set_unref(&pub->hosts);
     cluster_unref(&pub->cluster);
     mem_free(pub);
@@ -206,6 +212,8 @@ void view_publish(struct cluster *c, struct host_set *take_hosts)
     for (uint32_t i = 0; i < frame.worker_count; i++)
         if (has_view[i])
             post_to(frame.workers[i], c, take_hosts);
+    if (c->views[0]) /* the main thread's own, for calls that it makes */
+        adopt_here(c->views[0], take_hosts);
     mem_free(has_view);
     host_set_unref(&old);
 }

@@ -9,6 +9,14 @@
 
 #include "proxy/cluster/upstream_call.h"
 
+struct format_context;
+
+/* The codes that this proxy makes itself (https://grpc.io, "Status codes"). */
+enum grpc_status {
+    GRPC_OK = 0, GRPC_CANCELLED = 1, GRPC_UNKNOWN = 2, GRPC_DEADLINE_EXCEEDED = 4, GRPC_PERMISSION_DENIED = 7,
+    GRPC_RESOURCE_EXHAUSTED = 8, GRPC_UNIMPLEMENTED = 12, GRPC_INTERNAL = 13, GRPC_UNAVAILABLE = 14, GRPC_UNAUTHENTICATED = 16,
+};
+
 /* core.v3.GrpcService (envoy_grpc; google_grpc's target_uri is refused by name), read by proxy/config/grpc_service.c */
 struct grpc_service {
     struct str cluster_name;
@@ -17,19 +25,27 @@ struct grpc_service {
     uint64_t timeout_ms;          /* 0 none */
     struct header_mutation *metadata; uint32_t metadata_count; /* initial_metadata */
     uint32_t max_receive_bytes;   /* 4 MiB */
+    bool skip_envoy_headers;
 };
+void grpc_service_fini(struct grpc_service *s); /* formats of the metadata; the rest is an arena's */
+
 struct grpc_call;
-struct grpc_call_handler {
+struct grpc_call_handler { /* any may be NULL; never called from inside the functions below */
     void (*on_message)(void *user, const uint8_t *bytes, size_t n); /* valid during the call */
     /* Exactly once, last; status as grpc-status (UNAVAILABLE 14 for transport failures …). Not after cancel. */
     void (*on_done)(void *user, unsigned status, struct str message);
     void (*on_watermark)(void *user, bool above);
 };
-/* path: "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit". One message with half-close = unary. NULL: failed at
- * once, *status says how. `more` (NULL) are headers of this call (trace context …). */
-struct grpc_call *grpc_call_start(const struct grpc_service *s, struct str path, const struct headers *more, const uint8_t *message,
-                                  size_t n, bool half_close, const struct grpc_call_handler *handler, void *user, unsigned *status);
-bool grpc_call_send(struct grpc_call *c, const uint8_t *message, size_t n, bool half_close); /* false: over its limit */
-void grpc_call_cancel(struct grpc_call **c);
+/* path: "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit". One message with half-close = unary; `message` may be
+ * NULL to open a stream. NULL: failed at once, *status says how. `more` (NULL) are headers of this call (trace context …);
+ * metadata's %OPERATORS% see `cx` (NULL: nothing). */
+struct grpc_call *grpc_call_start(const struct grpc_service *s, struct str path, const struct headers *more,
+                                  const struct format_context *cx, const uint8_t *message, size_t n, bool half_close,
+                                  const struct grpc_call_handler *handler, void *user, unsigned *status);
+/* False: not sent, more than the call's limit waits already (the call goes on), or it is past sending. */
+bool grpc_call_send(struct grpc_call *c, const uint8_t *message, size_t n, bool half_close);
+size_t grpc_call_queued(const struct grpc_call *c); /* bytes that the peer hasn't taken yet */
+void grpc_call_cancel(struct grpc_call **c); /* NULL is fine */
+struct host *grpc_call_host(const struct grpc_call *c); /* borrowed */
 
 #endif
