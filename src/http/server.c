@@ -65,6 +65,8 @@ void server_conn_end(struct http_server_conn *c, enum end_how how, enum conn_clo
         c->codec->destroy(c, STREAM_TERMINATED, "");
     if (how == END_FLUSHED && conn_out(c->conn)->len == 0 && why != CONN_CLOSE_LOCAL)
         how = END_NOW; /* the peer left and nothing waits for it */
+    if (how == END_FLUSHED && delay_ms && c->handler->on_delayed_close)
+        c->handler->on_delayed_close(c->user, c->conn);
     c->handler->on_closed(c->user, c, why == CONN_CLOSE_LOCAL, why);
     leave_conn(c->conn, how, why, delay_ms);
     loop_defer(loop, &c->deferred, destroy);

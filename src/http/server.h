@@ -50,6 +50,8 @@ struct http_server_handler {
     void (*on_codec)(void *user, struct http_server_conn *c, enum http_protocol p); /* the protocol is known */
     /* One of Envoy's "http2." counters moved. May be NULL. */
     void (*on_h2_stat)(void *user, struct http_server_conn *c, enum h2_stat stat);
+    /* The connection will linger after on_closed, which comes next: conn_on_linger_end tells how that ends. May be NULL. */
+    void (*on_delayed_close)(void *user, struct conn *conn);
     /* Last call; connection gone. `local`: we closed it. */
     void (*on_closed)(void *user, struct http_server_conn *c, bool local, enum conn_close why);
 };

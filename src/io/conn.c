@@ -60,14 +60,24 @@ struct conn *conn_new_accepted(struct loop *loop, int fd, const struct addr *rem
     return c;
 }
 
+static void tell_linger_end(struct conn_ext *x, bool timed_out)
+{
+    void (*tell)(void *arg, bool timed_out) = x->on_linger_end;
+    x->on_linger_end = NULL;
+    if (tell)
+        tell(x->linger_arg, timed_out);
+}
+
 static void on_timer(struct timer *t)
 {
     struct conn_ext *x = CONTAINER_OF(t, conn_ext, timer);
     struct conn *c = x->owner;
-    if (c->state == CONN_DRAINING)
+    if (c->state == CONN_DRAINING) {
+        tell_linger_end(x, true);
         conn_destroy(c);
-    else
+    } else {
         conn_fail(c, CONN_CLOSE_CONNECT_TIMEOUT);
+    }
 }
 
 struct conn_ext *conn_ext(struct conn *c)
@@ -280,6 +290,7 @@ void conn_destroy(struct conn *c)
         if (!list_is_empty(&c->ext->lingering))
             lingering_count--;
         list_remove(&c->ext->lingering);
+        tell_linger_end(c->ext, false);
         conn_race_end(c);
     }
     if (c->fd >= 0) {
@@ -337,6 +348,12 @@ void conn_close(struct conn *c, enum conn_close why)
     if (c->ops && c->state == CONN_OPEN && !c->shut_done && !c->reset_wanted)
         c->ops->shutdown(c->transport, c); /* as far as the socket takes it */
     conn_destroy(c);
+}
+
+void conn_on_linger_end(struct conn *c, void (*tell)(void *arg, bool timed_out), void *take_arg)
+{
+    conn_ext(c)->on_linger_end = tell;
+    conn_ext(c)->linger_arg = take_arg;
 }
 
 size_t conn_lingering_count(void)

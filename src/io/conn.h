@@ -116,6 +116,8 @@ void conn_close_delayed(struct conn *c, uint64_t timeout_ms);
 /* The same for a peer that has said all it will say (it asked for the close, and its message is complete): where `out`
  * goes out at once and nothing unread is known to be there, there is nothing to wait for. */
 void conn_close_flushed(struct conn *c, uint64_t timeout_ms);
+/* Before a delayed close: who is told once, when it is over, by the timeout or otherwise (also when it never lingered). */
+void conn_on_linger_end(struct conn *c, void (*tell)(void *arg, bool timed_out), void *take_arg);
 /* Connections of this thread in conn_close_delayed, and their end at once (before the loop is freed). */
 size_t conn_lingering_count(void);
 void conn_close_lingering(void);

@@ -43,6 +43,8 @@ struct conn_ext {
     struct list lingering;     /* among this thread's in conn_close_delayed */
     struct addr direct_remote; /* set when the remote address was replaced */
     struct buf preface;        /* goes out before anything else, TLS included */
+    void (*on_linger_end)(void *arg, bool timed_out);
+    void *linger_arg;
     uint64_t start_us, connect_us, linger_us;
     uint64_t wire_read, wire_written;
     char *failure_text;

@@ -69,6 +69,24 @@ def test_request_headers_timeout__408_and_counted(start_proxy, origin):
 
 # ---- limits of a connection ----
 
+def test_delayed_close__peer_stays__closed_and_counted(start_proxy, origin):
+    """The peer has its answer and doesn't leave: after delayed_close_timeout we do."""
+    proxy = start_proxy(of(origin, delayed_close_timeout="0.1s"))
+    with connect(proxy.address()) as stream:
+        stream.send(b"rubbish\r\n\r\n")
+        assert read_response(stream).status == 400
+        proxy.wait_stat("http.in.downstream_cx_delayed_close_timeout", 1)
+
+
+def test_delayed_close__peer_leaves__not_counted(start_proxy, origin):
+    proxy = start_proxy(of(origin, delayed_close_timeout="30s"))
+    with connect(proxy.address()) as stream:
+        stream.send(b"rubbish\r\n\r\n")
+        assert read_response(stream).status == 400
+    proxy.wait_stat("http.in.downstream_cx_destroy_local", 1)
+    assert proxy.stat("http.in.downstream_cx_delayed_close_timeout") == 0
+
+
 def test_max_connection_duration__http1__idle_one_is_ended(start_proxy, origin):
     proxy = start_proxy(of(origin, common_http_protocol_options={"max_connection_duration": "0.3s"}))
     with connect(proxy.address()) as stream:

@@ -184,6 +184,31 @@ static void on_limit(void *user, enum http_server_limit which)
     stat_inc(stats_of(of_user(user)), rows[which]);
 }
 
+/* A connection of ours that waits for its peer's end: RFC 9112 section 9.6. */
+struct lingering {
+    const struct hcm_config *config;
+    struct active_listener *listener;
+};
+
+static void on_linger_end(void *arg, bool timed_out)
+{
+    struct lingering *l = arg;
+    if (timed_out)
+        stat_inc(l->config->stats, STAT_HCM_CX_DELAYED_CLOSE_TIMEOUT);
+    active_listener_let_go(&l->listener);
+    mem_free(l);
+}
+
+/* The listener, and our configuration with it, may be removed before the connection is gone. */
+static void on_delayed_close(void *user, struct conn *conn)
+{
+    struct hcm_conn *hc = of_user(user);
+    struct lingering *l = NEW(lingering);
+    l->config = hc->config;
+    l->listener = active_listener_keep(hc->downstream->listener);
+    conn_on_linger_end(conn, on_linger_end, l);
+}
+
 static void destroy(struct deferred *d)
 {
     struct hcm_conn *hc = CONTAINER_OF(d, hcm_conn, deferred);
@@ -241,6 +266,7 @@ static const struct http_server_handler server_handler = {
     .on_idle_timeout = on_idle_timeout,
     .on_h2_stat = on_h2_stat,
     .on_limit = on_limit,
+    .on_delayed_close = on_delayed_close,
     .on_codec = on_codec,
     .on_closed = on_closed,
 };

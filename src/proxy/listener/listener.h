@@ -125,5 +125,8 @@ struct active_listener {
     struct list connections;       /* struct downstream */
     bool draining;
 };
+/* The listener's worker: keeps what it is configured with and counts in, beyond its last connection. */
+struct active_listener *active_listener_keep(struct active_listener *a);
+void active_listener_let_go(struct active_listener **a);
 
 #endif

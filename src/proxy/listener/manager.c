@@ -307,6 +307,19 @@ void listener_manager_free(struct listener_manager **manager)
     mem_free(m);
 }
 
+struct active_listener *active_listener_keep(struct active_listener *a)
+{
+    atomic_fetch_add_explicit(&listener_of(a)->refs, 1, memory_order_relaxed);
+    return a;
+}
+
+void active_listener_let_go(struct active_listener **a)
+{
+    if (*a)
+        unref(listener_of(*a));
+    *a = NULL;
+}
+
 void listener_manager_refresh(struct listener_manager *m)
 {
     LIST_EACH(it, safe, &m->listeners)
