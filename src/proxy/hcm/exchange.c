@@ -183,6 +183,7 @@ static void finish(struct exchange *x)
     chain_destroy(x);
     if (x->info.host)
         host_unref(&x->info.host);
+    filter_state_fini(&x->info.filter_state);
     addr_fini(&x->info.upstream_local);
     addr_fini(&x->info.upstream_remote);
     list_remove(&x->node);
