@@ -138,6 +138,7 @@ int cfg_tcp_proxy(struct config_reader *cr, const ProtobufCMessage *msg, void *o
 struct cfg_http_filter { struct http_filter_spec *spec; struct arena *arena; }; /* EXT_HTTP_FILTER */
 struct cfg_route_filter { struct filter_override *override; struct arena *arena; }; /* EXT_ROUTE_FILTER: fill config, free_config */
 int cfg_router(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_grpc_stats(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 struct cfg_ip_detection { struct ip_detection *out; struct arena *arena; };     /* EXT_IP_DETECTION */
 int cfg_xff_detection(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_custom_header_detection(struct config_reader *cr, const ProtobufCMessage *msg, void *out);

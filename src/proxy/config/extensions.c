@@ -4,6 +4,7 @@
  * Adding one is a row here and a reader. Main thread.
  */
 #include "proxy/config/config_priv.h"
+#include "proxy/filter/grpc_stats.h"
 #include "proxy/filter/tcp_proxy.h"
 #include "proxy/hcm/hcm.h"
 #include "proxy/listener/listener_filter.h"
@@ -18,6 +19,8 @@ static const struct extension extensions[] = {
      &tcp_proxy_filter},
 
     {P "filters.http.router.v3.Router", EXT_HTTP_FILTER, "envoy.filters.http.router", cfg_router, &router_filter},
+    {P "filters.http.grpc_stats.v3.FilterConfig", EXT_HTTP_FILTER, "envoy.filters.http.grpc_stats", cfg_grpc_stats,
+     &grpc_stats_filter},
 
     {P "filters.listener.tls_inspector.v3.TlsInspector", EXT_LISTENER_FILTER, "envoy.filters.listener.tls_inspector",
      cfg_tls_inspector, &tls_inspector_filter},

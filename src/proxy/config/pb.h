@@ -15,6 +15,7 @@
 #include "envoy/config/core/v3/address.pb-c.h"
 #include "envoy/config/core/v3/base.pb-c.h"
 #include "envoy/config/core/v3/extension.pb-c.h"
+#include "envoy/config/core/v3/grpc_method_list.pb-c.h"
 #include "envoy/config/core/v3/grpc_service.pb-c.h"
 #include "envoy/config/core/v3/protocol.pb-c.h"
 #include "envoy/config/core/v3/proxy_protocol.pb-c.h"
@@ -32,6 +33,7 @@
 #include "envoy/extensions/access_loggers/file/v3/file.pb-c.h"
 #include "envoy/extensions/access_loggers/stream/v3/stream.pb-c.h"
 #include "envoy/extensions/clusters/dns/v3/dns_cluster.pb-c.h"
+#include "envoy/extensions/filters/http/grpc_stats/v3/config.pb-c.h"
 #include "envoy/extensions/filters/http/router/v3/router.pb-c.h"
 #include "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.pb-c.h"
 #include "envoy/extensions/filters/listener/original_dst/v3/original_dst.pb-c.h"
@@ -160,6 +162,8 @@ typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__Response
     pb_response_mapper;
 typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpFilter pb_http_filter;
 typedef Envoy__Extensions__Filters__Http__Router__V3__Router pb_router;
+typedef Envoy__Extensions__Filters__Http__GrpcStats__V3__FilterConfig pb_grpc_stats;
+typedef Envoy__Config__Core__V3__GrpcMethodList pb_grpc_methods;
 typedef Envoy__Extensions__Http__OriginalIpDetection__Xff__V3__XffConfig pb_xff_detection;
 typedef Envoy__Extensions__Http__OriginalIpDetection__CustomHeader__V3__CustomHeaderConfig
     pb_custom_header_detection;

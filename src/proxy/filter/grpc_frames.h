@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the gRPC filters share: counting messages in a body that passes, and reading a method from a path. Pure.
+ */
+#ifndef PROXY_FILTER_GRPC_FRAMES_H
+#define PROXY_FILTER_GRPC_FRAMES_H
+
+#include "base/buf.h"
+#include "http/codec/headers.h"
+
+#define GRPC_FRAME_HEADER_BYTES 5 /* a flag byte and a big-endian length: gRPC over HTTP/2, "Length-Prefixed-Message" */
+
+struct grpc_frame_counter { /* zeroed = at a frame's start */
+    uint32_t length;
+    uint32_t left;  /* payload bytes still to come */
+    uint8_t at;     /* bytes of the frame's header seen; 0..4 */
+};
+/* Frames that begin in these bytes; they are left where they are. */
+uint32_t grpc_frames_count(struct grpc_frame_counter *c, const struct buf *data);
+
+/* "/service/method?…": false when the path isn't two segments. */
+bool grpc_path_split(struct str path, struct str *service, struct str *method);
+/* application/grpc, application/grpc+…; not grpc-web */
+bool grpc_is_content_type(struct str value);
+/* A gRPC response by its head: trailers-only with a status, or 200 with a gRPC content type. */
+bool grpc_is_response(const struct headers *h, bool end);
+
+#endif
