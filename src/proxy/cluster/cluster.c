@@ -142,6 +142,7 @@ static struct map *index_members(const struct host_set *s)
 static struct host *make_member(const struct endpoint_spec *e)
 {
     struct host *h = host_new(&e->addr, e->hostname, e->weight, e->priority, e->locality);
+    h->metadata = e->metadata;
     if (e->extra_addr_count) {
         h->extra_addrs = mem_zalloc(e->extra_addr_count * sizeof(*h->extra_addrs));
         h->extra_addr_count = e->extra_addr_count;

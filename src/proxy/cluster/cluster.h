@@ -38,6 +38,7 @@ struct endpoint_spec {
     const struct locality *locality;
     struct addr *extra_addrs;
     uint32_t extra_addr_count;
+    const struct metadata *metadata; /* NULL none */
 };
 
 /* How a connection to a host is made secure. Shared by all hosts of a cluster (transport_socket_matches: SIDECAR). */
@@ -109,6 +110,7 @@ struct cluster_spec {
     bool ignore_health_on_removal, close_on_health_failure;
     bool wait_for_warm_on_init;  /* true */
     bool track_timeout_budgets, track_request_response_sizes;
+    const struct metadata *metadata; /* NULL none */
     struct spec_memory *memory;  /* config/spec_memory.h: referenced */
 };
 void cluster_spec_free(struct cluster_spec **spec);

@@ -13,6 +13,7 @@
 
 #include "base/str.h"
 #include "io/addr.h"
+#include "proxy/metadata.h"
 
 struct locality {
     struct str region, zone, sub_zone;
@@ -47,6 +48,7 @@ struct host {
     const struct locality *locality;  /* interned, owned by the cluster manager */
     struct addr *extra_addrs;         /* additional_addresses (happy eyeballs); owned */
     uint32_t extra_addr_count;
+    const struct metadata *metadata;  /* the endpoint's, in its cluster's spec; NULL when none */
     _Atomic uint32_t stats[HOST_STAT_COUNT];
 };
 struct host *host_new(const struct addr *a, struct str hostname, uint32_t weight, uint32_t priority, const struct locality *l);

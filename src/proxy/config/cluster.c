@@ -402,9 +402,8 @@ static void read_rest(struct config_reader *cr, const pb_cluster *m, struct clus
     s->close_on_health_failure = GET(m, close_connections_on_host_health_failure);
     s->wait_for_warm_on_init = proto_bool_or(GET(m, wait_for_warm_on_init), true);
     (void)GET(m, track_cluster_stats); /* what it may turn on stays unread */
-    /* Nothing that is done here looks at metadata; what would (subsets, matchers) is refused itself. */
-    if (GET(m, metadata))
-        proto_read_whole(&cr->r, &m->metadata->base);
+    IN("metadata")
+        s->metadata = cfg_metadata(cr, GET(m, metadata), &s->memory->arena);
 }
 
 int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_spec **out)

@@ -102,8 +102,8 @@ static void read_lb_endpoint(struct config_reader *cr, const pb_lb_endpoint *m, 
 {
     e->weight = proto_u32_or(GET(m, load_balancing_weight), 1);
     e->health = health_bits(cr, m);
-    if (GET(m, metadata))
-        proto_read_whole(&cr->r, &m->metadata->base); /* see cluster.c */
+    IN("metadata")
+        e->metadata = cfg_metadata(cr, GET(m, metadata), &s->memory->arena);
     if (m->host_identifier_case == ENVOY__CONFIG__ENDPOINT__V3__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT_NAME) {
         (void)GET(m, endpoint_name);
         UNSUPPORTED("endpoint_name", NULL);

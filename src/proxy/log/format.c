@@ -270,7 +270,12 @@ static bool json_text(const struct format *f, const struct format_text *t, const
     strbuf_addc(out, '"');
     if (t->count == 1 && t->pieces[0].op) {
         const struct format_piece *p = &t->pieces[0];
-        if (!p->op->run(p, cx, out)) {
+        if (p->op->shape == SHAPE_VALUE && operator_json(p, cx, out)) {
+            memmove(out->p + start, out->p + from, out->n - from);
+            out->n--;
+            return true;
+        }
+        if (p->op->shape == SHAPE_VALUE || !p->op->run(p, cx, out)) {
             out->n = start;
             if (f->omit_empty)
                 return false;
@@ -279,7 +284,7 @@ static bool json_text(const struct format *f, const struct format_text *t, const
         }
         if (out->n - from > p->max_len)
             out->n = from + p->max_len;
-        if (p->op->is_number) {
+        if (p->op->shape == SHAPE_NUMBER) {
             memmove(out->p + start, out->p + from, out->n - from);
             out->n--;
             return true;

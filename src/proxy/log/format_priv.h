@@ -9,6 +9,8 @@
 #include "proxy/log/access_log.h"
 
 enum operator_argument { ARG_NONE, ARG_OPTIONAL, ARG_REQUIRED };
+/* What an operator alone in a JSON leaf is there: a string, a number, or whatever kind its value has (operator_json). */
+enum operator_shape { SHAPE_STRING, SHAPE_NUMBER, SHAPE_VALUE };
 
 struct format_piece;
 /* Appends the operator's value; false when there is none (nothing was appended). */
@@ -17,7 +19,7 @@ typedef bool (*operator_fn)(const struct format_piece *piece, const struct forma
 struct operator_def {
     const char *name;
     uint8_t argument;     /* enum operator_argument */
-    bool is_number;       /* a JSON number when it stands alone */
+    uint8_t shape;        /* enum operator_shape */
     operator_fn run;
     int (*check)(struct format_piece *piece, struct err *err); /* of the argument; may be NULL */
 };
@@ -59,6 +61,15 @@ bool op_request_tx_duration(const struct format_piece *p, const struct format_co
 bool op_response_duration(const struct format_piece *p, const struct format_context *cx, struct strbuf *out);
 bool op_response_tx_duration(const struct format_piece *p, const struct format_context *cx, struct strbuf *out);
 bool op_pool_ready_duration(const struct format_piece *p, const struct format_context *cx, struct strbuf *out);
+
+/* operators_state.c: metadata and filter state. `variant` says whose. */
+bool op_metadata(const struct format_piece *p, const struct format_context *cx, struct strbuf *out);
+int check_metadata(struct format_piece *p, struct err *err);
+int check_metadata_typed(struct format_piece *p, struct err *err);
+bool op_filter_state(const struct format_piece *p, const struct format_context *cx, struct strbuf *out);
+int check_filter_state(struct format_piece *p, struct err *err);
+/* SHAPE_VALUE: as run, but the value as JSON. */
+bool operator_json(const struct format_piece *p, const struct format_context *cx, struct strbuf *out);
 
 /* operators_peer.c: addresses and TLS. `variant` says which end and fact. */
 bool op_address(const struct format_piece *p, const struct format_context *cx, struct strbuf *out);

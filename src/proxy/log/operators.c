@@ -426,6 +426,11 @@ static const struct operator_def operators[] = {
     {"ENVIRONMENT", ARG_REQUIRED, false, op_environment, check_environment},
     {"PATH", ARG_OPTIONAL, false, op_path, check_path},
     {"QUERY_PARAM", ARG_REQUIRED, false, op_query_param, NULL},
+    {"DYNAMIC_METADATA", ARG_REQUIRED, SHAPE_VALUE, op_metadata, check_metadata},
+    {"CLUSTER_METADATA", ARG_REQUIRED, SHAPE_VALUE, op_metadata, check_metadata},
+    {"UPSTREAM_METADATA", ARG_REQUIRED, SHAPE_VALUE, op_metadata, check_metadata},
+    {"METADATA", ARG_REQUIRED, SHAPE_VALUE, op_metadata, check_metadata_typed},
+    {"FILTER_STATE", ARG_REQUIRED, SHAPE_VALUE, op_filter_state, check_filter_state},
 };
 
 const struct operator_def *operator_find(struct str name)

@@ -35,11 +35,16 @@ static void setup(struct fixture *f)
     f->info.protocol = HTTP_2;
     f->info.details = STR("a b");
     f->info.downstream_remote = &f->remote;
+    struct meta_value text = {.kind = META_STRING, .u.string = STR("text")}, number = {.kind = META_NUMBER, .u.number = 5};
+    metadata_set(&f->info.metadata, &f->arena, STR("ns"), STR("s"), &text);
+    metadata_set(&f->info.metadata, &f->arena, STR("ns"), STR("n"), &number);
+    filter_state_set(&f->info.filter_state, STR("k"), STR("v"), false, FILTER_STATE_PRIVATE);
     f->cx = (struct format_context){.info = &f->info, .request = &f->request, .response = &f->response};
 }
 
 static void drop(struct fixture *f)
 {
+    filter_state_fini(&f->info.filter_state);
     arena_fini(&f->arena);
     arena_thread_fini();
 }
@@ -69,6 +74,10 @@ static void test_format_run__operators__exact_text(void **state)
         {"%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS_NUMBER%", "Unavailable UNAVAILABLE 14"},
         {"%PATH(NQ)% %PATH(WQ:PATH)%", "/a /a?x=1&y=2"},
         {"%QUERY_PARAM(y)%", "2"},
+        {"%DYNAMIC_METADATA(ns:s)% %DYNAMIC_METADATA(ns:s):2% %DYNAMIC_METADATA(ns:n)% %DYNAMIC_METADATA(ns:x)%", "text te 5 -"},
+        {"%DYNAMIC_METADATA(ns)% %METADATA(DYNAMIC:ns:n)%", "{\"n\":5,\"s\":\"text\"} 5"},
+        {"%CLUSTER_METADATA(ns)% %UPSTREAM_METADATA(ns:a)% %METADATA(ROUTE:ns)%", "- - -"},
+        {"%FILTER_STATE(k:PLAIN)% %FILTER_STATE(k)% %FILTER_STATE(k:TYPED):3% %FILTER_STATE(none)%", "v \"v\" \"v\" -"},
     };
     struct fixture f;
     setup(&f);
@@ -112,20 +121,25 @@ static void test_format_run__json__keeps_types_and_escapes(void **state)
         {.key = STR("a\"b"), .kind = JSON_FORMAT_TEXT, .text = STR("\"%REQ(X-A)%\"")},
         {.key = STR("none"), .kind = JSON_FORMAT_TEXT, .text = STR("%REQ(none)%")},
         {.key = STR("flag"), .kind = JSON_FORMAT_BOOL, .text = STR("true")},
+        {.key = STR("meta"), .kind = JSON_FORMAT_TEXT, .text = STR("%DYNAMIC_METADATA(ns)%")},
+        {.key = STR("text"), .kind = JSON_FORMAT_TEXT, .text = STR("%DYNAMIC_METADATA(ns:s)%")},
+        {.key = STR("state"), .kind = JSON_FORMAT_TEXT, .text = STR("%FILTER_STATE(k:PLAIN)%")},
     };
-    struct json_format_node root = {.kind = JSON_FORMAT_OBJECT, .children = children, .child_count = 4};
+    struct json_format_node root = {.kind = JSON_FORMAT_OBJECT, .children = children, .child_count = ARRAY_LEN(children)};
     struct fixture f;
     struct err err;
     setup(&f);
     struct strbuf out = {0};
     struct format *format = format_new_json(&root, false, false, &err);
     format_run(format, &f.cx, &out);
-    assert_str_equal(strbuf_str(&out), "{\"code\":200,\"a\\\"b\":\"\\\"abcdef\\\"\",\"none\":null,\"flag\":true}\n");
+    assert_str_equal(strbuf_str(&out), "{\"code\":200,\"a\\\"b\":\"\\\"abcdef\\\"\",\"none\":null,\"flag\":true,"
+                                         "\"meta\":{\"n\":5,\"s\":\"text\"},\"text\":\"text\",\"state\":\"v\"}\n");
     format_free(&format);
     strbuf_reset(&out);
     format = format_new_json(&root, true, false, &err);
     format_run(format, &f.cx, &out);
-    assert_str_equal(strbuf_str(&out), "{\"code\":200,\"a\\\"b\":\"\\\"abcdef\\\"\",\"flag\":true}\n");
+    assert_str_equal(strbuf_str(&out), "{\"code\":200,\"a\\\"b\":\"\\\"abcdef\\\"\",\"flag\":true,"
+                                         "\"meta\":{\"n\":5,\"s\":\"text\"},\"text\":\"text\",\"state\":\"v\"}\n");
     format_free(&format);
     strbuf_fini(&out);
     drop(&f);
