@@ -82,6 +82,10 @@ void cfg_header_mutations(struct config_reader *cr, const char *field, pb_header
 /* grpc_service.c */
 struct grpc_service;
 int cfg_grpc_service(struct config_reader *cr, const pb_grpc_service *m, struct arena *a, struct grpc_service *out);
+/* rate_limits.c: NULL for none; heap parts freed by rate_limit_rules_fini. */
+struct rate_limit_rules;
+const struct rate_limit_rules *cfg_rate_limits(struct config_reader *cr, const char *field, pb_rate_limit *const *items, uint32_t n,
+                                               struct arena *a);
 /* A pack of bytes for shared_get keys. */
 void cfg_key_str(struct strbuf *key, struct str s);
 int cfg_read_file(const char *path, struct arena *a, size_t limit_bytes, struct str *out, struct err *err);

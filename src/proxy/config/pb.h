@@ -56,6 +56,7 @@
 #include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb-c.h"
 #include "envoy/type/matcher/v3/regex.pb-c.h"
 #include "envoy/type/matcher/v3/string.pb-c.h"
+#include "envoy/type/metadata/v3/metadata.pb-c.h"
 #include "envoy/type/v3/percent.pb-c.h"
 #include "google/protobuf/any.pb-c.h"
 #include "google/protobuf/duration.pb-c.h"
@@ -189,6 +190,7 @@ typedef Envoy__Type__V3__FractionalPercent pb_fractional_percent;
 typedef Envoy__Config__Core__V3__RuntimeFractionalPercent pb_runtime_fraction;
 typedef Envoy__Config__Core__V3__Metadata pb_metadata;
 typedef Envoy__Config__Core__V3__GrpcService pb_grpc_service;
+typedef Envoy__Config__Route__V3__RateLimit pb_rate_limit;
 typedef Envoy__Config__Common__MutationRules__V3__HeaderMutation pb_header_mutation;
 typedef Google__Protobuf__Any pb_any;
 typedef Google__Protobuf__Struct pb_struct;
