@@ -74,11 +74,26 @@ void server_conn_end(struct http_server_conn *c, enum end_how how, enum conn_clo
 
 /* ---- timers ---- */
 
+static uint64_t idle_us(const struct http_server_conn *c)
+{
+    uint64_t us = c->opts->idle_timeout_ms * 1000;
+    return c->opts->idle_us ? c->opts->idle_us(us) : us;
+}
+
 static void start_idle(struct http_server_conn *c)
 {
     c->awaiting_head = false;
     if (c->opts->idle_timeout_ms)
-        timer_set_ms(&c->timer, c->opts->idle_timeout_ms);
+        timer_set_us(&c->timer, idle_us(c));
+}
+
+void http_server_conn_retime(struct http_server_conn *c)
+{
+    if (c->dead || c->awaiting_head || c->active || !timer_is_set(&c->timer))
+        return;
+    uint64_t us = idle_us(c);
+    if (loop_now_us(conn_loop(c->conn)) + us < c->timer.due_us)
+        timer_set_us(&c->timer, us);
 }
 
 static void tell_limit(struct http_server_conn *c, enum http_server_limit which)

@@ -25,6 +25,7 @@ struct http_server_opts {
     uint32_t h2_ping_jitter_pct;
     uint64_t h2_idle_ping_ms;        /* connection_idle_interval */
     uint64_t idle_timeout_ms;        /* no active stream; 0 = none (HCM default 1 h) */
+    uint64_t (*idle_us)(uint64_t us); /* what that is now (overload shortens it); NULL: as it stands */
     uint64_t request_headers_timeout_ms; /* first byte to end of head; 0 = none */
     uint64_t max_connection_ms;      /* then drain; 0 = none */
     uint64_t drain_timeout_ms;       /* GOAWAY(2^31-1) to final GOAWAY; 5000 */
@@ -65,6 +66,8 @@ uint32_t http_server_conn_active_streams(const struct http_server_conn *c);
 /* Graceful end: HTTP/1 answers `connection: close` from now on (idle: closed at once), HTTP/2 GOAWAY, then closes
  * when the last stream is done or after drain_timeout_ms. */
 void http_server_conn_drain(struct http_server_conn *c);
+/* An idle connection's timeout is brought forward where idle_us has shortened it. */
+void http_server_conn_retime(struct http_server_conn *c);
 bool http_server_conn_is_draining(const struct http_server_conn *c);
 /* At once; streams get on_closed(TERMINATED). */
 void http_server_conn_close(struct http_server_conn *c);

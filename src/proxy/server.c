@@ -8,6 +8,7 @@
  * holds early connections meanwhile. Workers are in server_workers.c. The first order to stop
  * drains, the second ends at once.
  */
+#include "proxy/overload/overload.h"
 #include "proxy/server.h"
 
 #include <fcntl.h>
@@ -113,7 +114,8 @@ static void on_tick(struct timer *t)
         note_memory(s);
         note_expiry(s);
     }
-    uint64_t limit = runtime_u64(STR("overload.global_downstream_max_connections"), 0);
+    const struct overload_spec *overload = s->opts.config->overload;
+    uint64_t limit = runtime_u64(STR("overload.global_downstream_max_connections"), overload ? overload->max_connections : 0);
     __atomic_store_n(&s->max_connections_global, limit, __ATOMIC_RELAXED);
     listener_manager_refresh(s->listeners);
     timer_set_ms(t, TICK_MS);
@@ -146,6 +148,10 @@ static void go_live(struct frame *f)
         return;
     }
     listener_manager_start(s->listeners);
+    if (s->opts.config->overload) {
+        f->overload = overload_new(s, s->opts.config->overload);
+        overload_start(f->overload);
+    }
     set_state(s, SERVER_LIVE);
     uint64_t took_us = clock_mono_us() - s->start_us;
     stat_record(s->stats, STAT_SERVER_INITIALIZATION_TIME_MS, took_us / 1000);
@@ -443,6 +449,7 @@ void server_free(struct server **server)
     timer_clear(&f->warm_up);
     timer_clear(&f->drain);
     timer_clear(&f->drain_listeners);
+    overload_free(&f->overload);
     listener_manager_free(&s->listeners);
     workers_free(s);
     free_clusters(s);

@@ -16,6 +16,7 @@ struct frame {
     struct server server;
     struct signals *signals;
     struct runtime *runtime;
+    struct overload *overload;
     struct loop **worker_loops; /* for clusters_init */
     struct timer tick, warm_up, drain, drain_listeners;
     uint64_t ticks;

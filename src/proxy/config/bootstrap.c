@@ -202,6 +202,7 @@ static void read_bootstrap(struct config_reader *cr, const pb_bootstrap *m)
         read_clusters(cr, s);
         read_listeners(cr, s);
     }
+    out->overload = cfg_overload(cr, GET(m, overload_manager));
     cfg_admin(cr, GET(m, admin));
     /* Defaults of clusters: read even where no cluster took them. */
     (void)GET(m, use_tcp_for_dns_lookups), (void)GET(m, default_socket_interface);

@@ -56,6 +56,7 @@ int cfg_fault_err(struct config_reader *cr, const char *field, const struct err 
 int cfg_address(struct config_reader *cr, const pb_address *m, struct addr *out, uint32_t *unix_mode, bool *ipv4_compat);
 int cfg_socket_address(struct config_reader *cr, const pb_socket_address *m, struct addr *out, bool *ipv4_compat);
 int cfg_cidr(struct config_reader *cr, const pb_cidr_range *m, struct cidr *out);
+struct cidr *cfg_xds_cidrs(struct config_reader *cr, struct arena *a, const char *field, pb_xds_cidr_range *const *items, uint32_t n);
 struct cidr *cfg_cidrs(struct config_reader *cr, struct arena *a, const char *field, pb_cidr_range *const *items, uint32_t n);
 /* Options of one state; `first` takes PREBIND and BOUND, which are the same to a socket that isn't listening. */
 enum cfg_sock_state { CFG_SOCK_BEFORE_LISTEN, CFG_SOCK_LISTENING };
@@ -74,6 +75,7 @@ struct runtime_fraction cfg_fraction(struct config_reader *cr, const pb_fraction
 struct metadata *cfg_metadata(struct config_reader *cr, const pb_metadata *m, struct arena *a);
 struct meta_value cfg_struct(struct config_reader *cr, const pb_struct *m, struct arena *a);
 struct meta_value cfg_value(struct config_reader *cr, const pb_value *m, struct arena *a);
+void cfg_header_option(struct config_reader *cr, const pb_header_option *m, struct arena *a, struct header_mutation *out);
 /* header_rules.c: HeaderValueOption and removal lists of routes; HeaderMutation lists of header_mutation and early mutation. */
 void cfg_header_rules(struct config_reader *cr, const char *add_field, pb_header_option *const *adds, uint32_t add_count,
                       const char *remove_field, char *const *removes, uint32_t remove_count, struct arena *a, struct header_rules *out);
@@ -94,7 +96,10 @@ int cfg_read_file(const char *path, struct arena *a, size_t limit_bytes, struct 
 enum extension_kind {
     EXT_NETWORK_FILTER, EXT_HTTP_FILTER, EXT_LISTENER_FILTER, EXT_DOWNSTREAM_SOCKET, EXT_UPSTREAM_SOCKET, EXT_ACCESS_LOGGER,
     EXT_CLUSTER, EXT_LB_POLICY, EXT_DNS_RESOLVER, EXT_IP_DETECTION, EXT_REQUEST_ID,
+    EXT_RESOURCE_MONITOR,
     EXT_ROUTE_FILTER,            /* per-route settings of an HTTP filter */
+    EXT_COMPRESSION, EXT_DECOMPRESSION, /* libraries of compressor and decompressor */
+    EXT_RETRY_HOST, EXT_RETRY_PRIORITY, EXT_PATH_MATCH, EXT_PATH_REWRITE, EXT_REDIRECT_PREDICATE, /* of routes */
 };
 struct extension {
     const char *type;            /* full type name of its configuration */
@@ -141,8 +146,26 @@ int cfg_hcm(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_tcp_proxy(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 struct cfg_http_filter { struct http_filter_spec *spec; struct arena *arena; }; /* EXT_HTTP_FILTER */
 struct cfg_route_filter { struct filter_override *override; struct arena *arena; }; /* EXT_ROUTE_FILTER: fill config, free_config */
+int cfg_fault(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_fault_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_cors(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_cors_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_csrf(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_csrf_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_buffer(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_buffer_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_router(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_grpc_stats(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_compressor(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_compressor_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_decompressor(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+/* EXT_COMPRESSION, EXT_DECOMPRESSION; out: compression.c's */
+int cfg_gzip_compressor(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_brotli_compressor(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_zstd_compressor(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_gzip_decompressor(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_brotli_decompressor(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_zstd_decompressor(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 struct cfg_ip_detection { struct ip_detection *out; struct arena *arena; };     /* EXT_IP_DETECTION */
 int cfg_xff_detection(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_custom_header_detection(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
@@ -157,6 +180,10 @@ int cfg_lb_least_request(struct config_reader *cr, const ProtobufCMessage *msg, 
 int cfg_lb_random(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_lb_cluster_provided(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 
+int cfg_http_ratelimit(struct config_reader *cr, const ProtobufCMessage *msg, void *out);           /* ratelimit.c */
+int cfg_http_ratelimit_per_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* EXT_ROUTE_FILTER */
+int cfg_network_ratelimit(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+
 /* http_options.c */
 void cfg_http1_server(struct config_reader *cr, const pb_http1_options *m, struct http_server_opts *o, struct arena *a);
 void cfg_http1_client(struct config_reader *cr, const pb_http1_options *m, struct http_client_opts *o);
@@ -164,6 +191,21 @@ void cfg_http2_server(struct config_reader *cr, const pb_http2_options *m, struc
 void cfg_http2_client(struct config_reader *cr, const pb_http2_options *m, struct http_client_opts *o);
 /* The cluster's HTTP part, shared. */
 const struct cluster_http_spec *cfg_cluster_http(struct config_reader *cr, const pb_cluster *m);
+
+/* Parts of routes (route_retry.c, route_match.c, route_rewrite.c, route_policies.c; what `out` is: route_priv.h). */
+int cfg_retry_previous_hosts(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_retry_omit_canary(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_retry_omit_metadata(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_retry_previous_priorities(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_path_template_match(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_path_template_rewrite(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_redirect_previous_routes(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_redirect_safe_cross_scheme(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_redirect_allow_listed(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+void cfg_value_matcher(struct config_reader *cr, const pb_value_matcher *m, struct arena *a, struct value_matcher *out);
+void cfg_metadata_matcher(struct config_reader *cr, const pb_metadata_matcher *m, struct arena *a, struct metadata_matcher *out);
+void cfg_filter_state_matcher(struct config_reader *cr, const pb_filter_state_matcher *m, struct arena *a,
+                              struct filter_state_matcher *out);
 
 /* route.c: into `a`; references to clusters go to cr->out->refs. */
 int cfg_route_config(struct config_reader *cr, const pb_route_config *m, struct arena *a, struct route_config_spec **out);
@@ -177,6 +219,16 @@ int cfg_stdout_logger(struct config_reader *cr, const ProtobufCMessage *msg, voi
 int cfg_stderr_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 struct log_filter *cfg_log_filter(struct config_reader *cr, const pb_log_filter *m); /* heap; NULL for NULL */
 struct format *cfg_format(struct config_reader *cr, const pb_format_string *m, struct arena *a, struct str *content_type);
+
+/* overload.c */
+struct resource_monitor_spec;
+struct cfg_monitor { struct resource_monitor_spec *spec; struct arena *arena; }; /* EXT_RESOURCE_MONITOR */
+int cfg_fixed_heap(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_cgroup_memory(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_cpu_utilization(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_injected_resource(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_downstream_connections(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+struct overload_spec *cfg_overload(struct config_reader *cr, const pb_overload_manager *m); /* NULL for NULL */
 
 /* runtime.c, stats.c, admin.c */
 void cfg_runtime(struct config_reader *cr, const pb_layered_runtime *m);

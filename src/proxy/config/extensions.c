@@ -4,10 +4,18 @@
  * Adding one is a row here and a reader. Main thread.
  */
 #include "proxy/config/config_priv.h"
+#include "proxy/filter/compressor.h"
+#include "proxy/filter/decompressor.h"
 #include "proxy/filter/grpc_stats.h"
+#include "proxy/filter/ratelimit.h"
+#include "proxy/filter/fault.h"
+#include "proxy/filter/cors.h"
+#include "proxy/filter/csrf.h"
+#include "proxy/filter/buffer.h"
 #include "proxy/filter/tcp_proxy.h"
 #include "proxy/hcm/hcm.h"
 #include "proxy/listener/listener_filter.h"
+#include "proxy/overload/monitor.h"
 
 #include <stdio.h>
 
@@ -18,9 +26,39 @@ static const struct extension extensions[] = {
     {P "filters.network.tcp_proxy.v3.TcpProxy", EXT_NETWORK_FILTER, "envoy.filters.network.tcp_proxy", cfg_tcp_proxy,
      &tcp_proxy_filter},
 
+    {P "filters.network.ratelimit.v3.RateLimit", EXT_NETWORK_FILTER, "envoy.filters.network.ratelimit", cfg_network_ratelimit,
+     &network_ratelimit_filter},
+    {P "filters.http.ratelimit.v3.RateLimit", EXT_HTTP_FILTER, "envoy.filters.http.ratelimit", cfg_http_ratelimit,
+     &ratelimit_filter},
+    {P "filters.http.ratelimit.v3.RateLimitPerRoute", EXT_ROUTE_FILTER, "envoy.filters.http.ratelimit",
+     cfg_http_ratelimit_per_route, NULL},
+    {P "filters.http.fault.v3.HTTPFault", EXT_HTTP_FILTER, "envoy.filters.http.fault", cfg_fault, &fault_filter},
+    {P "filters.http.fault.v3.HTTPFault", EXT_ROUTE_FILTER, "envoy.filters.http.fault", cfg_fault_route, NULL},
+    {P "filters.http.cors.v3.Cors", EXT_HTTP_FILTER, "envoy.filters.http.cors", cfg_cors, &cors_filter},
+    {P "filters.http.cors.v3.CorsPolicy", EXT_ROUTE_FILTER, "envoy.filters.http.cors", cfg_cors_route, NULL},
+    {P "filters.http.csrf.v3.CsrfPolicy", EXT_HTTP_FILTER, "envoy.filters.http.csrf", cfg_csrf, &csrf_filter},
+    {P "filters.http.csrf.v3.CsrfPolicy", EXT_ROUTE_FILTER, "envoy.filters.http.csrf", cfg_csrf_route, NULL},
+    {P "filters.http.buffer.v3.Buffer", EXT_HTTP_FILTER, "envoy.filters.http.buffer", cfg_buffer, &buffer_filter},
+    {P "filters.http.buffer.v3.BufferPerRoute", EXT_ROUTE_FILTER, "envoy.filters.http.buffer", cfg_buffer_route, NULL},
     {P "filters.http.router.v3.Router", EXT_HTTP_FILTER, "envoy.filters.http.router", cfg_router, &router_filter},
     {P "filters.http.grpc_stats.v3.FilterConfig", EXT_HTTP_FILTER, "envoy.filters.http.grpc_stats", cfg_grpc_stats,
      &grpc_stats_filter},
+    {P "filters.http.compressor.v3.Compressor", EXT_HTTP_FILTER, "envoy.filters.http.compressor", cfg_compressor,
+     &compressor_filter},
+    {P "filters.http.compressor.v3.CompressorPerRoute", EXT_ROUTE_FILTER, "envoy.filters.http.compressor", cfg_compressor_route,
+     &compressor_filter},
+    {P "filters.http.decompressor.v3.Decompressor", EXT_HTTP_FILTER, "envoy.filters.http.decompressor", cfg_decompressor,
+     &decompressor_filter},
+    {P "compression.gzip.compressor.v3.Gzip", EXT_COMPRESSION, "envoy.compression.gzip.compressor", cfg_gzip_compressor, NULL},
+    {P "compression.brotli.compressor.v3.Brotli", EXT_COMPRESSION, "envoy.compression.brotli.compressor", cfg_brotli_compressor,
+     NULL},
+    {P "compression.zstd.compressor.v3.Zstd", EXT_COMPRESSION, "envoy.compression.zstd.compressor", cfg_zstd_compressor, NULL},
+    {P "compression.gzip.decompressor.v3.Gzip", EXT_DECOMPRESSION, "envoy.compression.gzip.decompressor", cfg_gzip_decompressor,
+     NULL},
+    {P "compression.brotli.decompressor.v3.Brotli", EXT_DECOMPRESSION, "envoy.compression.brotli.decompressor",
+     cfg_brotli_decompressor, NULL},
+    {P "compression.zstd.decompressor.v3.Zstd", EXT_DECOMPRESSION, "envoy.compression.zstd.decompressor", cfg_zstd_decompressor,
+     NULL},
 
     {P "filters.listener.tls_inspector.v3.TlsInspector", EXT_LISTENER_FILTER, "envoy.filters.listener.tls_inspector",
      cfg_tls_inspector, &tls_inspector_filter},
@@ -59,11 +97,41 @@ static const struct extension extensions[] = {
     {P "network.dns_resolver.cares.v3.CaresDnsResolverConfig", EXT_DNS_RESOLVER, "envoy.network.dns_resolver.cares", cfg_cares,
      NULL},
 
+    {P "retry.host.previous_hosts.v3.PreviousHostsPredicate", EXT_RETRY_HOST, "envoy.retry_host_predicates.previous_hosts",
+     cfg_retry_previous_hosts, NULL},
+    {P "retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate", EXT_RETRY_HOST,
+     "envoy.retry_host_predicates.omit_canary_hosts", cfg_retry_omit_canary, NULL},
+    {P "retry.host.omit_host_metadata.v3.OmitHostMetadataConfig", EXT_RETRY_HOST,
+     "envoy.retry_host_predicates.omit_host_metadata", cfg_retry_omit_metadata, NULL},
+    {P "retry.priority.previous_priorities.v3.PreviousPrioritiesConfig", EXT_RETRY_PRIORITY,
+     "envoy.retry_priorities.previous_priorities", cfg_retry_previous_priorities, NULL},
+    {P "path.match.uri_template.v3.UriTemplateMatchConfig", EXT_PATH_MATCH, "envoy.path.match.uri_template.uri_template_matcher",
+     cfg_path_template_match, NULL},
+    {P "path.rewrite.uri_template.v3.UriTemplateRewriteConfig", EXT_PATH_REWRITE,
+     "envoy.path.rewrite.uri_template.uri_template_rewriter", cfg_path_template_rewrite, NULL},
+    {P "internal_redirect.previous_routes.v3.PreviousRoutesConfig", EXT_REDIRECT_PREDICATE,
+     "envoy.internal_redirect_predicates.previous_routes", cfg_redirect_previous_routes, NULL},
+    {P "internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig", EXT_REDIRECT_PREDICATE,
+     "envoy.internal_redirect_predicates.safe_cross_scheme", cfg_redirect_safe_cross_scheme, NULL},
+    {P "internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig", EXT_REDIRECT_PREDICATE,
+     "envoy.internal_redirect_predicates.allow_listed_routes", cfg_redirect_allow_listed, NULL},
+
     {P "http.original_ip_detection.xff.v3.XffConfig", EXT_IP_DETECTION, "envoy.http.original_ip_detection.xff",
      cfg_xff_detection, NULL},
     {P "http.original_ip_detection.custom_header.v3.CustomHeaderConfig", EXT_IP_DETECTION,
      "envoy.http.original_ip_detection.custom_header", cfg_custom_header_detection, NULL},
     {P "request_id.uuid.v3.UuidRequestIdConfig", EXT_REQUEST_ID, "envoy.request_id.uuid", cfg_uuid_request_id, NULL},
+
+    {P "resource_monitors.fixed_heap.v3.FixedHeapConfig", EXT_RESOURCE_MONITOR, "envoy.resource_monitors.fixed_heap",
+     cfg_fixed_heap, &monitor_fixed_heap},
+    {P "resource_monitors.cgroup_memory.v3.CgroupMemoryConfig", EXT_RESOURCE_MONITOR, "envoy.resource_monitors.cgroup_memory",
+     cfg_cgroup_memory, &monitor_cgroup_memory},
+    {P "resource_monitors.cpu_utilization.v3.CpuUtilizationConfig", EXT_RESOURCE_MONITOR,
+     "envoy.resource_monitors.cpu_utilization", cfg_cpu_utilization, &monitor_cpu},
+    {P "resource_monitors.injected_resource.v3.InjectedResourceConfig", EXT_RESOURCE_MONITOR,
+     "envoy.resource_monitors.injected_resource", cfg_injected_resource, &monitor_injected},
+    {P "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig", EXT_RESOURCE_MONITOR,
+     "envoy.resource_monitors.global_downstream_max_connections", cfg_downstream_connections, &monitor_connections},
 };
 #undef P
 

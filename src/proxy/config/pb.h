@@ -27,27 +27,55 @@
 #include "envoy/config/listener/v3/listener.pb-c.h"
 #include "envoy/config/listener/v3/listener_components.pb-c.h"
 #include "envoy/config/metrics/v3/stats.pb-c.h"
+#include "envoy/config/overload/v3/overload.pb-c.h"
+#include "envoy/config/ratelimit/v3/rls.pb-c.h"
 #include "envoy/config/route/v3/route.pb-c.h"
 #include "envoy/config/route/v3/route_components.pb-c.h"
 #include "envoy/data/accesslog/v3/accesslog.pb-c.h"
 #include "envoy/extensions/access_loggers/file/v3/file.pb-c.h"
 #include "envoy/extensions/access_loggers/stream/v3/stream.pb-c.h"
+#include "envoy/extensions/common/ratelimit/v3/ratelimit.pb-c.h"
 #include "envoy/extensions/clusters/dns/v3/dns_cluster.pb-c.h"
+#include "envoy/extensions/compression/brotli/compressor/v3/brotli.pb-c.h"
+#include "envoy/extensions/compression/brotli/decompressor/v3/brotli.pb-c.h"
+#include "envoy/extensions/compression/gzip/compressor/v3/gzip.pb-c.h"
+#include "envoy/extensions/compression/gzip/decompressor/v3/gzip.pb-c.h"
+#include "envoy/extensions/compression/zstd/compressor/v3/zstd.pb-c.h"
+#include "envoy/extensions/compression/zstd/decompressor/v3/zstd.pb-c.h"
+#include "envoy/extensions/filters/http/compressor/v3/compressor.pb-c.h"
+#include "envoy/extensions/filters/http/decompressor/v3/decompressor.pb-c.h"
 #include "envoy/extensions/filters/http/grpc_stats/v3/config.pb-c.h"
+#include "envoy/extensions/filters/http/ratelimit/v3/rate_limit.pb-c.h"
+#include "envoy/extensions/filters/common/fault/v3/fault.pb-c.h"
 #include "envoy/extensions/filters/http/router/v3/router.pb-c.h"
+#include "envoy/extensions/filters/http/fault/v3/fault.pb-c.h"
+#include "envoy/extensions/filters/http/cors/v3/cors.pb-c.h"
+#include "envoy/extensions/filters/http/csrf/v3/csrf.pb-c.h"
+#include "envoy/extensions/filters/http/buffer/v3/buffer.pb-c.h"
 #include "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.pb-c.h"
 #include "envoy/extensions/filters/listener/original_dst/v3/original_dst.pb-c.h"
 #include "envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.pb-c.h"
 #include "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.pb-c.h"
 #include "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.pb-c.h"
+#include "envoy/extensions/filters/network/ratelimit/v3/rate_limit.pb-c.h"
 #include "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.pb-c.h"
 #include "envoy/extensions/http/original_ip_detection/custom_header/v3/custom_header.pb-c.h"
 #include "envoy/extensions/http/original_ip_detection/xff/v3/xff.pb-c.h"
+#include "envoy/extensions/internal_redirect/allow_listed_routes/v3/allow_listed_routes_config.pb-c.h"
 #include "envoy/extensions/load_balancing_policies/least_request/v3/least_request.pb-c.h"
 #include "envoy/extensions/load_balancing_policies/random/v3/random.pb-c.h"
 #include "envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.pb-c.h"
 #include "envoy/extensions/network/dns_resolver/cares/v3/cares_dns_resolver.pb-c.h"
+#include "envoy/extensions/path/match/uri_template/v3/uri_template_match.pb-c.h"
+#include "envoy/extensions/path/rewrite/uri_template/v3/uri_template_rewrite.pb-c.h"
 #include "envoy/extensions/request_id/uuid/v3/uuid.pb-c.h"
+#include "envoy/extensions/retry/host/omit_host_metadata/v3/omit_host_metadata_config.pb-c.h"
+#include "envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config.pb-c.h"
+#include "envoy/extensions/resource_monitors/cgroup_memory/v3/cgroup_memory.pb-c.h"
+#include "envoy/extensions/resource_monitors/cpu_utilization/v3/cpu_utilization.pb-c.h"
+#include "envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections.pb-c.h"
+#include "envoy/extensions/resource_monitors/fixed_heap/v3/fixed_heap.pb-c.h"
+#include "envoy/extensions/resource_monitors/injected_resource/v3/injected_resource.pb-c.h"
 #include "envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol.pb-c.h"
 #include "envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.pb-c.h"
 #include "envoy/extensions/transport_sockets/tls/v3/common.pb-c.h"
@@ -57,10 +85,12 @@
 #include "envoy/type/matcher/v3/regex.pb-c.h"
 #include "envoy/type/matcher/v3/string.pb-c.h"
 #include "envoy/type/metadata/v3/metadata.pb-c.h"
+#include "envoy/type/v3/http_status.pb-c.h"
 #include "envoy/type/v3/percent.pb-c.h"
 #include "google/protobuf/any.pb-c.h"
 #include "google/protobuf/duration.pb-c.h"
 #include "google/protobuf/struct.pb-c.h"
+#include "xds/core/v3/cidr.pb-c.h"
 
 typedef Envoy__Config__Bootstrap__V3__Bootstrap pb_bootstrap;
 typedef Envoy__Config__Bootstrap__V3__Bootstrap__StaticResources pb_static_resources;
@@ -165,6 +195,25 @@ typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpFilt
 typedef Envoy__Extensions__Filters__Http__Router__V3__Router pb_router;
 typedef Envoy__Extensions__Filters__Http__GrpcStats__V3__FilterConfig pb_grpc_stats;
 typedef Envoy__Config__Core__V3__GrpcMethodList pb_grpc_methods;
+typedef Envoy__Extensions__Filters__Http__Compressor__V3__Compressor pb_compressor;
+typedef Envoy__Extensions__Filters__Http__Compressor__V3__Compressor__CommonDirectionConfig pb_compressor_direction;
+typedef Envoy__Extensions__Filters__Http__Compressor__V3__Compressor__RequestDirectionConfig pb_compressor_request;
+typedef Envoy__Extensions__Filters__Http__Compressor__V3__Compressor__ResponseDirectionConfig pb_compressor_response;
+typedef Envoy__Extensions__Filters__Http__Compressor__V3__CompressorPerRoute pb_compressor_route;
+typedef Envoy__Extensions__Filters__Http__Compressor__V3__CompressorOverrides pb_compressor_overrides;
+typedef Envoy__Extensions__Filters__Http__Compressor__V3__ResponseDirectionOverrides pb_compressor_response_overrides;
+typedef Envoy__Extensions__Filters__Http__Decompressor__V3__Decompressor pb_decompressor;
+typedef Envoy__Extensions__Filters__Http__Decompressor__V3__Decompressor__CommonDirectionConfig pb_decompressor_direction;
+typedef Envoy__Extensions__Filters__Http__Decompressor__V3__Decompressor__RequestDirectionConfig pb_decompressor_request;
+typedef Envoy__Extensions__Filters__Http__Decompressor__V3__Decompressor__ResponseDirectionConfig pb_decompressor_response;
+typedef Envoy__Extensions__Compression__Gzip__Compressor__V3__Gzip pb_gzip_compressor;
+typedef Envoy__Extensions__Compression__Gzip__Decompressor__V3__Gzip pb_gzip_decompressor;
+typedef Envoy__Extensions__Compression__Brotli__Compressor__V3__Brotli pb_brotli_compressor;
+typedef Envoy__Extensions__Compression__Brotli__Decompressor__V3__Brotli pb_brotli_decompressor;
+typedef Envoy__Extensions__Compression__Zstd__Compressor__V3__Zstd pb_zstd_compressor;
+typedef Envoy__Extensions__Compression__Zstd__Decompressor__V3__Zstd pb_zstd_decompressor;
+typedef Envoy__Config__Core__V3__RuntimeFeatureFlag pb_runtime_flag;
+typedef Envoy__Config__Core__V3__TypedExtensionConfig pb_extension;
 typedef Envoy__Extensions__Http__OriginalIpDetection__Xff__V3__XffConfig pb_xff_detection;
 typedef Envoy__Extensions__Http__OriginalIpDetection__CustomHeader__V3__CustomHeaderConfig
     pb_custom_header_detection;
@@ -186,12 +235,64 @@ typedef Envoy__Config__Route__V3__RouteAction pb_route_action;
 typedef Envoy__Config__Route__V3__RouteAction__UpgradeConfig pb_route_upgrade;
 typedef Envoy__Config__Route__V3__DirectResponseAction pb_direct_response;
 typedef Envoy__Config__Route__V3__RetryPolicy pb_retry_policy;
+typedef Envoy__Config__Route__V3__HedgePolicy pb_hedge_policy;
+typedef Envoy__Config__Route__V3__WeightedCluster pb_route_weighted;
+typedef Envoy__Config__Route__V3__WeightedCluster__ClusterWeight pb_cluster_weight;
+typedef Envoy__Config__Route__V3__RedirectAction pb_redirect;
+typedef Envoy__Config__Route__V3__RouteAction__RequestMirrorPolicy pb_mirror_policy;
+typedef Envoy__Config__Route__V3__RouteAction__HashPolicy pb_hash_policy;
+typedef Envoy__Config__Route__V3__RouteAction__HashPolicy__Cookie pb_hash_cookie;
+typedef Envoy__Config__Route__V3__RouteAction__HashPolicy__Header pb_hash_header;
+typedef Envoy__Config__Route__V3__InternalRedirectPolicy pb_internal_redirect;
+typedef Envoy__Config__Route__V3__VirtualCluster pb_virtual_cluster;
+typedef Envoy__Config__Route__V3__QueryParameterMatcher pb_query_matcher;
+typedef Envoy__Config__Route__V3__RouteMatch__TlsContextMatchOptions pb_tls_match;
+typedef Envoy__Config__Route__V3__Decorator pb_decorator;
+typedef Envoy__Config__Route__V3__Tracing pb_route_tracing;
+typedef Envoy__Config__Route__V3__FilterConfig pb_filter_config;
+typedef Envoy__Type__Matcher__V3__RegexMatchAndSubstitute pb_regex_rewrite;
+typedef Envoy__Type__Matcher__V3__ValueMatcher pb_value_matcher;
+typedef Envoy__Type__Matcher__V3__DoubleMatcher pb_double_matcher;
+typedef Envoy__Type__V3__DoubleRange pb_double_range;
+typedef Envoy__Type__Matcher__V3__MetadataMatcher pb_metadata_matcher;
+typedef Envoy__Type__Matcher__V3__FilterStateMatcher pb_filter_state_matcher;
+typedef Envoy__Type__Matcher__V3__AddressMatcher pb_address_matcher;
+typedef Xds__Core__V3__CidrRange pb_xds_cidr_range;
+typedef Envoy__Extensions__Path__Match__UriTemplate__V3__UriTemplateMatchConfig pb_template_match;
+typedef Envoy__Extensions__Path__Rewrite__UriTemplate__V3__UriTemplateRewriteConfig pb_template_rewrite;
+typedef Envoy__Extensions__Retry__Host__OmitHostMetadata__V3__OmitHostMetadataConfig pb_omit_host_metadata;
+typedef Envoy__Extensions__Retry__Priority__PreviousPriorities__V3__PreviousPrioritiesConfig pb_previous_priorities;
+typedef Envoy__Extensions__InternalRedirect__AllowListedRoutes__V3__AllowListedRoutesConfig pb_allow_listed_routes;
 typedef Envoy__Type__V3__FractionalPercent pb_fractional_percent;
 typedef Envoy__Config__Core__V3__RuntimeFractionalPercent pb_runtime_fraction;
 typedef Envoy__Config__Core__V3__Metadata pb_metadata;
 typedef Envoy__Config__Core__V3__GrpcService pb_grpc_service;
 typedef Envoy__Config__Route__V3__RateLimit pb_rate_limit;
+typedef Envoy__Type__V3__HttpStatus pb_http_status;
+typedef Envoy__Config__Ratelimit__V3__RateLimitServiceConfig pb_rate_limit_service;
+typedef Envoy__Extensions__Common__Ratelimit__V3__RateLimitDescriptor pb_rate_limit_descriptor;
+typedef Envoy__Extensions__Filters__Http__Ratelimit__V3__RateLimit pb_http_ratelimit;
+typedef Envoy__Extensions__Filters__Http__Ratelimit__V3__RateLimitPerRoute pb_http_ratelimit_per_route;
+typedef Envoy__Extensions__Filters__Network__Ratelimit__V3__RateLimit pb_network_ratelimit;
 typedef Envoy__Config__Common__MutationRules__V3__HeaderMutation pb_header_mutation;
+typedef Envoy__Config__Overload__V3__OverloadManager pb_overload_manager;
+typedef Envoy__Config__Overload__V3__OverloadAction pb_overload_action;
+typedef Envoy__Config__Overload__V3__Trigger pb_overload_trigger;
+typedef Envoy__Config__Overload__V3__ResourceMonitor pb_resource_monitor;
+typedef Envoy__Config__Overload__V3__ScaleTimersOverloadActionConfig pb_scale_timers;
+typedef Envoy__Extensions__ResourceMonitors__CgroupMemory__V3__CgroupMemoryConfig pb_cgroup_memory;
+typedef Envoy__Extensions__ResourceMonitors__CpuUtilization__V3__CpuUtilizationConfig pb_cpu_utilization;
+typedef Envoy__Extensions__ResourceMonitors__DownstreamConnections__V3__DownstreamConnectionsConfig pb_downstream_connections;
+typedef Envoy__Extensions__ResourceMonitors__FixedHeap__V3__FixedHeapConfig pb_fixed_heap;
+typedef Envoy__Extensions__ResourceMonitors__InjectedResource__V3__InjectedResourceConfig pb_injected_resource;
+typedef Envoy__Extensions__Filters__Http__Fault__V3__HTTPFault pb_fault;
+typedef Envoy__Extensions__Filters__Http__Fault__V3__FaultAbort pb_fault_abort;
+typedef Envoy__Extensions__Filters__Common__Fault__V3__FaultDelay pb_fault_delay;
+typedef Envoy__Extensions__Filters__Common__Fault__V3__FaultRateLimit pb_fault_rate;
+typedef Envoy__Extensions__Filters__Http__Cors__V3__CorsPolicy pb_cors_policy;
+typedef Envoy__Extensions__Filters__Http__Csrf__V3__CsrfPolicy pb_csrf_policy;
+typedef Envoy__Extensions__Filters__Http__Buffer__V3__Buffer pb_buffer;
+typedef Envoy__Extensions__Filters__Http__Buffer__V3__BufferPerRoute pb_buffer_route;
 typedef Google__Protobuf__Any pb_any;
 typedef Google__Protobuf__Struct pb_struct;
 typedef Google__Protobuf__Value pb_value;

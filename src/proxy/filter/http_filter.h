@@ -55,6 +55,7 @@ struct http_filter_def {
     void (*on_downstream_watermark)(struct http_filter *f, bool above);
     void (*on_complete)(struct http_filter *f); /* just before access logs are written */
     void (*on_destroy)(struct http_filter *f);
+    uint64_t (*held_bytes)(const struct http_filter *f); /* memory it keeps for this exchange, for overload */
     /* Main thread, once for every place in a chain, when what the configuration refers to exists: statistics scopes and
      * such; undone by the configuration's free_config. `stats` is the connection manager's scope, "http.<prefix>.". */
     void (*link)(void *config, struct stat_scope *stats);
@@ -83,6 +84,7 @@ struct loop *exchange_loop(struct exchange *x);
 struct stream_info *exchange_info(struct exchange *x);
 struct stat_scope *exchange_stats(struct exchange *x);          /* the connection manager's, http.<prefix>. */
 uint64_t exchange_body_limit_bytes(const struct exchange *x);   /* what may be held back per direction */
+void exchange_set_body_limit_bytes(struct exchange *x, uint64_t bytes);
 struct headers *exchange_request_headers(struct exchange *x);
 struct headers *exchange_request_trailers(struct exchange *x);  /* NULL when none (yet) */
 struct headers *exchange_response_headers(struct exchange *x);  /* NULL before */
@@ -116,6 +118,12 @@ struct buf *exchange_response_buffer(struct http_filter *f);
 /* Body injected as if this filter had received it, towards the next filter. */
 void exchange_add_request_data(struct http_filter *f, struct buf *data, bool end);
 void exchange_add_response_data(struct http_filter *f, struct buf *data, bool end);
+/* Only from on_request_data / on_response_data with `end`: trailers that follow these bytes, which are then not the end for
+ * the filters to come. NULL when the memory of the exchange is used up. */
+struct headers *exchange_add_request_trailers(struct http_filter *f);
+struct headers *exchange_add_response_trailers(struct http_filter *f);
+/* The filters of f's kind in this exchange's chain, in order, f among them; how many (at most max). */
+uint32_t exchange_filters_alike(struct http_filter *f, struct http_filter **out, uint32_t max);
 
 /* Ends the exchange with our own answer, from the filter's place upwards through the response filters. When a response has
  * begun the stream is reset instead. `details` replaces outcome->details when not null; body: text/plain. grpc requests get
@@ -131,5 +139,7 @@ void exchange_respond_data(struct exchange *x, struct buf *data, bool end);
 void exchange_respond_trailers(struct exchange *x, struct headers *h);
 /* Flow control towards the client: counted pauses of request body. */
 void exchange_pause_request(struct exchange *x, bool on);
+/* … and towards the producer of the response: counted pauses of its body. */
+void exchange_pause_response(struct exchange *x, bool on);
 
 #endif

@@ -47,6 +47,7 @@ void egress_prepare(struct exchange *x, struct headers *h)
 {
     const struct hcm_config *c = x->config;
     bool tunnel = x->is_upgrade && str_eq(headers_get_id(h, HDR_STATUS), STR("101"));
+    overload_end_keepalive(x);
     headers_strip_hop_by_hop(h, tunnel);
     if (!headers_has_id(h, HDR_DATE))
         headers_add_id_ref(h, HDR_DATE, arena_str(x->arena, http_date_now(x->loop)));

@@ -11,6 +11,7 @@
 #include "proxy/hcm/exchange.h"
 
 #include "io/loop.h"
+#include "proxy/overload/overload.h"
 
 static struct exchange *of_sink(struct http_sink *sink)
 {
@@ -22,7 +23,7 @@ static struct exchange *of_sink(struct http_sink *sink)
 void exchange_touch(struct exchange *x)
 {
     if (x->stream_idle_us)
-        timer_set_us(&x->idle_timer, x->stream_idle_us);
+        timer_set_us(&x->idle_timer, overload_timeout_us(OVERLOAD_TIMER_STREAM_IDLE, x->stream_idle_us));
 }
 
 /* Ends the exchange early: an answer where none has begun, a reset otherwise. */
@@ -365,6 +366,11 @@ struct stat_scope *exchange_stats(struct exchange *x)
 uint64_t exchange_body_limit_bytes(const struct exchange *x)
 {
     return x->body_limit_bytes;
+}
+
+void exchange_set_body_limit_bytes(struct exchange *x, uint64_t bytes)
+{
+    x->body_limit_bytes = bytes;
 }
 
 struct headers *exchange_request_headers(struct exchange *x)

@@ -40,6 +40,7 @@ struct hop {
     bool overfull;       /* this hop pauses the sender */
     bool has_trailers;   /* trailers wait here */
     bool end;            /* the held bytes are the last */
+    bool adds_trailers;  /* its filter has just put trailers behind the last bytes */
     struct buf held;
 };
 struct filter_slot {
@@ -108,6 +109,10 @@ bool ingress_prepare(struct exchange *x);
 void egress_prepare(struct exchange *x, struct headers *h);
 void via_append(struct exchange *x, struct headers *h); /* both ways; ", " between hops */
 struct str http_date_now(struct loop *loop); /* this thread's text, changes every second: copy it */
+/* hcm/overload.c */
+bool overload_refuses_request(struct exchange *x);
+void overload_end_keepalive(struct exchange *x);
+uint64_t hcm_idle_us(uint64_t us);
 /* hcm/xfcc.c */
 void xfcc_apply(struct exchange *x);
 /* hcm/client_address.c: x-forwarded-for and who is internal. False: refused by an ip detection extension. */

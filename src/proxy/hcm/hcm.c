@@ -6,6 +6,7 @@
  */
 #include "base/mem.h"
 #include "proxy/hcm/exchange.h"
+#include "proxy/overload/overload.h"
 #include "proxy/stats/h2_stats.h"
 
 static const struct stat_desc hcm_rows[] = {HCM_STATS(STAT_DESC_ROW)};
@@ -60,11 +61,14 @@ void hcm_config_link(struct hcm_config *c)
     struct stat_tag tag = {STR("envoy.http_conn_manager_prefix"), c->stat_prefix};
     c->stats = stat_scope_get(strbuf_str(&prefix), &hcm_table, STR("http."), &tag, 1);
     c->listener_stats = listener_scope(c);
+    c->server.idle_us = hcm_idle_us;
     c->h2_stats = h2_stats_downstream();
     client_address_init();
     for (uint32_t i = 0; i < c->filter_count; i++)
         if (c->filters[i].def->link)
             c->filters[i].def->link((void *)(uintptr_t)c->filters[i].config, c->stats);
+    if (c->route_spec)
+        route_config_link(c->route_spec);
     strbuf_fini(&prefix);
 }
 
@@ -102,13 +106,15 @@ static void on_stream(void *user, struct http_server_conn *c, struct http_stream
 
 static void on_codec(void *user, struct http_server_conn *c, enum http_protocol p)
 {
-    (void)c;
     struct hcm_conn *hc = of_user(user);
     bool h2 = p == HTTP_2;
     hc->protocol = p;
     hc->counted_protocol = true;
     stat_inc(stats_of(hc), h2 ? STAT_HCM_CX_HTTP2_TOTAL : STAT_HCM_CX_HTTP1_TOTAL);
     stat_inc(stats_of(hc), h2 ? STAT_HCM_CX_HTTP2_ACTIVE : STAT_HCM_CX_HTTP1_ACTIVE);
+    if (!hc->downstream->listener->spec->bypass_overload &&
+        overload_hits(OVERLOAD_CREATING_CODEC, loop_rng(hc->downstream->worker->loop)))
+        http_server_conn_close(c);
 }
 
 /* What a request that never became an exchange counts as: begun, reset by the client's fault, answered. */

@@ -124,6 +124,10 @@ enum hcm_stat {
 extern const struct network_filter_def hcm_filter;   /* config: struct hcm_config */
 extern const struct http_filter_def router_filter;   /* config: struct router_config */
 struct router_config { bool suppress_envoy_headers, start_child_span, respect_expected_rq_timeout, suppress_grpc_stats; bool dynamic_stats; };
+/* Overload, on the connection's worker; nothing happens to connections of other filters. Timers are set anew, never to later
+ * than they were; streams that hold much memory are reset (overload.h says how much). */
+void hcm_retime(struct downstream *d);
+void hcm_reset_heavy(struct downstream *d);
 /* Main thread, once everything it refers to exists: statistics scopes. */
 void hcm_config_link(struct hcm_config *c);
 void hcm_config_free(void *config);

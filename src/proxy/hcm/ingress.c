@@ -195,6 +195,8 @@ bool ingress_prepare(struct exchange *x)
     x->is_upgrade = !x->is_connect && headers_is_upgrade(h);
     x->is_grpc = headers_is_grpc_request(h);
     x->is_head = str_eq(headers_get_id(h, HDR_METHOD), STR("HEAD"));
+    if (overload_refuses_request(x))
+        return false;
     headers_strip_hop_by_hop(h, x->is_upgrade);
     if (!check_target(x) || !normalize_path(x))
         return false;

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "proxy/config/tls_source.h"
 #include "proxy/listener/listener_priv.h"
+#include "proxy/overload/overload.h"
 #include "proxy/log/access_log.h"
 #include "proxy/stats/tls_stats.h"
 
@@ -316,8 +317,9 @@ static void start_tls(struct connection *c)
         return;
     }
     conn_set_handler(c->d.conn, &handshake_handler, c);
-    if (c->d.chain->transport_timeout_ms)
-        pending_of(c, on_handshake_timeout, c->d.chain->transport_timeout_ms);
+    uint64_t timeout_us = overload_timeout_us(OVERLOAD_TIMER_TRANSPORT_CONNECT, c->d.chain->transport_timeout_ms * 1000);
+    if (timeout_us)
+        pending_of(c, on_handshake_timeout, (timeout_us + 999) / 1000);
 }
 
 static void start_chain(struct connection *c, const struct filter_chain *chain)
@@ -513,6 +515,12 @@ static uint64_t global_total(struct server *s)
 static bool is_past_limit(struct active *a)
 {
     struct listener *l = listener_of(&a->base);
+    struct rng *rng = loop_rng(a->base.worker->loop);
+    if (!l->spec->bypass_overload &&
+        (overload_hits(OVERLOAD_REJECT_INCOMING_CONNECTIONS, rng) || overload_hits(OVERLOAD_TCP_LISTENER_ACCEPT, rng))) {
+        stat_inc(a->base.stats, STAT_LISTENER_CX_OVERLOAD_REJECT);
+        return true;
+    }
     uint64_t limit = atomic_load_explicit(&l->limit, memory_order_relaxed);
     uint64_t global = __atomic_load_n(&l->server->max_connections_global, __ATOMIC_RELAXED);
     if (global && !l->spec->ignore_global_conn_limit && global_total(l->server) > global) {

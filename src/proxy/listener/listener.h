@@ -112,6 +112,9 @@ void listener_manager_close_all(struct listener_manager *m);
 void listener_manager_refresh(struct listener_manager *m);
 /* A worker's last duty to its listeners, on its thread: accepting ends, connections are closed. */
 void listeners_leave(struct worker *w);
+/* Overload, on the worker: accepting stops or goes on; every connection is visited (fn may end it). */
+void listeners_accept(struct worker *w, bool on);
+void listeners_each_connection(struct worker *w, void (*fn)(struct downstream *d));
 /* For /listeners and /config_dump. */
 void listener_manager_each(struct listener_manager *m, void (*fn)(const struct listener_spec *spec, const struct addr *bound, uint32_t bound_count, void *arg), void *arg);
 
