@@ -109,6 +109,18 @@ struct cidr *cfg_cidrs(struct config_reader *cr, struct arena *a, const char *fi
     return out;
 }
 
+struct cidr *cfg_xds_cidrs(struct config_reader *cr, struct arena *a, const char *field, pb_xds_cidr_range *const *items, uint32_t n)
+{
+    struct cidr *out = ARENA_ARRAY(a, struct cidr, n);
+    for (uint32_t i = 0; i < n; i++)
+        IN("%s[%u]", field, i) {
+            struct err err = {0};
+            if (cidr_parse(&out[i], TEXT(items[i], address_prefix), proto_u32_or(GET(items[i], prefix_len), 0), &err) < 0)
+                cfg_fault_err(cr, "", &err);
+        }
+    return out;
+}
+
 static void read_sock_opt(struct config_reader *cr, struct arena *a, const pb_socket_option *m, struct sock_opt *o)
 {
     (void)GET(m, description);

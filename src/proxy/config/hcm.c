@@ -464,6 +464,8 @@ void hcm_config_free(void *config)
         if (c->filters[i].free_config)
             c->filters[i].free_config((void *)c->filters[i].config);
     route_table_free(&c->routes);
+    if (c->route_spec)
+        route_config_fini(c->route_spec);
     if (c->stats)
         stat_scope_unref(&c->stats);
     stat_scope_unref(&c->h2_stats);

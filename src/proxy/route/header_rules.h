@@ -15,6 +15,7 @@ enum header_append { HEADER_APPEND, HEADER_ADD_IF_ABSENT, HEADER_OVERWRITE_OR_AD
 struct header_mutation {
     struct str name;         /* lower case; ":authority" and the like only where allowed (config says so) */
     struct format *value;
+    struct str literal;      /* instead of `value` where the text holds no operator; null otherwise */
     enum header_append action;
     bool keep_empty;         /* an empty result is added all the same */
 };
@@ -28,6 +29,8 @@ struct header_rule {
 struct header_rules {
     struct header_rule *items;
     uint32_t count;
+    bool at_once; /* Envoy's way with the lists of routes: removals first, all values from the headers as they are then, then
+                   * overwriting, then adding. Else one rule after the other, each seeing what the former did. */
 };
 /* In order. Values see `cx` (and `h` through it). Text goes into `a`. Pseudo headers and host are never removed. */
 void header_rules_apply(const struct header_rules *r, struct headers *h, const struct format_context *cx, struct arena *a);

@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "http/codec/uri.h"
+#include "proxy/route/route_priv.h"
 
 struct wildcards { /* domains with one '*', by the length of their fixed part */
     struct map *map;
@@ -23,6 +24,7 @@ struct route_table {
     struct map *exact;
     struct wildcards suffixes, prefixes;
     const struct virtual_host *any;
+    const struct route_config_spec *spec;
     bool ignore_port;
 };
 
@@ -89,6 +91,7 @@ struct route_table *route_table_new(const struct route_config_spec *spec, struct
     t->suffixes.map = map_new();
     t->prefixes.map = map_new();
     t->ignore_port = spec->ignore_port_in_host;
+    t->spec = spec;
     for (uint32_t i = 0; i < spec->vhost_count; i++) {
         const struct virtual_host *v = spec->vhosts[i];
         for (uint32_t k = 0; k < v->domain_count; k++) {
@@ -148,7 +151,7 @@ static const struct virtual_host *find_vhost(const struct route_table *t, struct
     int port;
     if (t->ignore_port && !authority_split(authority, &host, &port))
         host = authority;
-    if (host.n > sizeof(text))
+    if (!host.n || host.n > sizeof(text))
         return t->any;
     host = lower_copy(host, text);
     const struct virtual_host *v = map_count(t->exact) ? map_get(t->exact, host) : NULL;
@@ -159,59 +162,80 @@ static const struct virtual_host *find_vhost(const struct route_table *t, struct
     return v ? v : t->any;
 }
 
-static bool has_prefix(struct str s, struct str prefix, bool ignore_case)
+/* ---- deciding ---- */
+
+static struct str host_asked(const struct route_table *t, const struct headers *h)
 {
-    return ignore_case ? str_has_prefix_nocase(s, prefix) : str_has_prefix(s, prefix);
+    const struct route_config_spec *spec = t->spec;
+    return spec->vhost_header.n ? headers_get(h, spec->vhost_header) : headers_get_id(h, HDR_AUTHORITY);
 }
 
-static bool path_matches(const struct route_match *m, struct str path, bool is_connect)
+/* x-forwarded-proto says how the client came to the first proxy (Envoy: VirtualHost.require_tls). */
+static bool wants_tls(const struct virtual_host *v, const struct headers *h)
 {
-    if (m->kind == PATH_CONNECT)
-        return is_connect;
-    if (!path.p)
+    if (v->require_tls == VHOST_TLS_NONE || str_eq(headers_get_id(h, HDR_X_FORWARDED_PROTO), STR("https")))
         return false;
-    struct str bare = path_without_query(path);
-    switch (m->kind) {
-    case PATH_PREFIX:
-        /* "OPTIONS *" asks about the server as a whole (RFC 9110 section 9.3.7): the root's route takes it. */
-        return has_prefix(path, m->path, m->ignore_case) ||
-               (str_eq(path, STR("*")) && str_eq(m->path, STR("/")));
-    case PATH_EXACT:
-        return m->ignore_case ? str_eq_nocase(bare, m->path) : str_eq(bare, m->path);
-    case PATH_SEPARATED_PREFIX:
-        return has_prefix(bare, m->path, m->ignore_case) && (bare.n == m->path.n || bare.p[m->path.n] == '/');
-    case PATH_REGEX:
-        return regex_matches(m->regex, bare);
-    case PATH_CONNECT:
-    case PATH_TEMPLATE:
-    case PATH_ANY:
-        break;
+    return v->require_tls == VHOST_TLS_ALL || !str_eq(headers_get_id(h, HDR_ENVOY_INTERNAL), STR("true"));
+}
+
+static const struct route_entry *find_route(const struct virtual_host *v, const struct route_look *l)
+{
+    for (uint32_t i = 0; i < v->route_count; i++)
+        if (route_look_refusal(&v->routes[i]->match, l, NULL) == ROUTE_TAKEN)
+            return v->routes[i];
+    return NULL;
+}
+
+/* Names that only the request gives: of a route's cluster_header, of a weighted cluster's. A missing header names nothing. */
+static void choose_by_header(struct str header, const struct route_request *rq, struct cluster *(*cluster_named)(struct str name),
+                             struct route_decision *out)
+{
+    out->cluster_name = headers_get(rq->headers, header);
+    out->cluster = out->cluster_name.n && cluster_named ? cluster_named(out->cluster_name) : NULL;
+}
+
+static void choose_cluster(const struct route_entry *r, const struct route_request *rq, struct cluster *(*cluster_named)(struct str name),
+                           struct route_decision *out)
+{
+    if (r->action != ROUTE_CLUSTER)
+        return;
+    out->cluster = r->cluster;
+    out->cluster_name = r->cluster_name;
+    if (r->cluster_header.n) {
+        choose_by_header(r->cluster_header, rq, cluster_named, out);
+        return;
     }
-    return false;
+    if (!r->weighted_count)
+        return;
+    const struct weighted_cluster *w = out->weighted = route_draw_weighted(r, rq);
+    if (w && w->cluster_header.n)
+        choose_by_header(w->cluster_header, rq, cluster_named, out);
+    else if (w)
+        out->cluster_name = w->name, out->cluster = w->cluster;
 }
 
 bool route_matches(const struct route_entry *r, const struct virtual_host *v, const struct route_request *rq)
 {
-    (void)v;
-    return path_matches(&r->match, headers_get_id(rq->headers, HDR_PATH),
-                        str_eq(headers_get_id(rq->headers, HDR_METHOD), STR("CONNECT")));
+    bool ignore = v && v->config && v->config->ignore_path_parameters;
+    return route_match_refusal(&r->match, rq, ignore, NULL) == ROUTE_TAKEN;
 }
 
 bool route_decide(const struct route_table *t, const struct route_request *rq, struct cluster *(*cluster_named)(struct str name),
                   struct route_decision *out)
 {
-    (void)cluster_named;
-    const struct virtual_host *v = find_vhost(t, headers_get_id(rq->headers, HDR_AUTHORITY));
+    struct route_look look;
+    const struct virtual_host *v = find_vhost(t, host_asked(t, rq->headers));
     if (!v)
         return false;
     out->vhost = v;
-    for (uint32_t i = 0; i < v->route_count; i++) {
-        if (route_matches(v->routes[i], v, rq)) {
-            out->route = v->routes[i];
-            out->cluster = out->route->cluster;
-            out->cluster_name = out->route->cluster_name;
-            return true;
-        }
+    if (wants_tls(v, rq->headers)) {
+        out->needs_tls = true;
+        return true;
     }
-    return false;
+    route_look_init(&look, rq, t->spec->ignore_path_parameters);
+    out->route = find_route(v, &look);
+    if (!out->route)
+        return false;
+    choose_cluster(out->route, rq, cluster_named, out);
+    return true;
 }

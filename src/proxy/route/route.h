@@ -102,6 +102,7 @@ struct max_stream_duration {
     bool has_max; uint64_t max_ms;                 /* 0 = none */
     bool has_grpc_max; uint64_t grpc_max_ms;       /* grpc_timeout_header_max; 0 = as the client says */
     uint64_t grpc_offset_ms;
+    bool is_older_form;                            /* RouteAction.max_grpc_timeout: grpc-timeout stands for the route's timeout instead */
 };
 
 struct internal_redirect_policy {    /* NULL in a route: off */
@@ -130,6 +131,11 @@ struct redirect_rule;                /* route/redirect.h */
 struct rewrite_rule;                 /* route/rewrite.h: prefix, regex, path-template and host rewrites; NULL: none */
 struct cors_policy;
 struct virtual_host;
+/* route.v3.Tracing: what isn't set is as the connection manager says. Custom tags are proxy/trace's. */
+struct tracing_override {
+    struct runtime_fraction client, random, overall; bool has_client, has_random, has_overall;
+    void *custom_tags; uint32_t custom_tag_count;
+};
 
 struct route_entry {
     struct str name;
@@ -170,6 +176,7 @@ struct route_entry {
     struct hash_policy *hashes; uint32_t hash_count;
     const struct rate_limit_rules *rate_limits; bool include_vhost_rate_limits;
     bool include_attempt_count_in_request, include_attempt_count_in_response; /* the virtual host's, here for speed */
+    bool include_is_timeout_retry;   /* likewise: x-envoy-is-timeout-retry on retries after a per-try timeout */
 
     /* ROUTE_DIRECT_RESPONSE */
     uint16_t direct_status;
@@ -206,13 +213,18 @@ struct route_config_spec {
     struct virtual_host **vhosts; uint32_t vhost_count;
     bool ignore_port_in_host;
     bool ignore_path_parameters;     /* ignore_path_parameters_in_path_matching */
+    struct str *internal_only_headers; uint32_t internal_only_header_count; /* lower case: taken off requests from outside */
     struct str vhost_header;         /* the virtual host is found by this header instead of :authority; "" */
     bool most_specific_header_mutations_wins;
     struct header_rules request_rules, response_rules;
     struct filter_overrides overrides;
     const struct metadata *metadata;
     struct arena *arena;             /* the spec's memory */
+    /* What several routes share and an arena can't free (policies with matchers, header rules): freed once, by route_config_fini. */
+    struct route_owned { void (*free)(void *object); void *object; } *owned;
+    size_t owned_count, owned_cap;
 };
+void route_config_own(struct route_config_spec *spec, void *object, void (*free)(void *object));
 /* Compiles domains (exact by hash; suffix and prefix wildcards by length, longest first; "*"). Duplicate domains are errors. */
 struct route_table *route_table_new(const struct route_config_spec *spec, struct err *err);
 void route_table_free(struct route_table **t);
@@ -233,7 +245,7 @@ struct route_decision {
     const struct weighted_cluster *weighted; /* drawn; NULL for others */
     struct str cluster_name;             /* as chosen; null str where the action has none */
     struct cluster *cluster;             /* NULL: unknown */
-    bool needs_tls;                      /* require_tls isn't met: answer with a redirect to https (301) */
+    bool needs_tls;                      /* require_tls isn't met: answer with a redirect to https (301); vhost is set, route is NULL */
 };
 /* False (and nothing in `out`): no virtual host or no route. `cluster_named` finds clusters that requests name. */
 bool route_decide(const struct route_table *t, const struct route_request *rq, struct cluster *(*cluster_named)(struct str name),
@@ -247,7 +259,8 @@ bool route_matches(const struct route_entry *r, const struct virtual_host *v, co
 void route_edit_request(const struct route_decision *d, struct headers *h, const struct format_context *cx, bool suppress_envoy_headers,
                         struct arena *a);
 void route_edit_response(const struct route_decision *d, struct headers *h, const struct format_context *cx, struct arena *a);
-/* The Location of a redirect (route/redirect.c), and its status. */
+/* The Location of a redirect (route/redirect.c), and its status; of a direct response too, which has one when its status is
+ * 201 or 3xx (the request's own URL). A null str: none. */
 struct str route_redirect_location(const struct route_decision *d, const struct headers *request, const struct format_context *cx,
                                    struct arena *a, unsigned *status);
 struct str route_https_location(const struct headers *request, struct arena *a);
@@ -255,4 +268,9 @@ struct str route_https_location(const struct headers *request, struct arena *a);
 struct hash_source { const struct headers *request; const struct stream_info *info; };
 bool route_hash(const struct hash_policy *p, uint32_t n, const struct hash_source *src, struct arena *a, uint64_t *hash,
                 struct str *set_cookie);
+/* The same where several cookie policies may each want one set. */
+#define HASH_COOKIES_MAX 4
+struct hash_cookies { struct str items[HASH_COOKIES_MAX]; uint32_t count; };
+bool route_hash_cookies(const struct hash_policy *p, uint32_t n, const struct hash_source *src, struct arena *a, uint64_t *hash,
+                        struct hash_cookies *cookies);
 #endif

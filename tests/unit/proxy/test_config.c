@@ -252,7 +252,7 @@ static void test_config_load__many_faults__all_come_at_once(void **state)
         "static_resources.listeners[0].address.socket_address.address: ",
         "http_filters[0].typed_config: envoy.filters.http.lua (envoy.extensions.filters.http.lua.v3.Lua) is not supported yet",
         "route_config.virtual_hosts[0].routes[0].route.cluster: unknown cluster 'nope'",
-        "routes[0].route.prefix_rewrite: is not supported yet",
+        "routes[0].route.early_data_policy: is not supported yet",
         "dynamic_resources: is not supported yet",
     };
     assert_faults(
@@ -262,7 +262,7 @@ static void test_config_load__many_faults__all_come_at_once(void **state)
         "  listeners:\n"
         "  - {name: l, address: {socket_address: {address: 300.1.1.1, port_value: 80}}, filter_chains: [{filters: [" HCM_OPEN
         "http_filters: [{name: envoy.filters.http.lua, typed_config: {" ANY("filters.http.lua.v3.Lua") "}}, " ROUTER "], "
-        "route_config: {virtual_hosts: [{name: v, domains: ['*'], routes: [{match: {prefix: /}, route: {cluster: nope, prefix_rewrite: /x}}]}]}}}]}]}\n",
+        "route_config: {virtual_hosts: [{name: v, domains: ['*'], routes: [{match: {prefix: /}, route: {cluster: nope, early_data_policy: {name: x, typed_config: {'@type': type.googleapis.com/envoy.extensions.early_data.v3.DefaultEarlyDataPolicy}}}}]}]}}}]}]}\n",
         texts, ARRAY_LEN(texts));
 }
 

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Lives and ends of a route configuration: what its tables own beyond their arena (formats, regular
+ * expressions, matchers, filters' settings, scopes of statistics), and the scopes' making. Main thread.
+ */
+#include "base/mem.h"
+#include "proxy/route/redirect.h"
+#include "proxy/route/rewrite.h"
+#include "proxy/route/route_priv.h"
+#include "proxy/route/route_stats.h"
+
+static void overrides_fini(struct filter_overrides *o)
+{
+    for (uint32_t i = 0; i < o->count; i++)
+        if (o->items[i].free_config && o->items[i].config)
+            o->items[i].free_config((void *)(uintptr_t)o->items[i].config);
+    o->count = 0;
+}
+
+static void level_fini(struct header_rules *request, struct header_rules *response, struct filter_overrides *overrides)
+{
+    header_rules_fini(request);
+    header_rules_fini(response);
+    overrides_fini(overrides);
+}
+
+static void header_matchers_fini(struct header_matcher *items, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        header_matcher_fini(&items[i]);
+}
+
+static void entry_fini(struct route_entry *e)
+{
+    route_match_fini(&e->match);
+    level_fini(&e->request_rules, &e->response_rules, &e->overrides);
+    for (uint32_t i = 0; i < e->weighted_count; i++)
+        level_fini(&e->weighted[i].request_rules, &e->weighted[i].response_rules, &e->weighted[i].overrides);
+    for (uint32_t i = 0; i < e->hash_count; i++)
+        regex_free(&e->hashes[i].regex);
+    /* The spec's own; const for those who read them. */
+    if (e->rewrite)
+        rewrite_rule_fini((struct rewrite_rule *)(uintptr_t)e->rewrite);
+    if (e->redirect)
+        redirect_rule_fini((struct redirect_rule *)(uintptr_t)e->redirect);
+    format_free(&e->direct_format);
+    stat_scope_unref(&e->stats);
+}
+
+static void vhost_fini(struct virtual_host *v)
+{
+    for (uint32_t i = 0; i < v->route_count; i++)
+        entry_fini(v->routes[i]);
+    level_fini(&v->request_rules, &v->response_rules, &v->overrides);
+    for (uint32_t i = 0; i < v->virtual_cluster_count; i++) {
+        header_matchers_fini(v->virtual_clusters[i].headers, v->virtual_clusters[i].header_count);
+        stat_scope_unref(&v->virtual_clusters[i].stats);
+    }
+    stat_scope_unref(&v->other_stats);
+}
+
+void route_config_fini(struct route_config_spec *spec)
+{
+    for (uint32_t i = 0; i < spec->vhost_count; i++)
+        if (spec->vhosts[i])
+            vhost_fini(spec->vhosts[i]);
+    level_fini(&spec->request_rules, &spec->response_rules, &spec->overrides);
+    for (size_t i = 0; i < spec->owned_count; i++)
+        spec->owned[i].free(spec->owned[i].object);
+    mem_free(spec->owned);
+    spec->owned = NULL;
+    spec->vhost_count = 0;
+    spec->owned_count = spec->owned_cap = 0;
+}
+
+void route_config_own(struct route_config_spec *spec, void *object, void (*free)(void *object))
+{
+    spec->owned = mem_grow(spec->owned, &spec->owned_cap, spec->owned_count + 1, sizeof *spec->owned);
+    spec->owned[spec->owned_count++] = (struct route_owned){free, object};
+}
+
+/* ---- statistics ---- */
+
+static const struct stat_desc route_rows[] = {ROUTE_STATS(STAT_DESC_ROW)};
+static const struct stat_table route_table_of_stats = {route_rows, STAT_ROUTE_COUNT};
+
+static struct stat_scope *make_scope(struct str vhost, const char *kind, const char *tag, struct str name)
+{
+    struct strbuf prefix = {0}, bare = {0};
+    strbuf_addf(&prefix, "vhost.%.*s.%s.%.*s.", STR_ARG(vhost), kind, STR_ARG(name));
+    strbuf_addf(&bare, "vhost.%s.", kind);
+    struct stat_tag tags[] = {{STR("envoy.virtual_host"), vhost}, {str_from(tag), name}};
+    struct stat_scope *s = stat_scope_get(strbuf_str(&prefix), &route_table_of_stats, strbuf_str(&bare), tags, 2);
+    strbuf_fini(&prefix);
+    strbuf_fini(&bare);
+    return s;
+}
+
+static void link_vhost(struct virtual_host *v)
+{
+    for (uint32_t i = 0; i < v->route_count; i++) {
+        struct route_entry *e = v->routes[i];
+        if (e->stat_prefix.n && !e->stats)
+            e->stats = make_scope(v->name, "route", "envoy.route", e->stat_prefix);
+    }
+    for (uint32_t i = 0; i < v->virtual_cluster_count; i++)
+        if (!v->virtual_clusters[i].stats)
+            v->virtual_clusters[i].stats = make_scope(v->name, "vcluster", "envoy.virtual_cluster", v->virtual_clusters[i].name);
+    if (v->virtual_cluster_count && !v->other_stats)
+        v->other_stats = make_scope(v->name, "vcluster", "envoy.virtual_cluster", STR("other"));
+}
+
+void route_config_link(struct route_config_spec *spec)
+{
+    for (uint32_t i = 0; i < spec->vhost_count; i++)
+        link_vhost(spec->vhosts[i]);
+}
