@@ -75,7 +75,13 @@ enum response_flag {
     X(IP_DETECTION, 0, 403, -1, false, "original_ip_detection_failed")                             \
     X(REQUEST_TOO_LARGE, 0, 413, -1, false, "request_payload_too_large")                           \
     X(RESPONSE_TOO_LARGE, 0, 500, -1, false, "response_payload_too_large")                         \
+    X(RATE_LIMITED, FLAG_RL, 429, -1, false, "request_rate_limited")                               \
+    X(RATE_LIMITED_EXHAUSTED, FLAG_RL, 429, 8, false, "request_rate_limited")                      \
+    X(RATE_LIMIT_ERROR, FLAG_RLSE, 500, -1, false, "rate_limiter_error")                           \
     X(OVERLOAD, FLAG_OM, 503, -1, false, "overload")                                               \
+    X(FAULT_ABORT, FLAG_FI, 0, -1, false, "fault_filter_abort")                                      \
+    X(CSRF_REFUSED, 0, 403, -1, false, "csrf_origin_mismatch")                                     \
+    X(ADMISSION_DENIED, 0, 503, -1, false, "denied_by_admission_control")                          \
     X(INTERNAL, 0, 500, 13, false, "internal")
 struct outcome {
     const char *name, *details;

@@ -13,6 +13,8 @@
 #include "base/check.h"
 #include "proxy/hcm/exchange.h"
 
+#define NO_HOP UINT32_MAX
+
 static void request_data_from(struct exchange *x, uint32_t i, struct buf *data, bool end);
 static void request_trailers_from(struct exchange *x, uint32_t i);
 static void response_data_from(struct exchange *x, uint32_t i, struct buf *data, bool end);
@@ -132,7 +134,8 @@ void chain_request_headers(struct exchange *x, bool end)
     request_headers_from(x, 0, end);
 }
 
-static void request_data_from(struct exchange *x, uint32_t i, struct buf *data, bool end)
+/* `trailers_at`: the hop behind the one whose filter put trailers to the last bytes, which then aren't the end. */
+static void request_data_pass(struct exchange *x, uint32_t i, struct buf *data, bool end, uint32_t *trailers_at)
 {
     for (; i < x->slot_count && !is_over(x); i++) {
         struct filter_slot *slot = &x->slots[i];
@@ -146,6 +149,12 @@ static void request_data_from(struct exchange *x, uint32_t i, struct buf *data, 
             status = slot->f.def->on_request_data(&slot->f, data, end);
         if (is_over(x))
             return;
+        if (hop->adds_trailers) {
+            hop->adds_trailers = end = false;
+            hop->has_trailers = hop->state == HOP_STOPPED || status != FILTER_DATA_CONTINUE; /* they wait here, with the bytes */
+            if (!hop->has_trailers)
+                *trailers_at = i + 1;
+        }
         if (status == FILTER_DATA_CONTINUE && hop->state == HOP_STOPPED) {
             /* It held the headers back until it had seen this: now all goes on together. */
             buf_move(&hop->held, data);
@@ -163,6 +172,14 @@ static void request_data_from(struct exchange *x, uint32_t i, struct buf *data, 
         }
         hop->passed_end |= end;
     }
+}
+
+static void request_data_from(struct exchange *x, uint32_t i, struct buf *data, bool end)
+{
+    uint32_t trailers_at = NO_HOP;
+    request_data_pass(x, i, data, end, &trailers_at);
+    if (trailers_at != NO_HOP && !is_over(x))
+        request_trailers_from(x, trailers_at);
 }
 
 void chain_request_data(struct exchange *x, struct buf *data, bool end)
@@ -245,6 +262,33 @@ void exchange_continue_request(struct http_filter *f)
     }
 }
 
+static struct headers *add_trailers(struct exchange *x, struct hop *hop, struct headers **trailers)
+{
+    if (!*trailers && (*trailers = arena_zalloc(x->arena, sizeof(**trailers))))
+        headers_init(*trailers, x->arena);
+    hop->adds_trailers = *trailers != NULL;
+    return *trailers;
+}
+
+struct headers *exchange_add_request_trailers(struct http_filter *f)
+{
+    return add_trailers(f->x, &CONTAINER_OF(f, filter_slot, f)->request, &f->x->request_trailers);
+}
+
+struct headers *exchange_add_response_trailers(struct http_filter *f)
+{
+    return add_trailers(f->x, &CONTAINER_OF(f, filter_slot, f)->response, &f->x->response_trailers);
+}
+
+uint32_t exchange_filters_alike(struct http_filter *f, struct http_filter **out, uint32_t max)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < f->x->slot_count && n < max; i++)
+        if (f->x->slots[i].f.def == f->def)
+            out[n++] = &f->x->slots[i].f;
+    return n;
+}
+
 void exchange_add_request_data(struct http_filter *f, struct buf *data, bool end)
 {
     struct filter_slot *slot = CONTAINER_OF(f, filter_slot, f);
@@ -259,7 +303,7 @@ struct buf *exchange_request_buffer(struct http_filter *f)
 
 /* ---- responses: up the chain. `from` counts hops still to pass: slot from-1 is next, 0 is the stream ---- */
 
-static void response_pause_source(struct exchange *x, bool on)
+void exchange_pause_response(struct exchange *x, bool on)
 {
     if (x->slot_count) {
         struct http_filter *terminal = &x->slots[x->slot_count - 1].f;
@@ -279,7 +323,7 @@ static void response_hold(struct exchange *x, struct hop *hop, struct buf *data,
         exchange_local_reply(x, OUTCOME(RESPONSE_TOO_LARGE), 500, STR("Internal Server Error"), STR_NULL, NULL, NULL);
     } else if (!hop->overfull) {
         hop->overfull = true;
-        response_pause_source(x, true);
+        exchange_pause_response(x, true);
     }
 }
 
@@ -308,7 +352,7 @@ void chain_response_headers(struct exchange *x, uint32_t from, bool end)
     exchange_send_headers(x, x->response, end);
 }
 
-static void response_data_from(struct exchange *x, uint32_t from, struct buf *data, bool end)
+static void response_data_pass(struct exchange *x, uint32_t from, struct buf *data, bool end, uint32_t *trailers_at)
 {
     bool local = x->local_reply;
     for (uint32_t n = from; n > 0; n--) {
@@ -323,6 +367,12 @@ static void response_data_from(struct exchange *x, uint32_t from, struct buf *da
             status = slot->f.def->on_response_data(&slot->f, data, end);
         if (x->finished || x->local_reply != local)
             return;
+        if (hop->adds_trailers) {
+            hop->adds_trailers = end = false;
+            hop->has_trailers = hop->state == HOP_STOPPED || status != FILTER_DATA_CONTINUE;
+            if (!hop->has_trailers)
+                *trailers_at = n - 1;
+        }
         if (status == FILTER_DATA_CONTINUE && hop->state == HOP_STOPPED) {
             buf_move(&hop->held, data);
             hop->end |= end;
@@ -339,6 +389,15 @@ static void response_data_from(struct exchange *x, uint32_t from, struct buf *da
         }
     }
     exchange_send_data(x, data, end);
+}
+
+static void response_data_from(struct exchange *x, uint32_t from, struct buf *data, bool end)
+{
+    uint32_t trailers_at = NO_HOP;
+    bool local = x->local_reply;
+    response_data_pass(x, from, data, end, &trailers_at);
+    if (trailers_at != NO_HOP && !x->finished && x->local_reply == local)
+        response_trailers_from(x, trailers_at);
 }
 
 static void response_trailers_from(struct exchange *x, uint32_t from)
@@ -395,7 +454,7 @@ void exchange_continue_response(struct http_filter *f)
             return;
         if (hop->overfull) {
             hop->overfull = false;
-            response_pause_source(x, false);
+            exchange_pause_response(x, false);
         }
     } else if (hop->end && !x->response_end && !hop->has_trailers) {
         struct buf none = BUF_INIT;
