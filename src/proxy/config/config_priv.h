@@ -100,6 +100,7 @@ enum extension_kind {
     EXT_ROUTE_FILTER,            /* per-route settings of an HTTP filter */
     EXT_COMPRESSION, EXT_DECOMPRESSION, /* libraries of compressor and decompressor */
     EXT_RETRY_HOST, EXT_RETRY_PRIORITY, EXT_PATH_MATCH, EXT_PATH_REWRITE, EXT_REDIRECT_PREDICATE, /* of routes */
+    EXT_EARLY_MUTATION,
 };
 struct extension {
     const char *type;            /* full type name of its configuration */
@@ -169,6 +170,7 @@ int cfg_zstd_decompressor(struct config_reader *cr, const ProtobufCMessage *msg,
 struct cfg_ip_detection { struct ip_detection *out; struct arena *arena; };     /* EXT_IP_DETECTION */
 int cfg_xff_detection(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_custom_header_detection(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_early_header_mutation(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* out: struct hcm_config */
 int cfg_uuid_request_id(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* out: struct hcm_config */
 
 int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_spec **out);

@@ -120,6 +120,8 @@ static const struct extension extensions[] = {
      cfg_xff_detection, NULL},
     {P "http.original_ip_detection.custom_header.v3.CustomHeaderConfig", EXT_IP_DETECTION,
      "envoy.http.original_ip_detection.custom_header", cfg_custom_header_detection, NULL},
+    {P "http.early_header_mutation.header_mutation.v3.HeaderMutation", EXT_EARLY_MUTATION,
+     "envoy.http.early_header_mutation.header_mutation", cfg_early_header_mutation, NULL},
     {P "request_id.uuid.v3.UuidRequestIdConfig", EXT_REQUEST_ID, "envoy.request_id.uuid", cfg_uuid_request_id, NULL},
 
     {P "resource_monitors.fixed_heap.v3.FixedHeapConfig", EXT_RESOURCE_MONITOR, "envoy.resource_monitors.fixed_heap",

@@ -59,6 +59,7 @@
 #include "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.pb-c.h"
 #include "envoy/extensions/filters/network/ratelimit/v3/rate_limit.pb-c.h"
 #include "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.pb-c.h"
+#include "envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation.pb-c.h"
 #include "envoy/extensions/http/original_ip_detection/custom_header/v3/custom_header.pb-c.h"
 #include "envoy/extensions/http/original_ip_detection/xff/v3/xff.pb-c.h"
 #include "envoy/extensions/internal_redirect/allow_listed_routes/v3/allow_listed_routes_config.pb-c.h"
@@ -293,6 +294,7 @@ typedef Envoy__Extensions__Filters__Http__Cors__V3__CorsPolicy pb_cors_policy;
 typedef Envoy__Extensions__Filters__Http__Csrf__V3__CsrfPolicy pb_csrf_policy;
 typedef Envoy__Extensions__Filters__Http__Buffer__V3__Buffer pb_buffer;
 typedef Envoy__Extensions__Filters__Http__Buffer__V3__BufferPerRoute pb_buffer_route;
+typedef Envoy__Extensions__Http__EarlyHeaderMutation__HeaderMutation__V3__HeaderMutation pb_early_mutation;
 typedef Google__Protobuf__Any pb_any;
 typedef Google__Protobuf__Struct pb_struct;
 typedef Google__Protobuf__Value pb_value;
