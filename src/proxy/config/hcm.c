@@ -395,6 +395,31 @@ static void read_routes(struct config_reader *cr, const pb_hcm *m, struct hcm_co
     }
 }
 
+int cfg_early_header_mutation(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    const pb_early_mutation *m = (const pb_early_mutation *)msg;
+    struct hcm_config *c = out;
+    uint32_t n = LEN(m, mutations);
+    cfg_header_mutations(cr, "mutations", m->mutations, n, &c->arena, &c->early_mutations[c->early_mutation_count++]);
+    return 0;
+}
+
+static void read_early_mutations(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
+{
+    uint32_t n = LEN(m, early_header_mutation_extensions);
+    c->early_mutations = ARENA_ARRAY(&c->arena, struct header_rules, n);
+    for (uint32_t i = 0; i < n; i++)
+        IN("early_header_mutation_extensions[%u]", i) {
+            const pb_typed_extension *x = m->early_header_mutation_extensions[i];
+            ProtobufCMessage *msg = NULL;
+            const struct extension *ext =
+                cfg_extension(cr, EXT_EARLY_MUTATION, "typed_config", TEXT(x, name), GET(x, typed_config), &msg);
+            if (ext)
+                IN("typed_config")
+                    ext->read(cr, msg, c);
+        }
+}
+
 static void read_upgrades(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
 {
     c->upgrade_count = LEN(m, upgrade_configs);
@@ -437,6 +462,7 @@ int cfg_hcm(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
         read_local_reply(cr, GET(m, local_reply_config), c);
     read_logs(cr, m, c);
     read_filters(cr, m, c);
+    read_early_mutations(cr, m, c);
     read_routes(cr, m, c);
     read_upgrades(cr, m, c);
     return cr->r.faults->count == faults ? 0 : ERR_INVALID;
@@ -463,6 +489,8 @@ void hcm_config_free(void *config)
     for (uint32_t i = 0; i < c->filter_count; i++)
         if (c->filters[i].free_config)
             c->filters[i].free_config((void *)c->filters[i].config);
+    for (uint32_t i = 0; i < c->early_mutation_count; i++)
+        header_rules_fini(&c->early_mutations[i]);
     route_table_free(&c->routes);
     if (c->route_spec)
         route_config_fini(c->route_spec);

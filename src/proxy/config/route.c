@@ -57,6 +57,7 @@ static void read_inherited(struct config_reader *cr, const pb_virtual_host *m, s
     if (old && limit)
         FAULT("request_body_buffer_limit", "excludes per_request_buffer_limit_bytes");
     rr->has_body_limit = old || limit;
+    rr->filter_body_limit_bytes = limit ? limit->value : 0;
     rr->body_limit_bytes = limit ? limit->value : old ? old->value : 0;
 }
 

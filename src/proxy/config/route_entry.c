@@ -80,6 +80,7 @@ static void read_body_limit(struct config_reader *cr, const pb_route *m, struct 
     if (old && limit)
         FAULT("request_body_buffer_limit", "excludes per_request_buffer_limit_bytes");
     e->has_body_limit = old || limit || rr->has_body_limit;
+    e->filter_body_limit_bytes = limit ? limit->value : old ? 0 : rr->filter_body_limit_bytes;
     e->request_body_limit_bytes = limit ? limit->value : old ? old->value : rr->body_limit_bytes;
 }
 

@@ -18,7 +18,7 @@ struct route_reading {
     struct mirror_policy *mirrors; uint32_t mirror_count;
     bool count_attempts_request, count_attempts_response;
     bool mark_timeout_retries;
-    uint64_t body_limit_bytes; bool has_body_limit;
+    uint64_t body_limit_bytes, filter_body_limit_bytes; bool has_body_limit;
 };
 struct cfg_retry { struct retry_policy *policy; struct arena *arena; }; /* EXT_RETRY_HOST, EXT_RETRY_PRIORITY */
 struct cfg_path_match { struct route_match *match; };                     /* EXT_PATH_MATCH */

@@ -28,7 +28,7 @@ void chain_init(struct exchange *x)
         return;
     for (uint32_t i = 0; i < c->filter_count; i++) {
         const struct http_filter_spec *spec = &c->filters[i];
-        if (spec->disabled)
+        if (exchange_filter_is_off(x, i))
             continue;
         struct filter_slot *slot = &x->slots[x->slot_count];
         slot->f = (struct http_filter){spec->def, spec->config, x, NULL, (uint8_t)i};

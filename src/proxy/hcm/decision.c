@@ -20,6 +20,8 @@ const struct route_entry *exchange_route(struct exchange *x)
         x->info.virtual_host = x->decision.vhost->name;
     if (route) {
         x->info.route_name = route->name;
+        if (route->filter_body_limit_bytes > x->body_limit_bytes)
+            x->body_limit_bytes = route->filter_body_limit_bytes;
         if (route->idle_timeout_ms >= 0) {
             x->stream_idle_us = (uint64_t)route->idle_timeout_ms * 1000;
             timer_clear(&x->idle_timer);
@@ -50,6 +52,28 @@ static const void *find_override(const struct filter_overrides *o, struct str na
         if (o->items[i].config && str_eq(o->items[i].name, name))
             return o->items[i].config;
     return NULL;
+}
+
+/* The most specific level that names the filter decides; any entry but a disabling one turns it on. */
+bool exchange_filter_is_off(struct exchange *x, uint32_t index)
+{
+    const struct http_filter_spec *spec = &x->config->filters[index];
+    if (spec->def->is_terminal)
+        return false;
+    const struct route_decision *d = exchange_decision(x);
+    if (!d->route)
+        return spec->disabled;
+    const struct filter_overrides *levels[] = {
+        d->weighted ? &d->weighted->overrides : NULL,
+        &d->route->overrides,
+        &d->vhost->overrides,
+        d->vhost->config ? &d->vhost->config->overrides : NULL,
+    };
+    for (size_t i = 0; i < ARRAY_LEN(levels); i++)
+        for (uint32_t k = 0; levels[i] && k < levels[i]->count; k++)
+            if (str_eq(levels[i]->items[k].name, spec->name))
+                return levels[i]->items[k].disabled;
+    return spec->disabled;
 }
 
 uint32_t exchange_route_configs(struct http_filter *f, const void *out[4])

@@ -90,6 +90,7 @@ void hcm_count_response(const struct hcm_conn *hc, unsigned status);
 
 /* hcm/exchange.c */
 struct exchange *exchange_new(struct hcm_conn *hc, struct http_stream *s);
+bool exchange_filter_is_off(struct exchange *x, uint32_t index); /* decision.c: by its place in the chain's configuration */
 void exchange_touch(struct exchange *x); /* restarts the idle timer */
 void exchange_end_with(struct exchange *x, const struct outcome *o);
 

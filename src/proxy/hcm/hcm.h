@@ -58,6 +58,7 @@ struct hcm_config {
     struct path_opts path;
     bool strip_matching_port, strip_any_port, strip_trailing_dot;
     bool append_x_forwarded_port, append_local_overload;
+    struct header_rules *early_mutations; uint32_t early_mutation_count; /* before anything looks at the request */
     struct upgrade_spec *upgrades; uint32_t upgrade_count;
     struct local_reply_config local_reply;
     struct stat_scope *stats;           /* http.<stat_prefix>. ; made by hcm_config_link */

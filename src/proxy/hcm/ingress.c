@@ -152,6 +152,8 @@ static void identify(struct exchange *x)
     } else {
         headers_remove_id(h, HDR_ENVOY_INTERNAL);
         sanitize(h, is_edge);
+        for (uint32_t i = 0; c->route_spec && i < c->route_spec->internal_only_header_count; i++)
+            headers_remove(h, c->route_spec->internal_only_headers[i]);
     }
     if (is_edge) {
         char text[ADDR_TEXT_BYTES];
@@ -165,6 +167,14 @@ static void identify(struct exchange *x)
         if (!headers_has_id(h, HDR_USER_AGENT))
             headers_add_id_ref(h, HDR_USER_AGENT, node->cluster);
     }
+}
+
+/* Envoy: early_header_mutation_extensions, after path and host are settled and before anything else reads a header. */
+static void mutate_early(struct exchange *x)
+{
+    const struct hcm_config *c = x->config;
+    for (uint32_t i = 0; i < c->early_mutation_count; i++)
+        header_rules_apply(&c->early_mutations[i], x->request, exchange_format_context(x), x->arena);
 }
 
 static const struct upgrade_spec *find_upgrade(const struct upgrade_spec *specs, uint32_t n, struct str type)
@@ -201,6 +211,7 @@ bool ingress_prepare(struct exchange *x)
     if (!check_target(x) || !normalize_path(x))
         return false;
     normalize_host(x);
+    mutate_early(x);
     if (!client_address_apply(x))
         return false;
     settle_scheme(x);

@@ -148,6 +148,7 @@ struct route_entry {
     const struct metadata *metadata; /* the route's own, for matchers, logs and filters; NULL */
     struct str decorator_operation; bool decorator_propagate;
     struct tracing_override *tracing;/* proxy/trace: client/random/overall sampling, custom tags; NULL */
+    uint64_t filter_body_limit_bytes; /* request_body_buffer_limit: what filters may hold back, where it is more; 0 */
     uint64_t request_body_limit_bytes; bool has_body_limit; /* per_request_buffer_limit_bytes, request_body_buffer_limit */
     struct stat_scope *stats;        /* made by route_config_link when stat_prefix is set */
 
