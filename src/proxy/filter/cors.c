@@ -89,20 +89,14 @@ static void set(struct headers *h, struct str name, struct str value)
         headers_set(h, name, value);
 }
 
-static void set_origin(const struct cors *s, struct headers *h)
-{
-    set(h, STR("access-control-allow-origin"), s->origin);
-    if (ANSWER_OF(s, credentials, false))
-        set(h, STR("access-control-allow-credentials"), STR("true"));
-}
-
 static bool is_preflight(const struct headers *h)
 {
     return str_eq(headers_get_id(h, HDR_METHOD), STR("OPTIONS")) &&
            headers_get(h, STR("access-control-request-method")).n > 0;
 }
 
-static enum filter_headers answer(struct http_filter *f, const struct headers *request, bool with_policy)
+/* An origin that isn't allowed is told the rest all the same (Envoy does): without allow-origin no browser heeds it. */
+static enum filter_headers answer(struct http_filter *f, const struct headers *request, bool is_allowed)
 {
     struct cors *s = f->state;
     struct arena *a = exchange_arena(f->x);
@@ -113,15 +107,16 @@ static enum filter_headers answer(struct http_filter *f, const struct headers *r
     }
     headers_init(h, a);
     headers_add_id_ref(h, HDR_STATUS, STR("200"));
-    if (with_policy) {
-        set_origin(s, h);
-        set(h, STR("access-control-allow-methods"), TEXT_OF(s, methods));
-        set(h, STR("access-control-allow-headers"), TEXT_OF(s, headers));
-        set(h, STR("access-control-max-age"), TEXT_OF(s, max_age));
-        if (str_eq(headers_get(request, STR("access-control-request-private-network")), STR("true")) &&
-            ANSWER_OF(s, private_network, false))
-            set(h, STR("access-control-allow-private-network"), STR("true"));
-    }
+    if (is_allowed)
+        set(h, STR("access-control-allow-origin"), s->origin);
+    if (ANSWER_OF(s, credentials, false))
+        set(h, STR("access-control-allow-credentials"), STR("true"));
+    set(h, STR("access-control-allow-methods"), TEXT_OF(s, methods));
+    set(h, STR("access-control-allow-headers"), TEXT_OF(s, headers));
+    set(h, STR("access-control-max-age"), TEXT_OF(s, max_age));
+    if (str_eq(headers_get(request, STR("access-control-request-private-network")), STR("true")) &&
+        ANSWER_OF(s, private_network, false))
+        set(h, STR("access-control-allow-private-network"), STR("true"));
     s->answered = true;
     exchange_info(f->x)->details = STR("cors_response");
     exchange_respond_headers(f->x, h, true);
@@ -180,7 +175,9 @@ static enum filter_headers on_response_headers(struct http_filter *f, struct hea
     const struct cors *s = f->state;
     if (!s->is_cors)
         return FILTER_HEADERS_CONTINUE;
-    set_origin(s, h);
+    set(h, STR("access-control-allow-origin"), s->origin);
+    if (ANSWER_OF(s, credentials, false))
+        set(h, STR("access-control-allow-credentials"), STR("true"));
     set(h, STR("access-control-expose-headers"), TEXT_OF(s, expose));
     return FILTER_HEADERS_CONTINUE;
 }

@@ -33,6 +33,8 @@ static struct str host_and_port(struct str text)
 static struct str source_of(const struct headers *h)
 {
     struct str origin = headers_get_id(h, HDR_ORIGIN);
+    if (str_eq(origin, STR("null"))) /* RFC 6454 section 7.1: withheld; then Referer is not to be believed either */
+        return STR_NULL;
     return host_and_port(origin.n ? origin : headers_get_id(h, HDR_REFERER));
 }
 

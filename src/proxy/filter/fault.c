@@ -202,7 +202,7 @@ static unsigned abort_status(struct http_filter *f, const struct headers *h, int
     if (c->abort_by_header) {
         if (!header_number(h, STR("x-envoy-fault-abort-request"), &http) || http < 200 || http >= 600)
             http = 0;
-        has_grpc = header_number(h, STR("x-envoy-fault-abort-grpc-request"), &grpc) && grpc <= 16;
+        has_grpc = header_number(h, STR("x-envoy-fault-abort-grpc-request"), &grpc) && grpc <= INT16_MAX;
     }
     if (http) {
         http = tuned(f, c->http_status_key, "abort.http_status", http);
