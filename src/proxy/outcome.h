@@ -55,7 +55,8 @@ enum response_flag {
     X(LATE_PROTOCOL_ERROR, FLAG_UPE, 0, -1, false, "upstream_reset_after_response_started{protocol_error}") \
     X(UPSTREAM_TIMEOUT, FLAG_UT, 504, 4, false, "response_timeout")                                \
     X(UPSTREAM_PER_TRY_TIMEOUT, FLAG_UT, 504, 4, true, "upstream_per_try_timeout")                 \
-    X(UPSTREAM_MAX_DURATION, FLAG_UMSDR, 504, 4, false, "upstream_max_stream_duration_reached")    \
+    X(UPSTREAM_PER_TRY_IDLE, FLAG_UT, 504, 4, true, "upstream_per_try_idle_timeout")               \
+    X(UPSTREAM_MAX_DURATION, FLAG_UMSDR, 408, 4, false, "upstream_max_stream_duration_reached")    \
     X(RETRY_LIMIT, FLAG_URX, 0, -1, false, "via_upstream")                                         \
     X(STREAM_IDLE, FLAG_SI, 408, -1, false, "stream_idle_timeout")                                 \
     X(STREAM_IDLE_LATE, FLAG_SI, 0, -1, false, "stream_idle_timeout")                              \
@@ -75,6 +76,9 @@ enum response_flag {
     X(IP_DETECTION, 0, 403, -1, false, "original_ip_detection_failed")                             \
     X(REQUEST_TOO_LARGE, 0, 413, -1, false, "request_payload_too_large")                           \
     X(RESPONSE_TOO_LARGE, 0, 500, -1, false, "response_payload_too_large")                         \
+    X(RETRY_BODY_TOO_LARGE, 0, 507, -1, false, "request_payload_exceeded_retry_buffer_limit")      \
+    X(INTERNAL_REDIRECT, 0, 302, -1, false, "internal_redirect")                                   \
+    X(MISDIRECTED, 0, 421, -1, false, "misdirected_request")                                       \
     X(RATE_LIMITED, FLAG_RL, 429, -1, false, "request_rate_limited")                               \
     X(RATE_LIMITED_EXHAUSTED, FLAG_RL, 429, 8, false, "request_rate_limited")                      \
     X(RATE_LIMIT_ERROR, FLAG_RLSE, 500, -1, false, "rate_limiter_error")                           \

@@ -106,9 +106,12 @@ uint32_t exchange_route_configs(struct http_filter *f, const void *out[4]);
 uint64_t exchange_random(const struct exchange *x);
 /* What formats (header values, descriptors) may look at now; valid while the exchange stands. */
 const struct format_context *exchange_format_context(struct exchange *x);
+/* Puts a decision back that was cleared for a look at another one. */
+void exchange_put_decision(struct exchange *x, const struct route_decision *d);
 /* Starts again as if the request had just arrived with its (changed) headers: a new decision, a new chain (internal
- * redirects). Only for complete requests whose body the caller hands in; the present filters are destroyed at once. */
-void exchange_restart(struct exchange *x, struct buf *body);
+ * redirects). Only for complete requests whose body the caller hands in; the present filters are destroyed at once. The
+ * pass that ends is logged and counted by its info's status and details, with `response`. */
+void exchange_restart(struct exchange *x, struct headers *response, struct buf *body);
 
 void exchange_continue_request(struct http_filter *f);
 void exchange_continue_response(struct http_filter *f);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The router, logical layer: the terminal HTTP filter. Takes the route, settles the timeout, starts
- * an attempt (router_try.c), feeds it the body, hands its response back, and turns its failures into
- * answers by the outcome table.
+ * The router, logical layer: the terminal HTTP filter. Takes the decision and does what it says: answers by
+ * itself, or edits the request, settles timeouts and retries, starts an attempt (router_try.c) and feeds
+ * every attempt the body. What attempts answer is router_response.c's, how they fail router_failure.c's.
  *
- *   headers -> [route? cluster?] -> try_start -> (waiting | streaming) -> response -> done
- *                                       ^------- stale connection: replay ---'
+ *   headers -> [decision] -> answer
+ *                   |  `---> try_start -> (waiting | streaming) -> response -> done
+ *                   |            ^------- retry, hedge, stale connection ---'
+ *                   `-> mirrors, beside
  *
  * A pooled connection that dies before the first byte of a response must not show: the request goes
  * out again on a fresh connection when it is safe, that is, when its method is idempotent or the
@@ -14,14 +16,10 @@
  */
 #include "proxy/filter/router_priv.h"
 
-#include "base/check.h"
-
 static struct router *state_of(struct http_filter *f)
 {
     return f->state;
 }
-
-static void on_timeout(struct timer *t);
 
 static void init(struct http_filter *f)
 {
@@ -29,163 +27,89 @@ static void init(struct http_filter *f)
     r->f = f;
     r->x = f->x;
     r->config = f->config;
-    r->attempt.router = r;
-    timer_init(&r->timer, exchange_loop(f->x), on_timeout);
-    retry_init(r);
+    list_init(&r->tries);
 }
 
-/* ---- answers of our own ---- */
-
-static void answer(struct router *r, const struct outcome *o, unsigned status, struct str body, struct str details)
+bool router_request_is_tunnel(const struct router *r)
 {
+    const struct headers *h = exchange_request_headers(r->x);
+    return headers_is_upgrade(h) || headers_is_connect(h);
+}
+
+bool router_is_internal(const struct router *r)
+{
+    return headers_has_id(exchange_request_headers(r->x), HDR_ENVOY_INTERNAL);
+}
+
+/* ---- routes that answer by themselves ---- */
+
+struct own_answer {
+    struct router *r;
+    struct str location, content_type;
+};
+
+static void edit_own_answer(struct headers *h, void *arg)
+{
+    const struct own_answer *own = arg;
+    struct router *r = own->r;
+    if (own->location.n)
+        headers_set_id_ref(h, HDR_LOCATION, own->location);
+    if (own->content_type.n)
+        headers_set_id_ref(h, HDR_CONTENT_TYPE, own->content_type);
+    route_edit_response(r->decision, h, exchange_format_context(r->x), exchange_arena(r->x));
+}
+
+static enum filter_headers answer_by_route(struct router *r, unsigned status, struct str body, struct str location,
+                                           struct str content_type)
+{
+    struct own_answer own = {r, location, content_type};
     r->done = true;
-    timer_clear(&r->timer);
-    exchange_local_reply(r->x, o, status, body, details, NULL, NULL);
-}
-
-static void add_overloaded(struct headers *h, void *arg)
-{
-    const struct router *r = arg;
-    if (!r->config->suppress_envoy_headers)
-        headers_add_id_ref(h, HDR_ENVOY_OVERLOADED, STR("true"));
+    stat_inc(exchange_stats(r->x), STAT_HCM_RQ_DIRECT_RESPONSE);
+    exchange_local_reply(r->x, OUTCOME(DIRECT_RESPONSE), status, body, STR_NULL, edit_own_answer, &own);
+    return FILTER_HEADERS_STOP;
 }
 
 /* 201 says where the made thing is (RFC 9110 section 15.3.2): where it was asked for. */
-static void add_direct_headers(struct headers *h, void *arg)
+static struct str location_of_created(struct router *r)
 {
-    const struct router *r = arg;
-    const struct headers *request = exchange_request_headers(r->x);
-    if (r->route->direct_body.n && r->route->direct_content_type.n)
-        headers_set_id_ref(h, HDR_CONTENT_TYPE, r->route->direct_content_type);
-    if (r->route->direct_status == 201) {
-        struct str scheme = headers_get_id(request, HDR_SCHEME), host = headers_get_id(request, HDR_AUTHORITY);
-        struct str path = headers_get_id(request, HDR_PATH);
-        struct str made = arena_printf(exchange_arena(r->x), "%.*s://%.*s%.*s", STR_ARG(scheme), STR_ARG(host), STR_ARG(path));
-        if (made.p)
-            headers_set_id_ref(h, HDR_LOCATION, made);
+    const struct headers *h = exchange_request_headers(r->x);
+    struct str scheme = headers_get_id(h, HDR_SCHEME), host = headers_get_id(h, HDR_AUTHORITY);
+    struct str path = headers_get_id(h, HDR_PATH);
+    return arena_printf(exchange_arena(r->x), "%.*s://%.*s%.*s", STR_ARG(scheme), STR_ARG(host), STR_ARG(path));
+}
+
+static enum filter_headers answer_directly(struct router *r)
+{
+    const struct route_entry *route = r->route;
+    struct str body = route->direct_body, type = body.n ? route->direct_content_type : STR_NULL;
+    if (route->direct_format) {
+        struct format_context cx = *exchange_format_context(r->x);
+        struct strbuf text = {0};
+        cx.local_reply_body = body;
+        format_run(route->direct_format, &cx, &text);
+        body = arena_str(exchange_arena(r->x), strbuf_str(&text));
+        type = route->direct_content_type;
+        strbuf_fini(&text);
     }
+    struct str made = route->direct_status == 201 ? location_of_created(r) : STR_NULL;
+    return answer_by_route(r, route->direct_status, body, made, type);
 }
 
-void router_note_status(struct router *r, unsigned status)
+static enum filter_headers answer_redirect(struct router *r)
 {
-    struct stat_scope *s = cluster_stats(r->cluster);
-    stat_inc(s, STAT_CLUSTER_UPSTREAM_RQ_COMPLETED);
-    if (status >= 100 && status < 600)
-        stat_inc(s, STAT_CLUSTER_UPSTREAM_RQ_1XX + status / 100 - 1);
-    stat_code(s, "upstream_rq", status);
+    unsigned status = 301;
+    struct str to = route_redirect_location(r->decision, exchange_request_headers(r->x), exchange_format_context(r->x),
+                                            exchange_arena(r->x), &status);
+    return answer_by_route(r, status, STR_NULL, to, STR_NULL);
 }
 
-/* Why the transport failed is for the log, not for strangers: the body doesn't say it. */
-static struct str failure_body(struct router *r, enum stream_reset why)
+static enum filter_headers answer_https(struct router *r)
 {
-    return arena_printf(exchange_arena(r->x),
-                        "upstream connect error or disconnect/reset before headers. reset reason: %s",
-                        stream_reset_text(why));
+    struct str to = route_https_location(exchange_request_headers(r->x), exchange_arena(r->x));
+    return answer_by_route(r, 301, STR_NULL, to, STR_NULL);
 }
 
-/* No spaces, so that a log line stays one field a word. */
-static struct str without_spaces(struct str text)
-{
-    char *p = (char *)(uintptr_t)text.p;
-    for (size_t i = 0; i < text.n; i++)
-        if (p[i] == ' ' || p[i] == '\t')
-            p[i] = '_';
-    return text;
-}
-
-/* "upstream_reset_before_response_started{remote_connection_failure|…}" */
-static struct str failure_details(struct router *r, enum stream_reset why, const char *transport)
-{
-    bool more = transport && *transport;
-    return without_spaces(arena_printf(exchange_arena(r->x), "upstream_reset_before_response_started{%s%s%s}",
-                                       stream_reset_text(why), more ? "|" : "", more ? transport : ""));
-}
-
-static bool is_transport_failure(enum stream_reset why)
-{
-    return why == STREAM_CONNECT_FAILED || why == STREAM_CONNECT_TIMEOUT;
-}
-
-static const struct outcome *outcome_of_reset(enum stream_reset why, bool started)
-{
-    switch (why) {
-    case STREAM_REMOTE:
-        return started ? OUTCOME(LATE_REMOTE_RESET) : OUTCOME(REMOTE_RESET);
-    case STREAM_CONNECT_ERROR:
-    case STREAM_REMOTE_REFUSED:
-        return started ? OUTCOME(LATE_REMOTE_RESET) : OUTCOME(REMOTE_REFUSED);
-    case STREAM_CONNECT_FAILED:
-        return OUTCOME(CONNECT_FAILED);
-    case STREAM_CONNECT_TIMEOUT:
-        return OUTCOME(CONNECT_TIMEOUT);
-    case STREAM_OVERFLOW:
-        return OUTCOME(OVERFLOW);
-    case STREAM_PROTOCOL_ERROR:
-        return started ? OUTCOME(LATE_PROTOCOL_ERROR) : OUTCOME(UPSTREAM_PROTOCOL_ERROR);
-    case STREAM_LOCAL:
-    case STREAM_LOCAL_REFUSED:
-        return OUTCOME(LOCAL_RESET);
-    case STREAM_OK:
-    case STREAM_TERMINATED:
-    case STREAM_TIMEOUT:
-    case STREAM_IDLE_TIMEOUT:
-        break;
-    }
-    return started ? OUTCOME(LATE_TERMINATED) : OUTCOME(TERMINATED);
-}
-
-/* ---- timeouts ---- */
-
-static void on_timeout(struct timer *t)
-{
-    struct router *r = CONTAINER_OF(t, router, timer);
-    struct stat_scope *s = cluster_stats(r->cluster);
-    stat_inc(s, STAT_CLUSTER_UPSTREAM_RQ_TIMEOUT);
-    if (exchange_info(r->x)->host)
-        host_stat_add(exchange_info(r->x)->host, HOST_RQ_TIMEOUT, 1);
-    r->timed_out = true;
-    retry_over(r, false);
-    try_abandon(r);
-    r->done = true;
-    if (exchange_response_has_started(r->x)) {
-        exchange_reset(r->x, OUTCOME(UPSTREAM_TIMEOUT));
-        return;
-    }
-    router_note_status(r, 504);
-    answer(r, OUTCOME(UPSTREAM_TIMEOUT), 504, STR("upstream request timeout"), STR_NULL);
-}
-
-/* Route's timeout, or what an internal caller asked for (Envoy: x-envoy-upstream-rq-timeout-ms). */
-static void settle_timeout(struct router *r, struct headers *h)
-{
-    uint64_t asked;
-    r->timeout_ms = r->route->timeout_ms;
-    struct str text = headers_get_id(h, HDR_ENVOY_TIMEOUT);
-    if (text.p) {
-        if (str_to_u64(text, &asked) && asked <= INT32_MAX)
-            r->timeout_ms = (int64_t)asked;
-        headers_remove_id(h, HDR_ENVOY_TIMEOUT);
-    }
-    headers_remove_id(h, HDR_ENVOY_PER_TRY_TIMEOUT);
-    headers_remove_id(h, HDR_ENVOY_EXPECTED_TIMEOUT);
-    if (r->timeout_ms > 0 && !r->config->suppress_envoy_headers) {
-        char *digits = arena_bytes(exchange_arena(r->x), 20);
-        if (digits)
-            headers_add_id_ref(h, HDR_ENVOY_EXPECTED_TIMEOUT,
-                               str_make(digits, u64_format((uint64_t)r->timeout_ms, digits)));
-    }
-}
-
-/* The clock runs from the request's last byte: a slow uploader is not the upstream's fault. */
-static void request_complete(struct router *r)
-{
-    r->request_end = true;
-    bool tunnel = headers_is_upgrade(exchange_request_headers(r->x)) || headers_is_connect(exchange_request_headers(r->x));
-    if (r->timeout_ms > 0 && !r->done && !tunnel)
-        timer_set_ms(&r->timer, (uint64_t)r->timeout_ms);
-}
-
-/* ---- the request ---- */
+/* ---- routes to clusters ---- */
 
 static bool method_is_idempotent(struct str m)
 {
@@ -197,18 +121,17 @@ static bool method_is_idempotent(struct str m)
     return false;
 }
 
-static void answer_directly(struct router *r)
-{
-    const struct route_entry *route = r->route;
-    r->done = true;
-    stat_inc(exchange_stats(r->x), STAT_HCM_RQ_DIRECT_RESPONSE);
-    exchange_local_reply(r->x, OUTCOME(DIRECT_RESPONSE), route->direct_status, route->direct_body, STR_NULL,
-                         add_direct_headers, r);
-}
-
 static bool wants_tunnel_here(const struct router *r, const struct headers *h)
 {
-    if (!headers_is_connect(h) || headers_has_id(h, HDR_PROTOCOL))
+    if (!headers_is_connect(h)) {
+        struct str method = headers_get_id(h, HDR_METHOD);
+        bool post = str_eq(method, STR("POST"));
+        for (uint32_t i = 0; post && i < r->route->upgrade_count; i++)
+            if (r->route->upgrades[i].connect_terminate && r->route->upgrades[i].connect_allow_post)
+                return true;
+        return false;
+    }
+    if (headers_has_id(h, HDR_PROTOCOL))
         return false;
     for (uint32_t i = 0; i < r->route->upgrade_count; i++)
         if (r->route->upgrades[i].connect_terminate)
@@ -216,47 +139,160 @@ static bool wants_tunnel_here(const struct router *r, const struct headers *h)
     return false;
 }
 
-static enum filter_headers on_request_headers(struct http_filter *f, struct headers *h, bool end)
+static void settle_hash(struct router *r, struct headers *h)
 {
-    struct router *r = state_of(f);
-    struct stat_scope *hcm_stats = exchange_stats(r->x);
-    r->route = exchange_route(r->x);
-    if (!r->route) {
-        stat_inc(hcm_stats, STAT_HCM_NO_ROUTE);
-        answer(r, OUTCOME(ROUTE_NOT_FOUND), 404, STR_NULL, STR_NULL);
-        return FILTER_HEADERS_STOP;
+    const struct route_entry *route = r->route;
+    struct hash_source src = {h, exchange_info(r->x)};
+    if (!route->hash_count)
+        return;
+    struct str cookie = STR_NULL;
+    r->has_hash = route_hash(route->hashes, route->hash_count, &src, exchange_arena(r->x), &r->hash, &cookie);
+    if (cookie.n)
+        r->set_cookies[r->set_cookie_count++] = cookie;
+}
+
+static bool wants_whole_body(const struct router *r)
+{
+    return r->retry || r->route->internal_redirect;
+}
+
+/* How much of a request is kept for another attempt (Envoy: request_body_buffer_limit, per_request_buffer_limit_bytes). */
+static uint64_t keeping_limit(const struct router *r)
+{
+    return r->route->has_body_limit ? r->route->request_body_limit_bytes : exchange_body_limit_bytes(r->x);
+}
+
+static void request_complete(struct router *r)
+{
+    r->request_end = true;
+    if (!r->done && !router_request_is_tunnel(r))
+        timeouts_on_request_complete(r);
+}
+
+static bool find_cluster(struct router *r)
+{
+    r->cluster = r->decision->cluster;
+    if (r->cluster)
+        return true;
+    stat_inc(exchange_stats(r->x), STAT_HCM_NO_CLUSTER);
+    router_answer(r, OUTCOME(CLUSTER_NOT_FOUND), r->route->cluster_not_found_status ? r->route->cluster_not_found_status : 503,
+                  STR_NULL, STR_NULL);
+    return false;
+}
+
+/* Several from the start (hedge_policy.initial_requests, additional_request_chance): the first good answer is taken. */
+static void start_others(struct router *r)
+{
+    const struct hedge_policy *p = r->route->hedge;
+    uint64_t chance = p->additional_denominator ? exchange_random(r->x) % p->additional_denominator : 0;
+    uint32_t n = p->initial_requests ? p->initial_requests : 1;
+    if (p->additional_denominator && chance < p->additional_numerator)
+        n++;
+    for (uint32_t i = 1; i < n && !r->done; i++) {
+        r->hedged = true;
+        exchange_info(r->x)->attempts++;
+        try_start(r, false, NULL);
     }
-    if (r->route->action == ROUTE_DIRECT_RESPONSE) {
-        answer_directly(r);
+}
+
+static bool has_rare_headers(const struct headers *h)
+{
+    for (uint32_t i = 0; i < h->count; i++)
+        if (h->items[i].id == HDR_OTHER && str_has_prefix(h->items[i].name, STR("x-envoy-")))
+            return true;
+    return false;
+}
+
+static enum filter_headers send_upstream(struct router *r, struct headers *h, bool end)
+{
+    if (!find_cluster(r))
         return FILTER_HEADERS_STOP;
-    }
-    r->cluster = r->route->cluster;
-    if (!r->cluster) {
-        stat_inc(hcm_stats, STAT_HCM_NO_CLUSTER);
-        answer(r, OUTCOME(CLUSTER_NOT_FOUND), r->route->cluster_not_found_status, STR_NULL, STR_NULL);
-        return FILTER_HEADERS_STOP;
-    }
-    stat_inc(hcm_stats, STAT_HCM_ROUTER_RQ_TOTAL);
+    r->is_upstream_ours = true;
     exchange_info(r->x)->cluster = r->cluster;
     r->here = cluster_here(r->cluster);
+    r->is_grpc = headers_is_grpc_request(h);
     r->is_replayable = method_is_idempotent(headers_get_id(h, HDR_METHOD));
-    settle_timeout(r, h);
+    r->rare_headers = has_rare_headers(h);
+    stats_settle(r, h);
+    settle_hash(r, h);
+    timeouts_settle(r, h);
+    exchange_info(r->x)->attempts = 1;
+    if (r->route->include_attempt_count_in_request)
+        headers_set_id_ref(h, HDR_ENVOY_ATTEMPT_COUNT, STR("1"));
+    route_edit_request(r->decision, h, exchange_format_context(r->x), r->config->suppress_envoy_headers, exchange_arena(r->x));
+    retry_settle(r, h);
+    r->keeps_body = wants_whole_body(r);
+    if (end)
+        r->request_end = true;
+    r->wants_tunnel = wants_tunnel_here(r, h);
+    if (r->wants_tunnel) {
+        tunnel_start(r);
+        return FILTER_HEADERS_STOP;
+    }
+    try_start(r, false, NULL);
+    if (r->route->hedge)
+        start_others(r);
+    if (!r->done && r->route->mirror_count)
+        shadow_start(r, h, end);
     if (end)
         request_complete(r);
-    if (wants_tunnel_here(r, h))
-        tunnel_start(r);
-    else
-        try_start(r, false);
     return FILTER_HEADERS_STOP;
 }
 
+static enum filter_headers on_request_headers(struct http_filter *f, struct headers *h, bool end)
+{
+    struct router *r = state_of(f);
+    stat_inc(exchange_stats(r->x), STAT_HCM_ROUTER_RQ_TOTAL);
+    r->decision = exchange_decision(r->x);
+    r->route = r->decision->route;
+    if (r->decision->needs_tls)
+        return answer_https(r);
+    if (!r->route) {
+        stat_inc(exchange_stats(r->x), STAT_HCM_NO_ROUTE);
+        router_answer(r, OUTCOME(ROUTE_NOT_FOUND), 404, STR_NULL, STR_NULL);
+        return FILTER_HEADERS_STOP;
+    }
+    switch (r->route->action) {
+    case ROUTE_DIRECT_RESPONSE:
+        return answer_directly(r);
+    case ROUTE_REDIRECT:
+        return answer_redirect(r);
+    case ROUTE_NON_FORWARDING: /* it has no cluster: as such it is answered */
+    case ROUTE_CLUSTER:
+        break;
+    }
+    return send_upstream(r, h, end);
+}
+
+/* ---- the body ---- */
+
 static void hold_back(struct router *r)
 {
-    bool over = r->pending.len > exchange_body_limit_bytes(r->x);
+    bool over = tries_pending_bytes(r) > exchange_body_limit_bytes(r->x);
     if (over != r->paused_downstream) {
         r->paused_downstream = over;
         exchange_pause_request(r->x, over);
     }
+}
+
+/* Keeps it for another attempt as long as it stays small; else none will be made. */
+static void keep_body(struct router *r, const struct buf *data)
+{
+    if (!r->keeps_body || r->final)
+        return;
+    if (r->body.len + data->len <= keeping_limit(r)) {
+        buf_share(&r->body, data, data->len);
+        return;
+    }
+    bool waits = retry_is_pending(r);
+    stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_RETRY_OR_SHADOW_ABANDONED);
+    retry_over(r);
+    r->keeps_body = false;
+    r->body_lost = r->body_overflowed = true;
+    buf_drain(&r->body, r->body.len);
+    if (waits && list_is_empty(&r->tries))
+        router_answer(r, OUTCOME(RETRY_BODY_TOO_LARGE), 507, STR("exceeded request buffer limit while retrying upstream"),
+                      STR_NULL);
 }
 
 static enum filter_data on_request_data(struct http_filter *f, struct buf *data, bool end)
@@ -266,168 +302,42 @@ static enum filter_data on_request_data(struct http_filter *f, struct buf *data,
         buf_drain(data, data->len);
         return FILTER_DATA_STOP_NO_BUFFER;
     }
-    if (r->tunnel) {
+    if (r->wants_tunnel) {
         tunnel_data(r, data, end);
         return FILTER_DATA_STOP_NO_BUFFER;
     }
-    buf_move(&r->pending, data);
+    keep_body(r, data);
+    if (r->done)
+        return FILTER_DATA_STOP_NO_BUFFER;
+    if (r->mirrors)
+        shadow_data(r, data, end);
+    r->request_end = end;
+    tries_give_body(r, data);
+    if (r->done)
+        return FILTER_DATA_STOP_NO_BUFFER;
     if (end)
         request_complete(r);
-    try_send_body(r);
-    if (!r->done)
-        hold_back(r);
+    hold_back(r);
     return FILTER_DATA_STOP_NO_BUFFER;
 }
 
 static enum filter_trailers on_request_trailers(struct http_filter *f, struct headers *h)
 {
     struct router *r = state_of(f);
+    struct buf none = BUF_INIT;
     if (r->done)
         return FILTER_TRAILERS_STOP;
     r->trailers = h;
-    request_complete(r);
-    if (!r->tunnel)
-        try_send_body(r);
+    r->request_end = true;
+    if (r->mirrors)
+        shadow_trailers(r, h);
+    if (r->wants_tunnel)
+        tunnel_data(r, &none, true);
+    else
+        tries_give_body(r, &none);
+    if (!r->done)
+        request_complete(r);
     return FILTER_TRAILERS_STOP;
-}
-
-/* ---- the attempt's events ---- */
-
-static void drop_replay(struct router *r)
-{
-    buf_drain(&r->replay, r->replay.len);
-}
-
-void router_on_informational(struct router *r, struct headers *h)
-{
-    uint64_t status = 0;
-    str_to_u64(headers_get_id(h, HDR_STATUS), &status);
-    router_note_status(r, (unsigned)status);
-    exchange_response_informational(r->x, h);
-}
-
-static void add_service_time(struct router *r, struct headers *h)
-{
-    const struct stream_info *info = exchange_info(r->x);
-    uint64_t from = info->request_end_us ? info->request_end_us : info->start_us;
-    char *digits = arena_bytes(exchange_arena(r->x), 20);
-    if (digits)
-        headers_set_id_ref(h, HDR_ENVOY_UPSTREAM_SERVICE_TIME,
-                           str_make(digits, u64_format((loop_now_us(exchange_loop(r->x)) - from) / 1000, digits)));
-}
-
-static void response_complete(struct router *r)
-{
-    struct stat_scope *s = cluster_stats(r->cluster);
-    const struct stream_info *info = exchange_info(r->x);
-    uint64_t now = loop_now_us(exchange_loop(r->x));
-    exchange_info(r->x)->upstream_last_rx_us = now;
-    stat_record(s, STAT_CLUSTER_UPSTREAM_RQ_TIME, (now - info->start_us) / 1000);
-    timer_clear(&r->timer);
-    try_take_totals(r); /* the exchange may end, and be logged, before the upstream stream does */
-    r->done = true;
-}
-
-void router_on_headers(struct router *r, struct headers *h, bool end)
-{
-    struct stream_info *info = exchange_info(r->x);
-    uint64_t status = 0;
-    str_to_u64(headers_get_id(h, HDR_STATUS), &status);
-    bool unwanted = retry_wanted_for_response(r, h, (unsigned)status);
-    if (unwanted && retry_schedule(r)) {
-        router_note_status(r, (unsigned)status);
-        host_stat_add(info->host, HOST_RQ_ERROR, 1);
-        try_abandon(r);
-        return;
-    }
-    retry_over(r, !unwanted);
-    drop_replay(r);
-    info->upstream_first_rx_us = loop_now_us(exchange_loop(r->x));
-    info->details = str_from(OUTCOME(VIA_UPSTREAM)->details);
-    router_note_status(r, (unsigned)status);
-    host_stat_add(info->host, status >= 500 ? HOST_RQ_ERROR : HOST_RQ_SUCCESS, 1);
-    if (!r->config->suppress_envoy_headers)
-        add_service_time(r, h);
-    if (end)
-        response_complete(r);
-    exchange_respond_headers(r->x, h, end);
-}
-
-void router_on_data(struct router *r, struct buf *data, bool end)
-{
-    if (end)
-        response_complete(r);
-    exchange_respond_data(r->x, data, end);
-}
-
-void router_on_trailers(struct router *r, struct headers *h)
-{
-    response_complete(r);
-    exchange_respond_trailers(r->x, h);
-}
-
-static bool may_replay(const struct router *r, bool stale)
-{
-    return stale && !r->replay_lost && r->replays < ROUTER_MAX_REPLAYS && !r->timed_out;
-}
-
-static void replay(struct router *r)
-{
-    struct buf again = BUF_INIT;
-    r->replays++;
-    stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_STALE_REPLAY);
-    buf_move(&again, &r->replay);
-    buf_move(&again, &r->pending);
-    buf_move(&r->pending, &again);
-    try_start(r, true);
-}
-
-/* `stale`: it failed on a reused connection before any byte of a response, and may go out once more: it is idempotent, or
- * nobody has seen it. */
-void router_on_failed(struct router *r, enum stream_reset why, const char *transport_failure, bool stale)
-{
-    struct stream_info *info = exchange_info(r->x);
-    bool started = exchange_response_has_started(r->x);
-    if (why == STREAM_OVERFLOW && info->host) /* it never came there */
-        host_unref(&info->host);
-    if (!started && may_replay(r, stale)) {
-        replay(r);
-        return;
-    }
-    const struct outcome *o = outcome_of_reset(why, started);
-    if (!started && retry_wanted_for_reset(r, why) && retry_schedule(r)) {
-        if (info->host)
-            host_stat_add(info->host, HOST_RQ_ERROR, 1);
-        return;
-    }
-    r->done = true;
-    timer_clear(&r->timer);
-    retry_over(r, false);
-    if (!is_transport_failure(why))
-        transport_failure = NULL; /* a codec's own words: counted, but no failure of the transport */
-    if (transport_failure && *transport_failure)
-        info->upstream_failure = without_spaces(arena_str(exchange_arena(r->x), str_from(transport_failure)));
-    if (started) {
-        exchange_reset(r->x, o);
-        return;
-    }
-    if (info->host)
-        host_stat_add(info->host, HOST_RQ_ERROR, 1);
-    router_note_status(r, (unsigned)o->http_status);
-    exchange_local_reply(r->x, o, (unsigned)o->http_status, failure_body(r, why),
-                         failure_details(r, why, transport_failure),
-                         why == STREAM_OVERFLOW ? add_overloaded : NULL, r);
-}
-
-void router_on_no_host(struct router *r)
-{
-    router_note_status(r, 503);
-    answer(r, OUTCOME(NO_HEALTHY), 503, STR("no healthy upstream"), STR_NULL);
-}
-
-void router_on_overflow(struct router *r)
-{
-    router_on_failed(r, STREAM_OVERFLOW, "", false);
 }
 
 /* ---- flow control and the end ---- */
@@ -438,8 +348,8 @@ static void on_downstream_watermark(struct http_filter *f, bool above)
     r->downstream_above += above ? 1 : -1;
     if (r->tunnel)
         tunnel_pause(r, above);
-    else if (r->attempt.stream)
-        stream_pause(r->attempt.stream, above);
+    else if (r->final && r->final->stream)
+        stream_pause(r->final->stream, above);
     if (r->cluster)
         stat_inc(cluster_stats(r->cluster), above ? STAT_CLUSTER_UPSTREAM_FLOW_PAUSED : STAT_CLUSTER_UPSTREAM_FLOW_RESUMED);
 }
@@ -447,7 +357,12 @@ static void on_downstream_watermark(struct http_filter *f, bool above)
 /* An attempt may still run when the exchange ends from the other side: what it sent belongs into the log. */
 static void on_complete(struct http_filter *f)
 {
-    try_take_totals(state_of(f));
+    struct router *r = state_of(f);
+    struct list *newest = list_first(&r->tries);
+    if (r->final)
+        try_take_totals(r->final);
+    else if (newest)
+        try_take_totals(CONTAINER_OF(newest, upstream_try, node));
 }
 
 static void on_destroy(struct http_filter *f)
@@ -458,10 +373,13 @@ static void on_destroy(struct http_filter *f)
     if (r->tunnel)
         tunnel_abandon(r);
     if (r->cluster)
-        retry_over(r, false);
-    try_abandon(r);
-    buf_fini(&r->pending);
-    buf_fini(&r->replay);
+        retry_over(r);
+    if (r->mirrors)
+        shadow_stop(r);
+    if (r->final)
+        try_abandon(r->final);
+    tries_abandon(r, NULL);
+    buf_fini(&r->body);
 }
 
 const struct http_filter_def router_filter = {

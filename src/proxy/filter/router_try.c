@@ -3,12 +3,12 @@
  * One attempt of the router, concrete and endpoint layers: pick a host, pass the circuit breaker,
  * wait in the host's pool, send the request on the stream that comes, report what comes back.
  *
- *   idle -> waiting (pool) -> streaming -> idle
+ *   idle -> waiting (pool) -> streaming -> over
  *
- * Invariant: exactly one of router_on_failed / a complete response / try_abandon ends an attempt, and
- * the breaker's slot and the host reference go back at that moment.
+ * Invariants: exactly one of router_on_failed / a complete response / try_abandon ends an attempt; it leaves the
+ * router's list first, and the breaker's slot and the host reference go back at that moment. An attempt's memory is the
+ * exchange's and isn't used again: whoever is on the stack may still look at it.
  */
-#include "base/check.h"
 #include "proxy/filter/router_priv.h"
 
 static struct upstream_try *of_sink(struct http_sink *sink)
@@ -45,66 +45,129 @@ static struct http_sink ignore_sink = {&ignore_ops};
 static void release(struct upstream_try *t)
 {
     struct router *r = t->router;
+    list_remove(&t->node);
+    timeouts_clear(t);
     if (t->holds_request_slot) {
         t->holds_request_slot = false;
         cluster_breaker_release(r->cluster, r->route->priority, BREAKER_REQUESTS);
     }
+    if (t->above) {
+        t->above = false;
+        exchange_pause_request(r->x, false);
+    }
+    buf_fini(&t->pending);
+}
+
+static void let_go(struct upstream_try *t)
+{
+    release(t);
     if (t->host)
         host_unref(&t->host);
 }
 
 /* ---- sending ---- */
 
-static void keep_for_replay(struct router *r)
+/* Without a policy that keeps the body anyway, only what a reused connection was given is kept: it may have been dead. */
+static void keep_for_replay(struct upstream_try *t)
 {
-    struct upstream_try *t = &r->attempt;
-    if (r->replay_lost || t->response_started || !r->pending.len)
+    struct router *r = t->router;
+    if (r->keeps_body || r->body_lost || t->response_started || !t->pending.len)
         return;
-    bool may_be_needed = t->stream->reused_connection || r->route->retry;
-    if (!may_be_needed || r->replay.len + r->pending.len > exchange_body_limit_bytes(r->x)) {
-        r->replay_lost = true;
-        buf_drain(&r->replay, r->replay.len);
+    if (!t->stream->reused_connection || r->body.len + t->pending.len > exchange_body_limit_bytes(r->x)) {
+        r->body_lost = true;
+        buf_drain(&r->body, r->body.len);
         return;
     }
-    buf_share(&r->replay, &r->pending, r->pending.len);
+    buf_share(&r->body, &t->pending, t->pending.len);
 }
 
 static void resume_downstream(struct router *r)
 {
-    if (r->paused_downstream) {
+    if (r->paused_downstream && tries_pending_bytes(r) <= exchange_body_limit_bytes(r->x)) {
         r->paused_downstream = false;
         exchange_pause_request(r->x, false);
     }
 }
 
-void try_send_body(struct router *r)
+static void note_last_tx(struct upstream_try *t)
 {
-    struct upstream_try *t = &r->attempt;
-    if (!t->stream || !t->headers_sent || t->end_sent)
+    if (t->end_sent && !t->router->done)
+        exchange_info(t->router->x)->upstream_last_tx_us = loop_now_us(exchange_loop(t->router->x));
+}
+
+void try_send_body(struct upstream_try *t)
+{
+    struct router *r = t->router;
+    struct http_stream *s = t->stream;
+    if (!s || !t->headers_sent || t->end_sent)
         return;
     bool end = r->request_end && !r->trailers;
-    if (r->pending.len || end) {
-        keep_for_replay(r);
+    if (t->pending.len || end) {
+        keep_for_replay(t);
         t->end_sent = end;
-        stream_send_data(t->stream, &r->pending, end);
-        if (r->done || !t->stream)
+        timeouts_touch(t);
+        stream_send_data(s, &t->pending, end);
+        if (r->done || t->stream != s)
             return;
         resume_downstream(r);
     }
     if (r->trailers && r->request_end && !t->end_sent) {
         t->end_sent = true;
-        stream_send_trailers(t->stream, r->trailers);
+        stream_send_trailers(s, r->trailers);
+        if (t->stream != s)
+            return;
     }
-    if (t->end_sent && !r->done)
-        exchange_info(r->x)->upstream_last_tx_us = loop_now_us(exchange_loop(r->x));
+    note_last_tx(t);
 }
 
-static void note_connection(struct router *r, struct http_stream *s)
+static struct upstream_try *of_node(struct list *n)
 {
+    return CONTAINER_OF(n, upstream_try, node);
+}
+
+/* Each gets all of it, the last one without sharing. Sending may end attempts, and start others. */
+void tries_give_body(struct router *r, struct buf *data)
+{
+    struct upstream_try *only = r->final;
+    if (!only && r->tries.next != &r->tries && r->tries.next == r->tries.prev)
+        only = of_node(r->tries.next);
+    if (only) {
+        buf_move(&only->pending, data);
+        try_send_body(only);
+        return;
+    }
+    for (struct list *n = r->tries.next; n != &r->tries; n = n->next)
+        buf_share(&of_node(n)->pending, data, data->len);
+    buf_drain(data, data->len);
+    for (struct list *n = r->tries.next, *next; n != &r->tries && !r->done; n = next) {
+        next = n->next;
+        try_send_body(of_node(n)); /* one that fails leaves the list; one that replaces it stands at the front */
+    }
+}
+
+size_t tries_pending_bytes(struct router *r)
+{
+    size_t most = r->final ? r->final->pending.len : 0;
+    for (struct list *n = r->tries.next; n != &r->tries; n = n->next)
+        if (of_node(n)->pending.len > most)
+            most = of_node(n)->pending.len;
+    return most;
+}
+
+bool tries_await_headers(struct router *r)
+{
+    return !list_is_empty(&r->tries);
+}
+
+/* ---- the stream ---- */
+
+static void note_connection(struct upstream_try *t)
+{
+    struct http_stream *s = t->stream;
+    struct router *r = t->router;
     struct stream_info *info = exchange_info(r->x);
-    uint64_t now = loop_now_us(exchange_loop(r->x));
-    info->pool_ready_us = now - r->attempt.start_us;
-    info->upstream_first_tx_us = now;
+    info->pool_ready_us = t->first_tx_us - t->start_us;
+    info->upstream_first_tx_us = t->first_tx_us;
     info->upstream_has_protocol = true;
     info->upstream_protocol = s->protocol;
     info->upstream_connection_id = conn_id(s->conn);
@@ -119,35 +182,61 @@ static void note_connection(struct router *r, struct http_stream *s)
     info->upstream_tls = conn_tls(s->conn);
 }
 
+static void note_host(struct upstream_try *t)
+{
+    struct stream_info *info = exchange_info(t->router->x);
+    if (info->host == t->host)
+        return;
+    if (info->host)
+        host_unref(&info->host);
+    info->host = host_ref(t->host);
+}
+
+void try_show(struct upstream_try *t)
+{
+    if (t->host)
+        note_host(t);
+    if (t->stream && t->stream->conn)
+        note_connection(t);
+}
+
 static void on_stream(void *user, struct http_stream *s, struct http_client_conn *c)
 {
     (void)c;
-    struct router *r = user;
-    struct upstream_try *t = &r->attempt;
+    struct upstream_try *t = user;
+    struct router *r = t->router;
     t->waiting = NULL;
     t->stream = s;
-    note_connection(r, s);
-    for (uint32_t i = 0; i < r->downstream_above; i++)
-        stream_pause(s, true);
-    bool end = r->request_end && !r->pending.len && !r->trailers;
+    t->first_tx_us = loop_now_us(exchange_loop(r->x));
+    if (!s->reused_connection)
+        stats_report(r, t, HOST_CONNECTED, 0, NULL, NULL);
+    note_connection(t);
+    bool end = r->request_end && !t->pending.len && !r->trailers;
     t->headers_sent = true;
     t->end_sent = end;
+    timeouts_on_stream(t);
     stream_send_headers(s, exchange_request_headers(r->x), end);
-    if (end && !r->done)
-        exchange_info(r->x)->upstream_last_tx_us = loop_now_us(exchange_loop(r->x));
-    if (!r->done)
-        try_send_body(r);
+    if (r->done || t->stream != s)
+        return;
+    note_last_tx(t);
+    try_send_body(t);
 }
 
 static void on_pool_failed(void *user, enum stream_reset why, const char *transport_failure, struct conn *failed)
 {
     (void)failed;
-    struct router *r = user;
-    struct upstream_try *t = &r->attempt;
+    struct upstream_try *t = user;
+    struct router *r = t->router;
     t->waiting = NULL;
     exchange_info(r->x)->pool_ready_us = loop_now_us(exchange_loop(r->x)) - t->start_us;
-    router_on_failed(r, why, transport_failure, false);
+    if (why == STREAM_CONNECT_FAILED || why == STREAM_CONNECT_TIMEOUT)
+        stats_report(r, t, why == STREAM_CONNECT_TIMEOUT ? HOST_CONNECT_TIMEOUT : HOST_CONNECT_FAILED, 0, NULL, NULL);
+    struct buf left = BUF_INIT;
+    buf_move(&left, &t->pending);
     release(t);
+    buf_move(&t->pending, &left); /* a replay takes it along */
+    router_on_failed(t, why, transport_failure, false);
+    let_go(t);
 }
 
 static const struct http_pool_user pool_user = {on_stream, on_pool_failed};
@@ -157,22 +246,23 @@ static const struct http_pool_user pool_user = {on_stream, on_pool_failed};
 static void on_headers(struct http_sink *sink, struct headers *h, bool end)
 {
     struct upstream_try *t = of_sink(sink);
-    struct router *r = t->router;
     t->response_started = true;
     t->response_end = end;
-    router_on_headers(r, h, end);
+    timeouts_touch(t);
+    router_on_headers(t, h, end);
 }
 
 static void on_informational(struct http_sink *sink, struct headers *h)
 {
-    router_on_informational(of_sink(sink)->router, h);
+    router_on_informational(of_sink(sink), h);
 }
 
 static void on_data(struct http_sink *sink, struct buf *data, bool end)
 {
     struct upstream_try *t = of_sink(sink);
     t->response_end = end;
-    router_on_data(t->router, data, end);
+    timeouts_touch(t);
+    router_on_data(t, data, end);
     buf_drain(data, data->len);
 }
 
@@ -180,7 +270,7 @@ static void on_trailers(struct http_sink *sink, struct headers *h)
 {
     struct upstream_try *t = of_sink(sink);
     t->response_end = true;
-    router_on_trailers(t->router, h);
+    router_on_trailers(t, h);
 }
 
 static void take_totals(struct router *r, const struct http_stream *s)
@@ -192,10 +282,10 @@ static void take_totals(struct router *r, const struct http_stream *s)
     info->up_wire_bytes_sent = s->wire_bytes_sent;
 }
 
-void try_take_totals(struct router *r)
+void try_take_totals(struct upstream_try *t)
 {
-    if (r->attempt.stream)
-        take_totals(r, r->attempt.stream);
+    if (t->stream)
+        take_totals(t->router, t->stream);
 }
 
 static void on_closed(struct http_sink *sink, enum stream_reset why, const char *details)
@@ -206,38 +296,43 @@ static void on_closed(struct http_sink *sink, enum stream_reset why, const char 
     bool stale = s->reused_connection && !t->response_started &&
                  (why == STREAM_TERMINATED || why == STREAM_REMOTE_REFUSED);
     t->stream = NULL;
-    take_totals(r, s);
+    if (!r->final || r->final == t)
+        take_totals(r, s);
     if (why == STREAM_OK || t->response_end) {
-        release(t);
+        let_go(t);
         return;
     }
     exchange_info(r->x)->upstream_tls = NULL;
     if (why == STREAM_REMOTE || why == STREAM_REMOTE_REFUSED)
         stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_RX_RESET);
-    struct host *host = t->host;
-    t->host = NULL;
-    if (t->holds_request_slot) {
-        t->holds_request_slot = false;
-        cluster_breaker_release(r->cluster, r->route->priority, BREAKER_REQUESTS);
-    }
+    if (!stale)
+        stats_report(r, t, HOST_RESET, 0, NULL, NULL);
+    struct buf left = BUF_INIT;
+    buf_move(&left, &t->pending);
+    release(t);
+    buf_move(&t->pending, &left);
     if (!r->done)
-        router_on_failed(r, why, details, stale && (r->is_replayable || s->request_never_arrived || why == STREAM_REMOTE_REFUSED));
-    host_unref(&host);
+        router_on_failed(t, why, details, stale && (r->is_replayable || s->request_never_arrived || why == STREAM_REMOTE_REFUSED));
+    let_go(t);
 }
 
 static void on_watermark(struct http_sink *sink, bool above)
 {
-    struct router *r = of_sink(sink)->router;
+    struct upstream_try *t = of_sink(sink);
+    struct router *r = t->router;
     stat_inc(cluster_stats(r->cluster),
              above ? STAT_CLUSTER_UPSTREAM_FLOW_BACKED_UP : STAT_CLUSTER_UPSTREAM_FLOW_DRAINED);
-    exchange_pause_request(r->x, above);
+    if (t->above != above) {
+        t->above = above;
+        exchange_pause_request(r->x, above);
+    }
 }
 
 static const struct http_sink_ops sink_ops = {on_headers, on_informational, on_data, on_trailers, on_closed, on_watermark};
 
 /* ---- starting and leaving ---- */
 
-static struct host *pick(struct router *r)
+struct host *try_pick(struct router *r)
 {
     const struct stream_info *info = exchange_info(r->x);
     struct lb_context cx = {
@@ -245,28 +340,57 @@ static struct host *pick(struct router *r)
         .downstream_remote = info->downstream_remote,
         .downstream_local = info->downstream_local,
         .rng = loop_rng(exchange_loop(r->x)),
+        .has_hash = r->has_hash,
+        .hash = r->hash,
     };
+    if (r->is_retry)
+        retry_steer(r, &cx);
     return cluster_pick(r->here, &cx);
 }
 
-void try_start(struct router *r, bool fresh)
+static struct upstream_try *try_new(struct router *r, struct buf *left)
 {
-    struct upstream_try *t = &r->attempt;
+    struct upstream_try *t = r->first.router ? arena_zalloc(exchange_arena(r->x), sizeof(*t)) : &r->first;
+    if (!t) {
+        router_on_no_memory(r);
+        return NULL;
+    }
+    t->sink.ops = &sink_ops;
+    t->router = r;
+    t->start_us = loop_now_us(exchange_loop(r->x));
+    list_push_front(&r->tries, &t->node);
+    if (r->keeps_body)
+        buf_share(&t->pending, &r->body, r->body.len);
+    else
+        buf_move(&t->pending, &r->body);
+    if (left)
+        buf_move(&t->pending, left);
+    return t;
+}
+
+static void fail_by_overflow(struct upstream_try *t)
+{
+    release(t);
+    router_on_failed(t, STREAM_OVERFLOW, "", false);
+    let_go(t);
+}
+
+void try_start(struct router *r, bool fresh, struct buf *left)
+{
     struct stream_info *info = exchange_info(r->x);
-    *t = (struct upstream_try){.sink = {&sink_ops}, .router = r, .start_us = loop_now_us(exchange_loop(r->x))};
-    info->attempts++;
-    t->host = pick(r);
+    struct upstream_try *t = try_new(r, left);
+    if (!t)
+        return;
+    t->host = try_pick(r);
     if (!t->host) {
+        let_go(t);
         router_on_no_host(r);
         return;
     }
-    if (info->host)
-        host_unref(&info->host);
-    info->host = host_ref(t->host);
+    note_host(t);
     if (!cluster_breaker_acquire(r->cluster, r->route->priority, BREAKER_REQUESTS)) {
         stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_ACTIVE_OVERFLOW);
-        router_on_overflow(r);
-        release(t);
+        fail_by_overflow(t);
         return;
     }
     t->holds_request_slot = true;
@@ -278,18 +402,17 @@ void try_start(struct router *r, bool fresh)
     };
     struct http_pool *pool = cluster_http_pool(r->here, t->host, &key);
     if (!pool) {
-        router_on_overflow(r);
-        release(t);
+        fail_by_overflow(t);
         return;
     }
-    struct http_pool_request *waiting = http_pool_request(pool, fresh, &t->sink, exchange_arena(r->x), &pool_user, r);
+    struct http_pool_request *waiting = http_pool_request(pool, fresh, &t->sink, exchange_arena(r->x), &pool_user, t);
     if (waiting)
         t->waiting = waiting;
 }
 
-void try_abandon(struct router *r)
+void try_abandon(struct upstream_try *t)
 {
-    struct upstream_try *t = &r->attempt;
+    struct router *r = t->router;
     if (t->waiting) {
         stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_CANCELLED);
         http_pool_cancel(t->waiting);
@@ -297,13 +420,23 @@ void try_abandon(struct router *r)
     }
     struct http_stream *s = t->stream;
     t->stream = NULL;
-    if (s) {
+    let_go(t);
+    if (!s)
+        return;
+    if (!r->final || r->final == t)
         take_totals(r, s);
-        s->sink = &ignore_sink;
-        if (!t->response_end || !t->end_sent) {
-            stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_TX_RESET);
-            stream_reset(s, STREAM_LOCAL);
-        }
+    s->sink = &ignore_sink;
+    if (!t->response_end || !t->end_sent) {
+        stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_TX_RESET);
+        stream_reset(s, STREAM_LOCAL);
     }
-    release(t);
+}
+
+void tries_abandon(struct router *r, const struct upstream_try *but)
+{
+    for (struct list *n = r->tries.next, *next; n != &r->tries; n = next) {
+        next = n->next;
+        if (of_node(n) != but)
+            try_abandon(of_node(n));
+    }
 }

@@ -8,26 +8,24 @@
 #include "proxy/filter/router_priv.h"
 
 struct tunnel {
-    struct router *router;
+    struct upstream_try attempt; /* host and router of it; it has no stream */
     struct conn *conn;
-    struct host *host;
-    bool connected, sent_end, got_end, above;
+    bool connected, got_end;
 };
 
 static void finish(struct tunnel *t, enum conn_close why)
 {
-    struct router *r = t->router;
+    struct router *r = t->attempt.router;
     if (!t->conn)
         return;
-    cluster_tcp_closed(r->here, t->host, t->conn, t->connected, why);
+    cluster_tcp_closed(r->here, t->attempt.host, t->conn, t->connected, why);
     t->conn = NULL;
-    host_unref(&t->host);
 }
 
 static void on_connected(struct conn *c, void *user)
 {
     struct tunnel *t = user;
-    struct router *r = t->router;
+    struct router *r = t->attempt.router;
     struct arena *a = exchange_arena(r->x);
     struct headers *h = arena_zalloc(a, sizeof(*h));
     t->connected = true;
@@ -39,17 +37,18 @@ static void on_connected(struct conn *c, void *user)
     headers_add_id_ref(h, HDR_STATUS, STR("200"));
     exchange_info(r->x)->details = str_from(OUTCOME(VIA_UPSTREAM)->details);
     exchange_info(r->x)->upstream_connection_id = conn_id(c);
-    router_note_status(r, 200);
-    if (r->pending.len) {
-        buf_move(conn_out(c), &r->pending);
+    stats_code(r, 200, NULL, t->attempt.host);
+    if (r->body.len) {
+        buf_move(conn_out(c), &r->body);
         conn_flush_later(c);
     }
-    if (t->sent_end)
+    if (r->request_end)
         conn_shutdown_write(c);
     if (r->paused_downstream) {
         r->paused_downstream = false;
         exchange_pause_request(r->x, false);
     }
+    route_edit_response(r->decision, h, exchange_format_context(r->x), a);
     exchange_respond_headers(r->x, h, false);
 }
 
@@ -58,13 +57,13 @@ static void on_data(struct conn *c, void *user)
     struct tunnel *t = user;
     struct buf data = BUF_INIT;
     buf_move(&data, conn_in(c));
-    exchange_respond_data(t->router->x, &data, false);
+    exchange_respond_data(t->attempt.router->x, &data, false);
     buf_fini(&data);
 }
 
 static void close_when_both_ended(struct tunnel *t)
 {
-    if (t->conn && t->got_end && t->sent_end) {
+    if (t->conn && t->got_end && t->attempt.router->request_end) {
         struct conn *c = t->conn;
         finish(t, CONN_CLOSE_REMOTE_EOF);
         conn_close_delayed(c, 1000);
@@ -76,38 +75,39 @@ static void on_end(struct conn *c, void *user)
     (void)c;
     struct tunnel *t = user;
     struct buf none = BUF_INIT;
+    struct router *r = t->attempt.router;
     t->got_end = true;
-    t->router->done = t->sent_end;
+    r->done = r->request_end;
     close_when_both_ended(t);
-    exchange_respond_data(t->router->x, &none, true);
+    exchange_respond_data(r->x, &none, true);
 }
 
 static void on_closed(struct conn *c, void *user, enum conn_close why)
 {
     struct tunnel *t = user;
-    struct router *r = t->router;
-    bool connected = t->connected;
+    struct router *r = t->attempt.router;
+    bool connected = t->connected, late = why == CONN_CLOSE_CONNECT_TIMEOUT;
     const char *text = conn_failure_text(c);
     finish(t, why);
-    router_on_failed(r, connected ? STREAM_TERMINATED
-                        : why == CONN_CLOSE_CONNECT_TIMEOUT ? STREAM_CONNECT_TIMEOUT : STREAM_CONNECT_FAILED,
-                     text, false);
+    r->tunnel = NULL;
+    stats_report(r, &t->attempt, connected ? HOST_RESET : late ? HOST_CONNECT_TIMEOUT : HOST_CONNECT_FAILED, 0, NULL, NULL);
+    router_on_failed(&t->attempt, connected ? STREAM_TERMINATED : late ? STREAM_CONNECT_TIMEOUT : STREAM_CONNECT_FAILED, text,
+                     false);
+    host_unref(&t->attempt.host);
 }
 
 static void on_above(struct conn *c, void *user)
 {
     (void)c;
     struct tunnel *t = user;
-    t->above = true;
-    exchange_pause_request(t->router->x, true);
+    exchange_pause_request(t->attempt.router->x, true);
 }
 
 static void on_below(struct conn *c, void *user)
 {
     (void)c;
     struct tunnel *t = user;
-    t->above = false;
-    exchange_pause_request(t->router->x, false);
+    exchange_pause_request(t->attempt.router->x, false);
 }
 
 static const struct conn_handler handler = {
@@ -122,25 +122,23 @@ static const struct conn_handler handler = {
 void tunnel_start(struct router *r)
 {
     struct stream_info *info = exchange_info(r->x);
-    struct lb_context cx = {.request = exchange_request_headers(r->x),
-                            .downstream_remote = info->downstream_remote,
-                            .downstream_local = info->downstream_local,
-                            .rng = loop_rng(exchange_loop(r->x))};
     struct tunnel *t = arena_zalloc(exchange_arena(r->x), sizeof(*t));
-    struct host *host = cluster_pick(r->here, &cx);
-    if (!host || !t) {
-        host_unref(&host);
+    if (!t) {
+        router_on_no_memory(r);
+        return;
+    }
+    list_init(&t->attempt.node);
+    t->attempt.router = r;
+    t->attempt.host = try_pick(r);
+    if (!t->attempt.host) {
         router_on_no_host(r);
         return;
     }
-    t->router = r;
-    t->host = host;
-    info->host = host_ref(host);
-    info->attempts++;
-    t->conn = cluster_connect_tcp(r->here, host, info->downstream, &handler, t);
+    try_show(&t->attempt);
+    t->conn = cluster_connect_tcp(r->here, t->attempt.host, info->downstream, &handler, t);
     if (!t->conn) {
-        host_unref(&t->host);
-        router_on_overflow(r);
+        router_on_failed(&t->attempt, STREAM_OVERFLOW, "", false);
+        host_unref(&t->attempt.host);
         return;
     }
     r->tunnel = t;
@@ -149,10 +147,10 @@ void tunnel_start(struct router *r)
 void tunnel_data(struct router *r, struct buf *data, bool end)
 {
     struct tunnel *t = r->tunnel;
-    t->sent_end |= end;
-    if (!t->conn || !t->connected) {
-        buf_move(&r->pending, data);
-        if (!r->paused_downstream && r->pending.len > exchange_body_limit_bytes(r->x)) {
+    r->request_end |= end;
+    if (!t || !t->conn || !t->connected) {
+        buf_move(&r->body, data);
+        if (!r->paused_downstream && r->body.len > exchange_body_limit_bytes(r->x)) {
             r->paused_downstream = true;
             exchange_pause_request(r->x, true);
         }
@@ -184,5 +182,6 @@ void tunnel_abandon(struct router *r)
         finish(t, CONN_CLOSE_LOCAL);
         conn_close(c, CONN_CLOSE_LOCAL);
     }
+    host_unref(&t->attempt.host);
     r->tunnel = NULL;
 }

@@ -27,6 +27,8 @@ const struct route_entry *exchange_route(struct exchange *x)
             timer_clear(&x->idle_timer);
             exchange_touch(x);
         }
+        if (route->max_stream_duration)
+            duration_settle(x);
     }
     return route;
 }
@@ -42,6 +44,13 @@ void exchange_clear_route_cache(struct exchange *x)
     x->route_known = false;
     x->decision = (struct route_decision){0};
     x->info.route = NULL;
+}
+
+void exchange_put_decision(struct exchange *x, const struct route_decision *d)
+{
+    x->route_known = true;
+    x->decision = *d;
+    x->info.route = d->route;
 }
 
 /* ---- per-route settings ---- */

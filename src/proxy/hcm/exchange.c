@@ -65,8 +65,8 @@ static void on_max_duration(struct timer *t)
     struct exchange *x = CONTAINER_OF(t, exchange, duration_timer);
     stat_inc(x->config->stats, STAT_HCM_RQ_MAX_DURATION_REACHED);
     if (!x->response_started)
-        exchange_local_reply(x, OUTCOME(MAX_DURATION), 408, STR("downstream duration timeout"), STR_NULL, NULL,
-                             NULL);
+        exchange_local_reply(x, OUTCOME(MAX_DURATION), x->request_end ? 504 : 408, STR("downstream duration timeout"),
+                             STR_NULL, NULL, NULL);
     else
         exchange_reset(x, OUTCOME(MAX_DURATION));
 }
@@ -87,8 +87,9 @@ static void timers_start(struct exchange *x)
 
 /* ---- birth ---- */
 
-static void info_start(struct exchange *x, const struct http_stream *s)
+void exchange_note_connection(struct exchange *x)
 {
+    const struct http_stream *s = x->down;
     struct stream_info *info = &x->info;
     const struct downstream *d = x->hc->downstream;
     info->start_us = loop_now_us(x->loop);
@@ -125,7 +126,7 @@ struct exchange *exchange_new(struct hcm_conn *hc, struct http_stream *s)
     list_push_back(&hc->exchanges, &x->node);
     hc->active++;
     hc->requests++;
-    info_start(x, s);
+    exchange_note_connection(x);
     timers_start(x);
     stat_inc(x->config->stats, STAT_HCM_RQ_TOTAL);
     stat_inc(x->config->stats, STAT_HCM_RQ_ACTIVE);
@@ -168,15 +169,9 @@ static void take_stream_totals(struct exchange *x, const struct http_stream *s)
     info->wire_bytes_sent = s->wire_bytes_sent;
 }
 
-static void finish(struct exchange *x)
+void exchange_settle(struct exchange *x)
 {
-    x->finished = true;
-    timer_clear(&x->idle_timer);
-    timer_clear(&x->request_timer);
-    timer_clear(&x->duration_timer);
     x->info.end_us = loop_now_us(x->loop);
-    if (x->is_upgrade && x->info.status == 101)
-        stat_dec(x->config->stats, STAT_HCM_CX_UPGRADES_ACTIVE);
     chain_complete(x);
     stat_dec(x->config->stats, STAT_HCM_RQ_ACTIVE);
     count_response(x);
@@ -184,9 +179,20 @@ static void finish(struct exchange *x)
     chain_destroy(x);
     if (x->info.host)
         host_unref(&x->info.host);
-    filter_state_fini(&x->info.filter_state);
     addr_fini(&x->info.upstream_local);
     addr_fini(&x->info.upstream_remote);
+}
+
+static void finish(struct exchange *x)
+{
+    x->finished = true;
+    timer_clear(&x->idle_timer);
+    timer_clear(&x->request_timer);
+    timer_clear(&x->duration_timer);
+    if (x->is_upgrade && x->info.status == 101)
+        stat_dec(x->config->stats, STAT_HCM_CX_UPGRADES_ACTIVE);
+    exchange_settle(x);
+    filter_state_fini(&x->info.filter_state);
     list_remove(&x->node);
     x->hc->active--;
     x->magic = 0;

@@ -218,6 +218,10 @@ bool ingress_prepare(struct exchange *x)
     identify(x);
     xfcc_apply(x);
     via_append(x, h);
+    if (request_is_misdirected(x)) {
+        refuse(x, OUTCOME(MISDIRECTED));
+        return false;
+    }
     if ((x->is_upgrade || x->is_connect) && !upgrade_is_allowed(x)) {
         stat_inc(x->config->stats, STAT_HCM_RQ_WS_ON_NON_WS_ROUTE);
         refuse(x, OUTCOME(UPGRADE_REFUSED));

