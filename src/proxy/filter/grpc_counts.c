@@ -111,10 +111,11 @@ static void make_scope(void *arg) /* main */
         strbuf_adds(&extracted, rest);
         strbuf_addc(&extracted, '.');
     }
-    struct stat_tag tags[] = {{STR("envoy.cluster_name"), w->cluster},
+    struct stat_tag tags[] = {{STR("envoy.grpc_bridge_method"), method},
                               {STR("envoy.grpc_bridge_service"), service},
-                              {STR("envoy.grpc_bridge_method"), method}};
-    w->scope = stat_scope_get(w->prefix, &table, strbuf_str(&extracted), tags, w->names.n ? 3 : 1);
+                              {STR("envoy.cluster_name"), w->cluster}};
+    uint32_t skip = w->names.n ? 0 : 2;
+    w->scope = stat_scope_get(w->prefix, &table, strbuf_str(&extracted), tags + skip, ARRAY_LEN(tags) - skip);
     strbuf_fini(&extracted);
     loop_post(w->worker, take_scope, w);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Counts gRPC calls by cluster and method: statuses, messages each way, and the time the upstream took. It changes nothing and
- * holds nothing back. On the exchange's worker. The filter state that it leaves (message counts, as its Protobuf JSON) is
- * written when the exchange is over, since access logs are what reads it.
+ * holds nothing back. On the exchange's worker. The filter state that it leaves ("<requests>,<responses>") is written
+ * when the exchange is over, since access logs are what reads it.
  */
 #include "proxy/filter/grpc_stats.h"
 
@@ -107,12 +107,7 @@ static void on_complete(struct http_filter *f)
     if (!c->emit_filter_state || !(s->request_messages || s->response_messages))
         return;
     struct strbuf text = {0};
-    strbuf_addz(&text, "{\"@type\":\"type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterObject\"");
-    if (s->request_messages)
-        strbuf_addf(&text, ",\"request_message_count\":\"%llu\"", (unsigned long long)s->request_messages);
-    if (s->response_messages)
-        strbuf_addf(&text, ",\"response_message_count\":\"%llu\"", (unsigned long long)s->response_messages);
-    strbuf_addc(&text, '}');
+    strbuf_addf(&text, "%llu,%llu", (unsigned long long)s->request_messages, (unsigned long long)s->response_messages);
     filter_state_set(&exchange_info(f->x)->filter_state, STR("envoy.filters.http.grpc_stats"), strbuf_str(&text), false,
                      FILTER_STATE_PRIVATE);
     strbuf_fini(&text);
