@@ -88,6 +88,9 @@ int cfg_grpc_service(struct config_reader *cr, const pb_grpc_service *m, struct 
 struct rate_limit_rules;
 const struct rate_limit_rules *cfg_rate_limits(struct config_reader *cr, const char *field, pb_rate_limit *const *items, uint32_t n,
                                                struct arena *a);
+/* The same for a filter's own list, which has neither stages nor keys to turn rules off. */
+const struct rate_limit_rules *cfg_filter_rate_limits(struct config_reader *cr, const char *field, pb_rate_limit *const *items,
+                                                      uint32_t n, struct arena *a);
 /* A pack of bytes for shared_get keys. */
 void cfg_key_str(struct strbuf *key, struct str s);
 int cfg_read_file(const char *path, struct arena *a, size_t limit_bytes, struct str *out, struct err *err);
@@ -96,7 +99,7 @@ int cfg_read_file(const char *path, struct arena *a, size_t limit_bytes, struct 
 enum extension_kind {
     EXT_NETWORK_FILTER, EXT_HTTP_FILTER, EXT_LISTENER_FILTER, EXT_DOWNSTREAM_SOCKET, EXT_UPSTREAM_SOCKET, EXT_ACCESS_LOGGER,
     EXT_CLUSTER, EXT_LB_POLICY, EXT_DNS_RESOLVER, EXT_IP_DETECTION, EXT_REQUEST_ID,
-    EXT_RESOURCE_MONITOR,
+    EXT_RESOURCE_MONITOR, EXT_STATS_SINK,
     EXT_ROUTE_FILTER,            /* per-route settings of an HTTP filter */
     EXT_COMPRESSION, EXT_DECOMPRESSION, /* libraries of compressor and decompressor */
     EXT_RETRY_HOST, EXT_RETRY_PRIORITY, EXT_PATH_MATCH, EXT_PATH_REWRITE, EXT_REDIRECT_PREDICATE, /* of routes */
@@ -155,6 +158,18 @@ int cfg_csrf(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_csrf_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_buffer(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_buffer_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_header_mutation(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_header_mutation_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_header_to_metadata(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_header_to_metadata_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_set_metadata(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_set_metadata_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+/* set_filter_state.c: rules for HTTP and network filters; freed by the second. */
+struct set_filter_state_config *cfg_filter_state_rules(struct config_reader *cr, const char *field,
+                                                       pb_filter_state_value *const *items, uint32_t n, struct arena *a);
+void cfg_filter_state_rules_free(void *config);
+int cfg_set_filter_state(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_set_filter_state_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_router(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_grpc_stats(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_compressor(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
@@ -221,6 +236,14 @@ int cfg_stdout_logger(struct config_reader *cr, const ProtobufCMessage *msg, voi
 int cfg_stderr_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 struct log_filter *cfg_log_filter(struct config_reader *cr, const pb_log_filter *m); /* heap; NULL for NULL */
 struct format *cfg_format(struct config_reader *cr, const pb_format_string *m, struct arena *a, struct str *content_type);
+
+/* stats_sinks.c */
+struct stats_sink_spec;
+struct cfg_stats_sink { struct stats_sink_spec *spec; struct arena *arena; }; /* EXT_STATS_SINK */
+int cfg_statsd_sink(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_dog_statsd_sink(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_graphite_statsd_sink(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+void cfg_stats_sinks(struct config_reader *cr, const pb_bootstrap *m);
 
 /* overload.c */
 struct resource_monitor_spec;

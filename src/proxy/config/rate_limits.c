@@ -32,19 +32,6 @@ static struct str or_else(struct arena *a, struct str text, struct str otherwise
     return text.n ? arena_str(a, text) : otherwise;
 }
 
-/* Texts with operators are formats; Envoy takes them so since enable_formatter_for_ratelimit_action_descriptor_value. */
-static void read_value(struct config_reader *cr, struct str text, struct arena *a, struct rate_limit_action *out)
-{
-    struct err err = {0};
-    if (str_find_char(text, '%') < 0) {
-        out->value = arena_str(a, text);
-        return;
-    }
-    out->format = format_new(text, false, &err);
-    if (!out->format)
-        cfg_fault_err(cr, "descriptor_value", &err);
-}
-
 static void read_query_matcher(struct config_reader *cr, const Envoy__Config__Route__V3__QueryParameterMatcher *m, struct arena *a,
                                struct query_matcher *out)
 {
@@ -65,7 +52,7 @@ static void read_header_match(struct config_reader *cr, const RL(__Action__Heade
     out->kind = RL_HEADER_MATCH;
     out->key = or_else(a, TEXT(m, descriptor_key), STR("header_match"));
     out->expect_match = proto_bool_or(GET(m, expect_match), true);
-    read_value(cr, TEXT(m, descriptor_value), a, out);
+    out->value = arena_str(a, TEXT(m, descriptor_value));
     uint32_t n = LEN(m, headers);
     out->headers = ARENA_ARRAY(a, struct header_matcher, n);
     for (; out->header_count < n; out->header_count++)
@@ -79,7 +66,7 @@ static void read_query_match(struct config_reader *cr, const RL(__Action__QueryP
     out->kind = RL_QUERY_MATCH;
     out->key = or_else(a, TEXT(m, descriptor_key), STR("query_match"));
     out->expect_match = proto_bool_or(GET(m, expect_match), true);
-    read_value(cr, TEXT(m, descriptor_value), a, out);
+    out->value = arena_str(a, TEXT(m, descriptor_value));
     uint32_t n = LEN(m, query_parameters);
     out->queries = ARENA_ARRAY(a, struct query_matcher, n);
     for (; out->query_count < n; out->query_count++)
@@ -117,7 +104,7 @@ static void read_generic_key(struct config_reader *cr, const RL(__Action__Generi
 {
     out->kind = RL_GENERIC_KEY;
     out->key = or_else(a, TEXT(m, descriptor_key), STR("generic_key"));
-    read_value(cr, TEXT(m, descriptor_value), a, out);
+    out->value = arena_str(a, TEXT(m, descriptor_value));
 }
 
 static void read_dynamic_metadata(struct config_reader *cr, const RL(__Action__DynamicMetaData) *m, struct arena *a,
@@ -260,4 +247,14 @@ const struct rate_limit_rules *cfg_rate_limits(struct config_reader *cr, const c
         IN("%s[%u]", field, r->count)
             read_rule(cr, items[r->count], a, &r->items[r->count]);
     return r;
+}
+
+const struct rate_limit_rules *cfg_filter_rate_limits(struct config_reader *cr, const char *field, pb_rate_limit *const *items,
+                                                      uint32_t n, struct arena *a)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (GET(items[i], stage) || TEXT(items[i], disable_key).n)
+            IN("%s[%u]", field, i)
+                FAULT("", "stage and disable_key are not supported here");
+    return cfg_rate_limits(cr, field, items, n, a);
 }

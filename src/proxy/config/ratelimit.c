@@ -123,7 +123,7 @@ int cfg_http_ratelimit(struct config_reader *cr, const ProtobufCMessage *msg, vo
     read_service(cr, GET(m, rate_limit_service), GET(m, timeout), a, &c->service);
     read_fractions(cr, m, a, c);
     read_replies(cr, m, a, c);
-    c->rules = cfg_rate_limits(cr, "rate_limits", GET(m, rate_limits), LEN(m, rate_limits), a);
+    c->rules = cfg_filter_rate_limits(cr, "rate_limits", GET(m, rate_limits), LEN(m, rate_limits), a);
     return 0;
 }
 
@@ -150,7 +150,7 @@ int cfg_http_ratelimit_per_route(struct config_reader *cr, const ProtobufCMessag
     default:
         c->vhost = RL_VHOST_OVERRIDE;
     }
-    c->rules = cfg_rate_limits(cr, "rate_limits", GET(m, rate_limits), LEN(m, rate_limits), f->arena);
+    c->rules = cfg_filter_rate_limits(cr, "rate_limits", GET(m, rate_limits), LEN(m, rate_limits), f->arena);
     c->domain = arena_str(f->arena, TEXT(m, domain));
     return 0;
 }

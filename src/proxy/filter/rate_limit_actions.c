@@ -19,17 +19,17 @@ static int hex(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* application/x-www-form-urlencoded; what isn't a valid escape stands as it is. */
+/* Percent-decoded ('+' stays one, as in Envoy); what isn't a valid escape stands as it is. */
 static struct str decoded(struct str s, struct arena *a)
 {
-    if (str_find_char(s, '%') < 0 && str_find_char(s, '+') < 0)
+    if (str_find_char(s, '%') < 0)
         return s;
     char *out = arena_bytes(a, s.n);
     size_t n = 0;
     for (size_t i = 0; out && i < s.n; i++) {
         int high = s.p[i] == '%' && i + 2 < s.n ? hex(s.p[i + 1]) : -1;
         int low = high >= 0 ? hex(s.p[i + 2]) : -1;
-        out[n++] = low >= 0 ? (char)(high << 4 | low) : s.p[i] == '+' ? ' ' : s.p[i];
+        out[n++] = low >= 0 ? (char)(high << 4 | low) : s.p[i];
         i += low >= 0 ? 2 : 0;
     }
     return str_make(out, n);
@@ -93,11 +93,6 @@ static struct str formatted(const struct format *f, const struct format_context 
     struct str copy = arena_str(a, strbuf_str(&text));
     strbuf_fini(&text);
     return copy;
-}
-
-static struct str fixed_value(const struct rate_limit_action *act, const struct rate_limit_request *rq, struct arena *a)
-{
-    return act->format ? formatted(act->format, rq->format, a) : act->value;
 }
 
 static bool remote_address(const struct rate_limit_request *rq, struct arena *a, struct str *value)
@@ -194,7 +189,7 @@ static enum applied apply(const struct rate_limit_rules *r, const struct rate_li
     case RL_GENERIC_KEY:
         break;
     }
-    *value = fixed_value(act, rq, a);
+    *value = act->value;
     return APPLIED;
 }
 
@@ -290,7 +285,6 @@ void rate_limit_describe(const struct rate_limit_rules *r, int stage, bool on_st
 
 static void action_fini(struct rate_limit_action *act)
 {
-    format_free(&act->format);
     for (uint32_t i = 0; i < act->header_count; i++)
         header_matcher_fini(&act->headers[i]);
     for (uint32_t i = 0; i < act->query_count; i++)

@@ -21,8 +21,7 @@ struct metadata_path { struct str space; struct str *path; uint32_t count; };
 struct rate_limit_action {
     enum rate_limit_action_kind kind;
     struct str key;              /* of the descriptor's entry */
-    struct str value;            /* fixed; or … */
-    struct format *format;       /* … with %OPERATORS%; NULL */
+    struct str value;            /* where it is fixed; '%' means nothing in it, as in Envoy by default */
     struct str name;             /* header (lower case), query parameter */
     bool skip_if_absent, expect_match;
     struct header_matcher *headers; uint32_t header_count;

@@ -54,6 +54,8 @@ static void describe_by_route(const struct ratelimit_config *c, const struct rat
     rate_limit_describe(d->route->rate_limits, (int)c->stage, at_end, rq, a, out);
     if (what == RL_VHOST_INCLUDE || (what == RL_VHOST_OVERRIDE && !d->route->rate_limits))
         rate_limit_describe(of_vhost, (int)c->stage, at_end, rq, a, out);
+    for (uint32_t i = 0; i < out->count; i++) /* documented: hits_addend counts in filters' own settings only */
+        out->items[i].has_hits = false;
 }
 
 static void describe(struct http_filter *f, bool at_end, struct rate_limit_descriptors *out)
@@ -158,10 +160,17 @@ static void gather_response_headers(struct http_filter *f, const struct rate_lim
         add_x_ratelimit(&r->add, answer);
 }
 
+/* Names that stand once get ",value" behind what they have. */
+static void add_header(struct headers *h, struct str name, struct str value)
+{
+    const struct header_mutation m = {.name = name, .literal = value, .action = HEADER_APPEND, .keep_empty = true};
+    header_mutation_apply(&m, h, NULL, h->arena);
+}
+
 static void add_gathered(struct ratelimit *r, struct headers *h)
 {
     for (uint32_t i = 0; i < r->add.count; i++)
-        headers_add(h, r->add.items[i].name, r->add.items[i].value);
+        add_header(h, r->add.items[i].name, r->add.items[i].value);
     r->add.count = 0;
 }
 
@@ -225,8 +234,11 @@ static bool take_answer(struct http_filter *f, const struct rate_limit_answer *a
         refuse(f, answer);
         return false;
     }
-    for (uint32_t i = 0; i < answer->request_header_count; i++)
-        headers_add(exchange_request_headers(f->x), answer->request_headers[i].name, answer->request_headers[i].value);
+    struct arena *a = exchange_arena(f->x);
+    for (uint32_t i = 0; i < answer->request_header_count; i++) {
+        const struct rate_limit_header *h = &answer->request_headers[i];
+        add_header(exchange_request_headers(f->x), arena_str(a, h->name), arena_str(a, h->value));
+    }
     return true;
 }
 

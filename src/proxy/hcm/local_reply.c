@@ -106,7 +106,7 @@ static void build_grpc(struct exchange *x, struct headers *h, const struct outco
 {
     int grpc = o->grpc_status >= 0 ? o->grpc_status : grpc_status_of_http(status);
     headers_add_id_ref(h, HDR_STATUS, STR("200"));
-    headers_add_id_ref(h, HDR_CONTENT_TYPE, STR("application/grpc"));
+    headers_set_id_ref(h, HDR_CONTENT_TYPE, STR("application/grpc"));
     headers_add_id_ref(h, HDR_GRPC_STATUS, decimal(x->arena, (uint64_t)grpc));
     if (body.n && body.p[body.n - 1] == '\n') /* JSON formats end their line */
         body.n--;

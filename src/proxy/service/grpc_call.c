@@ -222,6 +222,8 @@ static void make_head(struct headers *h, const struct grpc_service *s, struct st
     headers_add_id_ref(h, HDR_CONTENT_TYPE, STR("application/grpc"));
     if (s->timeout_ms)
         add_timeout(h, s->timeout_ms);
+    if (s->timeout_ms)
+        headers_add_id_ref(h, HDR_ENVOY_EXPECTED_TIMEOUT, arena_printf(h->arena, "%llu", (unsigned long long)s->timeout_ms));
     if (!s->skip_envoy_headers)
         headers_add_id_ref(h, HDR_ENVOY_INTERNAL, STR("true"));
     add_metadata(h, s, cx);

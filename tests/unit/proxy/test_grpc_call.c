@@ -341,7 +341,7 @@ static void test_grpc_call_start__unary__answer_and_status(void **state)
     turn_until(is_done);
     assert_string_equal(env.log.p, "M:hello E:0 ");
     assert_string_equal(env.seen, ":method=POST|:path=/test.Service/Method|:authority=svc|:scheme=http|te=trailers|"
-                                  "content-type=application/grpc|grpc-timeout=2500m|x-envoy-internal=true|");
+                                  "content-type=application/grpc|grpc-timeout=2500m|x-envoy-expected-rq-timeout-ms=2500|x-envoy-internal=true|");
     assert_int_equal(stat(STAT_CLUSTER_UPSTREAM_RQ_TOTAL), 1);
     assert_int_equal(stat(STAT_CLUSTER_UPSTREAM_RQ_2XX), 1);
     assert_int_equal(stat(STAT_CLUSTER_UPSTREAM_RQ_ACTIVE), 0);
