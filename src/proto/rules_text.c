@@ -139,7 +139,7 @@ static bool check_header(const Validate__StringRules *rules, struct str s, struc
 {
     bool strict = rules->strict;
     if (rules->well_known_regex == VALIDATE__KNOWN_REGEX__HTTP_HEADER_NAME) {
-        if (strict ? is_header_name(s) : s.n && is_header_value(s, false))
+        if (strict ? is_header_name(s) : is_header_value(s, false)) /* not strict: "" too, as in fields left out */
             return true;
         return say(why, "must be a valid header name, is", s);
     }

@@ -15,6 +15,11 @@ void header_matcher_init(struct header_matcher *m, struct str name)
         copy[i] = ascii_lower(copy[i]);
     m->name = str_make(copy, name.n);
     m->id = header_id_of(m->name);
+    if (m->id == HDR_HOST) { /* kept as :authority, whichever way it came */
+        mem_free(copy);
+        m->name = str_make(mem_strdup(":authority"), 10);
+        m->id = HDR_AUTHORITY;
+    }
 }
 
 void header_matcher_fini(struct header_matcher *m)

@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "http/codec/uri.h"
+#include "proxy/route/path_index.h"
 #include "proxy/route/route_priv.h"
 
 struct wildcards { /* domains with one '*', by the length of their fixed part */
@@ -93,7 +94,9 @@ struct route_table *route_table_new(const struct route_config_spec *spec, struct
     t->ignore_port = spec->ignore_port_in_host;
     t->spec = spec;
     for (uint32_t i = 0; i < spec->vhost_count; i++) {
-        const struct virtual_host *v = spec->vhosts[i];
+        struct virtual_host *v = spec->vhosts[i];
+        if (v->route_count >= PATH_INDEX_MIN_ROUTES && !v->index)
+            v->index = path_index_new(v->routes, v->route_count);
         for (uint32_t k = 0; k < v->domain_count; k++) {
             if (add_domain(t, v, v->domains[k], err) < 0) {
                 err_prefix(err, "virtual_hosts[%u].domains[%u]", i, k);
@@ -119,6 +122,8 @@ void route_table_free(struct route_table **t)
 {
     if (!*t)
         return;
+    for (uint32_t i = 0; i < (*t)->spec->vhost_count; i++)
+        path_index_free(&(*t)->spec->vhosts[i]->index);
     map_free(&(*t)->exact);
     wildcards_fini(&(*t)->suffixes);
     wildcards_fini(&(*t)->prefixes);
@@ -180,6 +185,8 @@ static bool wants_tls(const struct virtual_host *v, const struct headers *h)
 
 static const struct route_entry *find_route(const struct virtual_host *v, const struct route_look *l)
 {
+    if (v->index)
+        return path_index_find(v->index, l);
     for (uint32_t i = 0; i < v->route_count; i++)
         if (route_look_refusal(&v->routes[i]->match, l, NULL) == ROUTE_TAKEN)
             return v->routes[i];
