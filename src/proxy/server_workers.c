@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Worker threads: made with their loops before configuration needs them, started late, and ended in
- * steps of one turn each, since what a step closes is freed at its turn's end: connections, then
- * clusters' pools, then what is still being flushed, then the loop.
+ * steps of one turn each, since what a step closes is freed at its turn's end: connections, then last
+ * batches of logs, then clusters' pools, then what is still being flushed, then the loop.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -131,11 +131,19 @@ static void leave_clusters(void *arg)
     l->limit_us = loop_now_us(l->worker->loop) + FLUSH_LIMIT_MS * 1000;
 }
 
+/* After the turn in which the last exchanges were logged, a turn before the connections of log services close. */
+static void leave_logs(void *arg)
+{
+    struct leaving *l = arg;
+    access_log_leave_here();
+    loop_post(l->worker->loop, leave_clusters, l);
+}
+
 static void leave(void *arg)
 {
     struct leaving *l = arg;
     listeners_leave(l->worker);
-    loop_post(l->worker->loop, leave_clusters, l);
+    loop_post(l->worker->loop, leave_logs, l);
 }
 
 void workers_stop(struct server *s, bool at_once)

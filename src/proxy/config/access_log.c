@@ -134,66 +134,62 @@ struct format *cfg_format(struct config_reader *cr, const pb_format_string *m, s
 
 /* ---- loggers ---- */
 
-static int finish(struct config_reader *cr, const char *field, struct str path, struct access_log *l)
+static int finish(struct config_reader *cr, const char *field, struct str path, struct format *take_format, struct access_log *l)
 {
     struct err err = {0};
-    if (!l->format)
+    if (!take_format)
         return ERR_INVALID;
-    l->file = log_file_get(path, &err);
-    return l->file ? 0 : cfg_fault_err(cr, field, &err);
+    return access_log_to_file(l, path, take_format, &err) < 0 ? cfg_fault_err(cr, field, &err) : 0;
 }
 
-static void read_log_format(struct config_reader *cr, const pb_format_string *m, struct access_log *l)
+static struct format *default_format(struct config_reader *cr)
 {
-    l->is_json = is_json(m);
-    if (m)
-        IN("log_format")
-            l->format = cfg_format(cr, m, NULL, NULL);
-    else
-        l->format = text_format(cr, "", format_default_http(), false);
+    return text_format(cr, "", format_default_http(), false);
+}
+
+static struct format *read_log_format(struct config_reader *cr, const pb_format_string *m)
+{
+    struct format *f = NULL;
+    if (!m)
+        return default_format(cr);
+    IN("log_format")
+        f = cfg_format(cr, m, NULL, NULL);
+    return f;
+}
+
+static struct format *read_file_format(struct config_reader *cr, const pb_log_file *m)
+{
+    switch (m->access_log_format_case) {
+    case FILE_FORMAT(FORMAT):
+        return TEXT(m, format).n ? text_format(cr, "format", str_from(m->format), false) : default_format(cr);
+    case FILE_FORMAT(JSON_FORMAT):
+        return json_format(cr, "json_format", GET(m, json_format), false, false);
+    case FILE_FORMAT(TYPED_JSON_FORMAT):
+        return json_format(cr, "typed_json_format", GET(m, typed_json_format), false, false);
+    case FILE_FORMAT(LOG_FORMAT):
+        return read_log_format(cr, GET(m, log_format));
+    default:
+        return default_format(cr);
+    }
 }
 
 int cfg_file_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
 {
     const pb_log_file *m = (const pb_log_file *)msg;
-    struct access_log *l = out;
     struct str path = TEXT(m, path);
-    switch (m->access_log_format_case) {
-    case FILE_FORMAT(FORMAT):
-        if (TEXT(m, format).n)
-            l->format = text_format(cr, "format", str_from(m->format), false);
-        else
-            read_log_format(cr, NULL, l);
-        break;
-    case FILE_FORMAT(JSON_FORMAT):
-        l->is_json = true;
-        l->format = json_format(cr, "json_format", GET(m, json_format), false, false);
-        break;
-    case FILE_FORMAT(TYPED_JSON_FORMAT):
-        l->is_json = true;
-        l->format = json_format(cr, "typed_json_format", GET(m, typed_json_format), false, false);
-        break;
-    case FILE_FORMAT(LOG_FORMAT):
-        read_log_format(cr, GET(m, log_format), l);
-        break;
-    default:
-        read_log_format(cr, NULL, l);
-    }
-    return finish(cr, "path", path, l);
+    return finish(cr, "path", path, read_file_format(cr, m), out);
 }
 
 int cfg_stdout_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
 {
     const pb_log_stdout *m = (const pb_log_stdout *)msg;
-    read_log_format(cr, m->access_log_format_case ? GET(m, log_format) : NULL, out);
-    return finish(cr, "", STR("/dev/stdout"), out);
+    return finish(cr, "", STR("/dev/stdout"), read_log_format(cr, m->access_log_format_case ? GET(m, log_format) : NULL), out);
 }
 
 int cfg_stderr_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
 {
     const pb_log_stderr *m = (const pb_log_stderr *)msg;
-    read_log_format(cr, m->access_log_format_case ? GET(m, log_format) : NULL, out);
-    return finish(cr, "", STR("/dev/stderr"), out);
+    return finish(cr, "", STR("/dev/stderr"), read_log_format(cr, m->access_log_format_case ? GET(m, log_format) : NULL), out);
 }
 
 static struct access_log *read_log(struct config_reader *cr, const pb_access_log *m)

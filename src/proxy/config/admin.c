@@ -16,10 +16,9 @@ static void read_old_path(struct config_reader *cr, struct str path, struct conf
     for (uint32_t i = 0; i < out->access_log_count; i++)
         all[i] = out->access_logs[i];
     struct access_log *l = NEW(access_log);
-    l->format = format_new(format_default_http(), false, &err);
-    l->file = l->format ? log_file_get(path, &err) : NULL;
+    struct format *format = format_new(format_default_http(), false, &err);
     out->access_logs = all;
-    if (l->file) {
+    if (format && access_log_to_file(l, path, format, &err) == 0) {
         all[out->access_log_count++] = l;
     } else {
         cfg_fault_err(cr, "access_log_path", &err);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One access log: filter, format, file. Runs on workers; the line goes into the worker's buffer of the
- * file, which is written when full or at an interval.
+ * One access log: a filter, and what is done with what passes. Here the commonest: a line into the worker's
+ * buffer of a file, which is written when full or at an interval; others are in proxy/service. Runs on workers.
  */
 #include "proxy/log/access_log.h"
 
+#include "base/check.h"
 #include "base/mem.h"
 #include "proxy/log/log_file.h"
 #include "proxy/server.h"
@@ -18,25 +19,86 @@ void access_log_free(struct access_log **log)
     *log = NULL;
     if (!l)
         return;
-    log_file_unref(&l->file);
-    format_free(&l->format);
+    if (l->ops)
+        l->ops->free(l->data);
     log_filter_free(&l->filter);
     mem_free(l);
 }
 
 void access_log_write(const struct access_log *l, const struct format_context *cx)
 {
-    if (l->filter && !log_filter_passes(l->filter, cx))
-        return;
-    struct strbuf *b = log_file_buffer(l->file);
+    if (!l->filter || log_filter_passes(l->filter, cx))
+        l->ops->write(l->data, cx);
+}
+
+/* ---- files ---- */
+
+struct file_log {
+    struct log_file *file;
+    struct format *format;
+};
+
+static void file_write(void *data, const struct format_context *cx)
+{
+    const struct file_log *f = data;
+    struct strbuf *b = log_file_buffer(f->file);
     size_t before = b->n;
-    format_run(l->format, cx, b);
+    format_run(f->format, cx, b);
     if (b->n - before > LINE_BYTES_MAX) {
         b->n = before + LINE_BYTES_MAX;
         b->p[b->n - 1] = '\n';
     }
-    log_file_flush_if_full(l->file);
+    log_file_flush_if_full(f->file);
 }
+
+static void file_free(void *data)
+{
+    struct file_log *f = data;
+    log_file_unref(&f->file);
+    format_free(&f->format);
+    mem_free(f);
+}
+
+static const struct access_log_ops file_ops = {file_write, file_free};
+
+int access_log_to_file(struct access_log *l, struct str path, struct format *take_format, struct err *err)
+{
+    struct file_log *f = NEW(file_log);
+    f->format = take_format;
+    f->file = log_file_get(path, err);
+    if (!f->file) {
+        file_free(f);
+        return err->code;
+    }
+    l->ops = &file_ops;
+    l->data = f;
+    return 0;
+}
+
+/* ---- the end of a thread ---- */
+
+static void (*leavers[ACCESS_LOG_LEAVERS])(void);
+
+void access_log_on_leave(void (*fn)(void))
+{
+    for (size_t i = 0; i < ARRAY_LEN(leavers); i++) {
+        if (leavers[i] == fn)
+            return;
+        if (!leavers[i]) {
+            leavers[i] = fn;
+            return;
+        }
+    }
+    CHECK(!"room for another kind of log");
+}
+
+void access_log_leave_here(void)
+{
+    for (size_t i = 0; i < ARRAY_LEN(leavers) && leavers[i]; i++)
+        leavers[i]();
+}
+
+/* ---- flushing files ---- */
 
 struct flusher {
     struct timer timer;

@@ -61,15 +61,25 @@ void log_files_start(void);         /* main thread, once statistics stand: count
 void log_files_reopen(void);        /* SIGUSR1, main thread */
 void log_files_flush_all(void);     /* at exit, main thread, workers stopped */
 
-struct access_log {
-    struct log_file *file;
-    struct format *format;
-    struct log_filter *filter;      /* NULL: all */
-    bool is_json;
+/* A kind of log: what is done with an exchange that passed the filter. */
+struct access_log_ops {
+    void (*write)(void *data, const struct format_context *cx); /* any thread; cheap, never blocks */
+    void (*free)(void *data);       /* main thread, workers stopped or never started */
 };
-void access_log_free(struct access_log **l); /* with file reference, format and filter (log_filter_free) */
-/* Worker thread. Formats and appends; cheap. */
+struct access_log {
+    struct log_filter *filter;      /* NULL: all */
+    const struct access_log_ops *ops;
+    void *data;
+};
+void access_log_free(struct access_log **l); /* with its data and filter */
 void access_log_write(const struct access_log *l, const struct format_context *cx);
+/* Lines to a file. Takes `format`, also when it fails. */
+int access_log_to_file(struct access_log *l, struct str path, struct format *take_format, struct err *err);
+/* `fn` runs on each worker before its clusters' pools close, and on the main thread after the workers' end: last batches
+ * go out. At most ACCESS_LOG_LEAVERS; main thread, before workers start; idempotent. */
+#define ACCESS_LOG_LEAVERS 4
+void access_log_on_leave(void (*fn)(void));
+void access_log_leave_here(void);
 /* Per worker: flushing timer. */
 struct worker;
 void access_log_worker_start(struct worker *w);
