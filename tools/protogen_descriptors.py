@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 
-from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 
 # Types that a configuration may hold in an Any though no v3 file imports them.
 EXTRA_ROOTS = [
@@ -22,6 +22,24 @@ EXTRA_ROOTS = [
     "opentelemetry/proto/collector/trace/v1/trace_service.proto",
     "opencensus/proto/agent/trace/v1/trace_service.proto",
 ]
+# What Envoy 1.40 takes and the pinned package is too old to know: messages by file, fields added to those that exist.
+NEWER = {
+    "envoy/config/route/v3/route_components.proto": """
+        message_type { name: "CookieMatcher"
+          field { name: "name" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING
+                  options { [validate.rules] { string { min_len: 1 max_bytes: 1024 } } } }
+          field { name: "string_match" number: 2 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+                  type_name: ".envoy.type.matcher.v3.StringMatcher" options { [validate.rules] { message { required: true } } } }
+          field { name: "invert_match" number: 3 label: LABEL_OPTIONAL type: TYPE_BOOL } }
+        message_type { name: "RouteMatch"
+          field { name: "cookies" number: 17 label: LABEL_REPEATED type: TYPE_MESSAGE
+                  type_name: ".envoy.config.route.v3.CookieMatcher" } }
+        message_type { name: "RetryPolicy"
+          field { name: "refresh_cluster_on_retry" number: 14 label: LABEL_OPTIONAL type: TYPE_BOOL } }
+        message_type { name: "RedirectAction"
+          field { name: "path_rewrite" number: 10 label: LABEL_OPTIONAL type: TYPE_STRING oneof_index: 1 } }
+    """,
+}
 PB_C_OPTION = 1019  # protobuf-c.proto: pb_c_file, pb_c_msg
 
 
@@ -77,6 +95,31 @@ def load_own(files, out, folder):
     with open(out + "/own.desc", "rb") as f:
         for proto in descriptor_pb2.FileDescriptorSet.FromString(f.read()).file:
             files[proto.name] = proto
+
+
+def add_newer(files):
+    for name, text in NEWER.items():
+        added = text_format.Parse(text, descriptor_pb2.FileDescriptorProto())
+        known = {m.name: m for m in files[name].message_type}
+        for message in added.message_type:
+            if message.name not in known:
+                files[name].message_type.add().CopyFrom(message)
+                continue
+            add_fields(known[message.name], message)
+
+
+def add_fields(message, added):
+    """A oneof's fields must stand together."""
+    fields = list(message.field)
+    for new in added.field:
+        if any(f.number == new.number for f in fields):
+            continue
+        mates = [i for i, f in enumerate(fields) if new.HasField("oneof_index") and f.HasField("oneof_index") and f.oneof_index == new.oneof_index]
+        fields.insert(mates[-1] + 1 if mates else len(fields), new)
+    copies = [descriptor_pb2.FieldDescriptorProto.FromString(f.SerializeToString()) for f in fields]
+    del message.field[:]
+    message.field.extend(copies)
+
 
 
 def write_set(path, files):
@@ -172,6 +215,7 @@ def run_protoc(out, kept):
 def main():
     out, own = sys.argv[1:3]
     files = load_package()
+    add_newer(files)
     write_set(out + "/full.desc", files.values())
     load_own(files, out, own)
     write_set(out + "/full.desc", files.values())

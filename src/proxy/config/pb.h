@@ -11,6 +11,7 @@
 #include "envoy/config/bootstrap/v3/bootstrap.pb-c.h"
 #include "envoy/config/cluster/v3/circuit_breaker.pb-c.h"
 #include "envoy/config/cluster/v3/cluster.pb-c.h"
+#include "envoy/config/cluster/v3/outlier_detection.pb-c.h"
 #include "envoy/config/common/mutation_rules/v3/mutation_rules.pb-c.h"
 #include "envoy/config/core/v3/address.pb-c.h"
 #include "envoy/config/core/v3/base.pb-c.h"
@@ -33,6 +34,8 @@
 #include "envoy/config/route/v3/route_components.pb-c.h"
 #include "envoy/data/accesslog/v3/accesslog.pb-c.h"
 #include "envoy/extensions/access_loggers/file/v3/file.pb-c.h"
+#include "envoy/extensions/access_loggers/grpc/v3/als.pb-c.h"
+#include "envoy/extensions/access_loggers/open_telemetry/v3/logs_service.pb-c.h"
 #include "envoy/extensions/access_loggers/stream/v3/stream.pb-c.h"
 #include "envoy/extensions/clusters/dns/v3/dns_cluster.pb-c.h"
 #include "envoy/extensions/common/ratelimit/v3/ratelimit.pb-c.h"
@@ -43,6 +46,9 @@
 #include "envoy/extensions/compression/zstd/compressor/v3/zstd.pb-c.h"
 #include "envoy/extensions/compression/zstd/decompressor/v3/zstd.pb-c.h"
 #include "envoy/extensions/filters/common/fault/v3/fault.pb-c.h"
+#include "envoy/extensions/filters/common/set_filter_state/v3/value.pb-c.h"
+#include "envoy/extensions/filters/http/admission_control/v3/admission_control.pb-c.h"
+#include "envoy/extensions/filters/http/bandwidth_limit/v3/bandwidth_limit.pb-c.h"
 #include "envoy/extensions/filters/http/buffer/v3/buffer.pb-c.h"
 #include "envoy/extensions/filters/http/compressor/v3/compressor.pb-c.h"
 #include "envoy/extensions/filters/http/cors/v3/cors.pb-c.h"
@@ -50,18 +56,32 @@
 #include "envoy/extensions/filters/http/decompressor/v3/decompressor.pb-c.h"
 #include "envoy/extensions/filters/http/fault/v3/fault.pb-c.h"
 #include "envoy/extensions/filters/http/grpc_stats/v3/config.pb-c.h"
+#include "envoy/extensions/filters/http/header_mutation/v3/header_mutation.pb-c.h"
+#include "envoy/extensions/filters/http/header_to_metadata/v3/header_to_metadata.pb-c.h"
+#include "envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.pb-c.h"
 #include "envoy/extensions/filters/http/ratelimit/v3/rate_limit.pb-c.h"
 #include "envoy/extensions/filters/http/router/v3/router.pb-c.h"
+#include "envoy/extensions/filters/http/set_filter_state/v3/set_filter_state.pb-c.h"
+#include "envoy/extensions/filters/http/set_metadata/v3/set_metadata.pb-c.h"
+#include "envoy/extensions/filters/http/stateful_session/v3/stateful_session.pb-c.h"
 #include "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.pb-c.h"
 #include "envoy/extensions/filters/listener/original_dst/v3/original_dst.pb-c.h"
 #include "envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.pb-c.h"
 #include "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.pb-c.h"
+#include "envoy/extensions/filters/network/connection_limit/v3/connection_limit.pb-c.h"
+#include "envoy/extensions/filters/network/direct_response/v3/config.pb-c.h"
+#include "envoy/extensions/filters/network/echo/v3/echo.pb-c.h"
 #include "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.pb-c.h"
+#include "envoy/extensions/filters/network/local_ratelimit/v3/local_rate_limit.pb-c.h"
 #include "envoy/extensions/filters/network/ratelimit/v3/rate_limit.pb-c.h"
+#include "envoy/extensions/filters/network/set_filter_state/v3/set_filter_state.pb-c.h"
+#include "envoy/extensions/filters/network/sni_cluster/v3/sni_cluster.pb-c.h"
 #include "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.pb-c.h"
 #include "envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation.pb-c.h"
 #include "envoy/extensions/http/original_ip_detection/custom_header/v3/custom_header.pb-c.h"
 #include "envoy/extensions/http/original_ip_detection/xff/v3/xff.pb-c.h"
+#include "envoy/extensions/http/stateful_session/cookie/v3/cookie.pb-c.h"
+#include "envoy/extensions/http/stateful_session/header/v3/header.pb-c.h"
 #include "envoy/extensions/internal_redirect/allow_listed_routes/v3/allow_listed_routes_config.pb-c.h"
 #include "envoy/extensions/load_balancing_policies/least_request/v3/least_request.pb-c.h"
 #include "envoy/extensions/load_balancing_policies/random/v3/random.pb-c.h"
@@ -77,17 +97,21 @@
 #include "envoy/extensions/resource_monitors/injected_resource/v3/injected_resource.pb-c.h"
 #include "envoy/extensions/retry/host/omit_host_metadata/v3/omit_host_metadata_config.pb-c.h"
 #include "envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config.pb-c.h"
+#include "envoy/extensions/stat_sinks/graphite_statsd/v3/graphite_statsd.pb-c.h"
 #include "envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol.pb-c.h"
 #include "envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.pb-c.h"
 #include "envoy/extensions/transport_sockets/tls/v3/common.pb-c.h"
 #include "envoy/extensions/transport_sockets/tls/v3/secret.pb-c.h"
 #include "envoy/extensions/transport_sockets/tls/v3/tls.pb-c.h"
 #include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb-c.h"
+#include "envoy/type/http/v3/cookie.pb-c.h"
 #include "envoy/type/matcher/v3/regex.pb-c.h"
 #include "envoy/type/matcher/v3/string.pb-c.h"
 #include "envoy/type/metadata/v3/metadata.pb-c.h"
+#include "envoy/type/tracing/v3/custom_tag.pb-c.h"
 #include "envoy/type/v3/http_status.pb-c.h"
 #include "envoy/type/v3/percent.pb-c.h"
+#include "envoy/type/v3/range.pb-c.h"
 #include "google/protobuf/any.pb-c.h"
 #include "google/protobuf/duration.pb-c.h"
 #include "google/protobuf/struct.pb-c.h"
@@ -164,6 +188,7 @@ typedef Envoy__Config__Cluster__V3__Cluster pb_cluster;
 typedef Envoy__Config__Cluster__V3__Cluster__CustomClusterType pb_custom_cluster;
 typedef Envoy__Config__Cluster__V3__LoadBalancingPolicy pb_lb_policies;
 typedef Envoy__Config__Cluster__V3__UpstreamConnectionOptions pb_upstream_connection;
+typedef Envoy__Config__Cluster__V3__OutlierDetection pb_outlier;
 typedef Envoy__Config__Cluster__V3__CircuitBreakers pb_circuit_breakers;
 typedef Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds pb_thresholds;
 typedef Envoy__Config__Cluster__V3__Cluster__CommonLbConfig pb_common_lb;
@@ -196,6 +221,13 @@ typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpFilt
 typedef Envoy__Extensions__Filters__Http__Router__V3__Router pb_router;
 typedef Envoy__Extensions__Filters__Http__GrpcStats__V3__FilterConfig pb_grpc_stats;
 typedef Envoy__Config__Core__V3__GrpcMethodList pb_grpc_methods;
+typedef Envoy__Extensions__Filters__Http__LocalRatelimit__V3__LocalRateLimit pb_local_ratelimit;
+typedef Envoy__Extensions__Common__Ratelimit__V3__LocalRateLimitDescriptor pb_local_descriptor;
+typedef Envoy__Type__V3__TokenBucket pb_token_bucket;
+typedef Envoy__Extensions__Filters__Network__LocalRatelimit__V3__LocalRateLimit pb_network_local_ratelimit;
+typedef Envoy__Extensions__Filters__Network__ConnectionLimit__V3__ConnectionLimit pb_connection_limit;
+typedef Envoy__Extensions__Filters__Network__DirectResponse__V3__Config pb_direct_response_config;
+typedef Envoy__Extensions__Filters__Network__SetFilterState__V3__Config pb_network_set_filter_state;
 typedef Envoy__Extensions__Filters__Http__Compressor__V3__Compressor pb_compressor;
 typedef Envoy__Extensions__Filters__Http__Compressor__V3__Compressor__CommonDirectionConfig pb_compressor_direction;
 typedef Envoy__Extensions__Filters__Http__Compressor__V3__Compressor__RequestDirectionConfig pb_compressor_request;
@@ -247,6 +279,7 @@ typedef Envoy__Config__Route__V3__RouteAction__HashPolicy__Header pb_hash_header
 typedef Envoy__Config__Route__V3__InternalRedirectPolicy pb_internal_redirect;
 typedef Envoy__Config__Route__V3__VirtualCluster pb_virtual_cluster;
 typedef Envoy__Config__Route__V3__QueryParameterMatcher pb_query_matcher;
+typedef Envoy__Config__Route__V3__CookieMatcher pb_cookie_matcher;
 typedef Envoy__Config__Route__V3__RouteMatch__TlsContextMatchOptions pb_tls_match;
 typedef Envoy__Config__Route__V3__Decorator pb_decorator;
 typedef Envoy__Config__Route__V3__Tracing pb_route_tracing;
@@ -269,6 +302,11 @@ typedef Envoy__Config__Core__V3__RuntimeFractionalPercent pb_runtime_fraction;
 typedef Envoy__Config__Core__V3__Metadata pb_metadata;
 typedef Envoy__Config__Core__V3__GrpcService pb_grpc_service;
 typedef Envoy__Config__Route__V3__RateLimit pb_rate_limit;
+typedef Envoy__Extensions__AccessLoggers__Grpc__V3__CommonGrpcAccessLogConfig pb_grpc_log_common;
+typedef Envoy__Extensions__AccessLoggers__Grpc__V3__HttpGrpcAccessLogConfig pb_http_grpc_log;
+typedef Envoy__Extensions__AccessLoggers__Grpc__V3__TcpGrpcAccessLogConfig pb_tcp_grpc_log;
+typedef Envoy__Extensions__AccessLoggers__OpenTelemetry__V3__OpenTelemetryAccessLogConfig pb_otel_log;
+typedef Envoy__Type__Tracing__V3__CustomTag pb_custom_tag;
 typedef Envoy__Type__V3__HttpStatus pb_http_status;
 typedef Envoy__Config__Ratelimit__V3__RateLimitServiceConfig pb_rate_limit_service;
 typedef Envoy__Extensions__Common__Ratelimit__V3__RateLimitDescriptor pb_rate_limit_descriptor;
@@ -295,6 +333,36 @@ typedef Envoy__Extensions__Filters__Http__Csrf__V3__CsrfPolicy pb_csrf_policy;
 typedef Envoy__Extensions__Filters__Http__Buffer__V3__Buffer pb_buffer;
 typedef Envoy__Extensions__Filters__Http__Buffer__V3__BufferPerRoute pb_buffer_route;
 typedef Envoy__Extensions__Http__EarlyHeaderMutation__HeaderMutation__V3__HeaderMutation pb_early_mutation;
+typedef Envoy__Config__Metrics__V3__StatsSink pb_stats_sink;
+typedef Envoy__Config__Metrics__V3__StatsdSink pb_statsd_sink;
+typedef Envoy__Config__Metrics__V3__DogStatsdSink pb_dog_statsd_sink;
+typedef Envoy__Extensions__StatSinks__GraphiteStatsd__V3__GraphiteStatsdSink pb_graphite_statsd_sink;
+typedef Envoy__Extensions__Filters__Http__HeaderMutation__V3__HeaderMutation pb_header_mutations;
+typedef Envoy__Extensions__Filters__Http__HeaderMutation__V3__HeaderMutationPerRoute pb_header_mutations_route;
+typedef Envoy__Extensions__Filters__Http__HeaderMutation__V3__Mutations pb_mutations;
+typedef Envoy__Config__Core__V3__KeyValueMutation pb_key_value_mutation;
+typedef Envoy__Config__Core__V3__KeyValueAppend pb_key_value_append;
+typedef Envoy__Config__Core__V3__KeyValuePair pb_key_value_pair;
+typedef Envoy__Extensions__Filters__Http__HeaderToMetadata__V3__Config pb_h2m;
+typedef Envoy__Extensions__Filters__Http__HeaderToMetadata__V3__Config__Rule pb_h2m_rule;
+typedef Envoy__Extensions__Filters__Http__HeaderToMetadata__V3__Config__KeyValuePair pb_h2m_pair;
+typedef Envoy__Extensions__Filters__Http__SetMetadata__V3__Config pb_set_metadata;
+typedef Envoy__Extensions__Filters__Http__SetMetadata__V3__Metadata pb_set_metadata_entry;
+typedef Envoy__Extensions__Filters__Http__SetFilterState__V3__Config pb_set_filter_state;
+typedef Envoy__Extensions__Filters__Common__SetFilterState__V3__FilterStateValue pb_filter_state_value;
+typedef Envoy__Config__Core__V3__RuntimeDouble pb_runtime_double;
+typedef Envoy__Config__Core__V3__RuntimePercent pb_runtime_percent;
+typedef Envoy__Type__V3__Percent pb_percent;
+typedef Envoy__Type__Http__V3__Cookie pb_cookie;
+typedef Envoy__Extensions__Filters__Http__StatefulSession__V3__StatefulSession pb_stateful_session;
+typedef Envoy__Extensions__Filters__Http__StatefulSession__V3__StatefulSessionPerRoute pb_stateful_session_route;
+typedef Envoy__Extensions__Http__StatefulSession__Cookie__V3__CookieBasedSessionState pb_session_cookie;
+typedef Envoy__Extensions__Http__StatefulSession__Header__V3__HeaderBasedSessionState pb_session_header;
+typedef Envoy__Extensions__Filters__Http__AdmissionControl__V3__AdmissionControl pb_admission;
+typedef Envoy__Extensions__Filters__Http__AdmissionControl__V3__AdmissionControl__SuccessCriteria pb_admission_criteria;
+typedef Envoy__Extensions__Filters__Http__AdmissionControl__V3__AdmissionControl__SuccessCriteria__HttpCriteria pb_admission_http;
+typedef Envoy__Extensions__Filters__Http__AdmissionControl__V3__AdmissionControl__SuccessCriteria__GrpcCriteria pb_admission_grpc;
+typedef Envoy__Extensions__Filters__Http__BandwidthLimit__V3__BandwidthLimit pb_bandwidth_limit;
 typedef Google__Protobuf__Any pb_any;
 typedef Google__Protobuf__Struct pb_struct;
 typedef Google__Protobuf__Value pb_value;

@@ -100,6 +100,15 @@ static void read_query(struct config_reader *cr, const pb_query_matcher *m, stru
     }
 }
 
+static void read_cookie(struct config_reader *cr, const pb_cookie_matcher *m, struct cookie_matcher *out, struct arena *a)
+{
+    out->name = arena_str(a, TEXT(m, name));
+    out->invert = GET(m, invert_match);
+    if (GET(m, string_match))
+        IN("string_match")
+            cfg_string_match(cr, m->string_match, &out->value);
+}
+
 /* ---- metadata and filter state ---- */
 
 static void read_double(struct config_reader *cr, const pb_double_matcher *m, struct value_matcher *out)
@@ -242,5 +251,10 @@ void cfg_route_match(struct config_reader *cr, const pb_route_match *m, struct r
     for (uint32_t i = 0; i < out->query_count; i++)
         IN("query_parameters[%u]", i)
             read_query(cr, m->query_parameters[i], &out->queries[i], a);
+    out->cookie_count = LEN(m, cookies);
+    out->cookies = ARENA_ARRAY(a, struct cookie_matcher, out->cookie_count);
+    for (uint32_t i = 0; i < out->cookie_count; i++)
+        IN("cookies[%u]", i)
+            read_cookie(cr, m->cookies[i], &out->cookies[i], a);
     read_stream_parts(cr, m, out, a);
 }

@@ -147,6 +147,9 @@ static void read_redirect_path(struct config_reader *cr, const pb_redirect *m, s
     case PATH(REGEX_REWRITE):
         r->regex = cfg_regex_rewrite(cr, "regex_rewrite", GET(m, regex_rewrite), a, &r->substitution);
         break;
+    case PATH(PATH_REWRITE):
+        r->path_format = read_format(cr, "path_rewrite", TEXT(m, path_rewrite));
+        break;
     default:
         break;
     }

@@ -98,6 +98,8 @@ static enum filter_headers answer_directly(struct router *r)
 static enum filter_headers answer_redirect(struct router *r)
 {
     unsigned status = 301;
+    route_redirect_rewrite(r->decision, exchange_request_headers(r->x), exchange_format_context(r->x), r->config->suppress_envoy_headers,
+                           exchange_arena(r->x));
     struct str to = route_redirect_location(r->decision, exchange_request_headers(r->x), exchange_format_context(r->x),
                                             exchange_arena(r->x), &status);
     return answer_by_route(r, status, STR_NULL, to, STR_NULL);

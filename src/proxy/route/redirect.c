@@ -34,38 +34,38 @@ static struct str cut_query(struct str path)
     return at < 0 ? path : str_make(path.p, (size_t)at);
 }
 
-/* Prefix and regex forms put their text where the match stood, as a request's rewrite does. */
-static struct str rewritten(const struct redirect_rule *r, const struct route_match *m, struct str path, struct arena *a)
+void route_redirect_rewrite(const struct route_decision *d, struct headers *request, const struct format_context *cx,
+                            bool suppress_envoy_headers, struct arena *a)
 {
-    struct strbuf b = {0};
-    struct str text = r->prefix;
-    if (r->regex)
-        text = regex_replace(r->regex, path_without_query(path), r->substitution, &b) ? strbuf_str(&b) : STR("");
-    if (text.n) {
-        size_t n = route_matched_path(m, path).n;
-        path = arena_printf(a, "%.*s%.*s", STR_ARG(text), (int)(path.n - n), path.p + n);
-    }
-    strbuf_fini(&b);
-    return path;
+    const struct redirect_rule *r = d->route->redirect;
+    struct str path = headers_get_id(request, HDR_PATH);
+    if (d->route->action != ROUTE_REDIRECT || !path.p || (!r->prefix.n && !r->regex && !r->path_format))
+        return;
+    const struct rewrite_rule rule = {.prefix = r->prefix, .regex = r->regex, .substitution = r->substitution,
+                                      .path_format = r->path_format};
+    struct str fresh = rewrite_path(&rule, &d->route->match, path, cx, a);
+    if (!fresh.p)
+        return;
+    if (!suppress_envoy_headers)
+        headers_set_id(request, HDR_ENVOY_ORIGINAL_PATH, path);
+    headers_set_id_ref(request, HDR_PATH, fresh);
 }
 
-static struct str path_of(const struct redirect_rule *r, const struct route_match *m, struct str path, struct arena *a)
+static struct str path_of(const struct redirect_rule *r, struct str path, struct arena *a)
 {
-    if (!r->path.n) {
-        path = rewritten(r, m, path, a);
+    if (!r->path.n)
         return r->strip_query ? cut_query(path) : path;
-    }
     ptrdiff_t query = str_find_char(path, '?');
     if (r->path_has_query || r->strip_query || query < 0)
         return r->path;
     return arena_printf(a, "%.*s%.*s", STR_ARG(r->path), (int)(path.n - (size_t)query), path.p + query);
 }
 
-static struct str location(const struct redirect_rule *r, const struct route_match *m, const struct headers *h, struct arena *a)
+static struct str location(const struct redirect_rule *r, const struct headers *h, struct arena *a)
 {
     struct str scheme = r->scheme.n ? r->scheme : r->https ? STR("https") : headers_get_id(h, HDR_SCHEME);
     struct str host = r->host.n ? r->host : host_of(h, scheme, r->port);
-    struct str path = path_of(r, m, headers_get_id(h, HDR_PATH), a);
+    struct str path = path_of(r, headers_get_id(h, HDR_PATH), a);
     return arena_printf(a, "%.*s://%.*s%.*s%.*s", STR_ARG(scheme), STR_ARG(host), STR_ARG(r->port), STR_ARG(path));
 }
 
@@ -78,7 +78,7 @@ struct str route_redirect_location(const struct route_decision *d, const struct 
     *status = e->action == ROUTE_REDIRECT ? r->status : e->direct_status;
     if (!headers_get_id(request, HDR_PATH).p || !(*status == 201 || *status / 100 == 3))
         return STR_NULL;
-    return location(r, &e->match, request, a);
+    return location(r, request, a);
 }
 
 struct str route_https_location(const struct headers *request, struct arena *a)
@@ -90,4 +90,5 @@ struct str route_https_location(const struct headers *request, struct arena *a)
 void redirect_rule_fini(struct redirect_rule *r)
 {
     regex_free(&r->regex);
+    format_free(&r->path_format);
 }

@@ -6,6 +6,7 @@
 #define PROXY_ROUTE_REDIRECT_H
 
 #include "base/str.h"
+#include "proxy/log/access_log.h"
 #include "proxy/match/string_match.h"
 
 struct redirect_rule {
@@ -14,6 +15,7 @@ struct redirect_rule {
     struct str port;           /* ":8443"; "" none */
     struct str path;           /* path_redirect; "" none */
     bool path_has_query;       /* it brings its own, which goes before the request's */
+    struct format *path_format;/* path_rewrite; NULL none */
     struct str prefix;         /* prefix_rewrite; "" none */
     struct regex *regex; struct str substitution;
     bool strip_query;

@@ -138,16 +138,21 @@ static void apply_levels(const struct route_decision *d, enum level_kind kind, s
                          struct arena *a)
 {
 #define RULES(part) (kind == LEVEL_REQUEST ? &(part)->request_rules : &(part)->response_rules)
+    struct format_context own = *cx; /* %REQ% and %RESP% see the list that is edited */
     const struct virtual_host *v = d->vhost ? d->vhost : d->route->vhost;
     const struct route_config_spec *config = v ? v->config : NULL;
     const struct header_rules *levels[3] = {RULES(d->route), v ? RULES(v) : NULL, config ? RULES(config) : NULL};
+    if (kind == LEVEL_REQUEST)
+        own.request = h;
+    else
+        own.response = h;
     bool ascending = config && config->most_specific_header_mutations_wins;
     if (d->weighted)
-        header_rules_apply(RULES(d->weighted), h, cx, a);
+        header_rules_apply(RULES(d->weighted), h, &own, a);
     for (int i = 0; i < 3; i++) {
         const struct header_rules *r = levels[ascending ? 2 - i : i];
         if (r)
-            header_rules_apply(r, h, cx, a);
+            header_rules_apply(r, h, &own, a);
     }
 #undef RULES
 }

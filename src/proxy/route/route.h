@@ -31,6 +31,7 @@ struct filter_override {
     struct str name;                 /* the filter's configured name in its chain */
     const void *config;              /* what the filter's per-route reader made; NULL when only `disabled` is said */
     void (*free_config)(void *config);
+    void (*link)(void *config);      /* main thread, once statistics stand (its scopes); NULL none */
     bool disabled;                   /* FilterConfig.disabled */
     bool says_enabled;               /* FilterConfig with disabled: false, for a filter that is off by default */
 };
@@ -264,6 +265,9 @@ void route_edit_response(const struct route_decision *d, struct headers *h, cons
  * 201 or 3xx (the request's own URL). A null str: none. */
 struct str route_redirect_location(const struct route_decision *d, const struct headers *request, const struct format_context *cx,
                                    struct arena *a, unsigned *status);
+/* Before it: prefix and regex rewrites of a redirect change the request itself (:path, x-envoy-original-path), as Envoy's do. */
+void route_redirect_rewrite(const struct route_decision *d, struct headers *request, const struct format_context *cx,
+                            bool suppress_envoy_headers, struct arena *a);
 struct str route_https_location(const struct headers *request, struct arena *a);
 /* Hash of a request by its route's policies; false: none applies. A cookie to be set is given back (Set-Cookie's value). */
 struct hash_source { const struct headers *request; const struct stream_info *info; };

@@ -96,10 +96,21 @@ static struct stat_scope *make_scope(struct str vhost, const char *kind, const c
     return s;
 }
 
+static void link_overrides(const struct filter_overrides *o)
+{
+    for (uint32_t i = 0; i < o->count; i++)
+        if (o->items[i].link)
+            o->items[i].link((void *)(uintptr_t)o->items[i].config);
+}
+
 static void link_vhost(struct virtual_host *v)
 {
+    link_overrides(&v->overrides);
     for (uint32_t i = 0; i < v->route_count; i++) {
         struct route_entry *e = v->routes[i];
+        link_overrides(&e->overrides);
+        for (uint32_t k = 0; k < e->weighted_count; k++)
+            link_overrides(&e->weighted[k].overrides);
         if (e->stat_prefix.n && !e->stats)
             e->stats = make_scope(v->name, "route", "envoy.route", e->stat_prefix);
     }
@@ -112,6 +123,7 @@ static void link_vhost(struct virtual_host *v)
 
 void route_config_link(struct route_config_spec *spec)
 {
+    link_overrides(&spec->overrides);
     for (uint32_t i = 0; i < spec->vhost_count; i++)
         link_vhost(spec->vhosts[i]);
 }
