@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "proxy/admin/admin_priv.h"
 #include "proxy/admin/json_out.h"
+#include "proxy/health/outlier.h"
 #include "proxy/match/string_match.h"
 
 static const char *const host_stat_names[HOST_STAT_COUNT] = {
@@ -89,6 +90,37 @@ static void add_number(struct strbuf *b, struct str cluster, const char *middle,
     add_line(b, cluster, middle, key, str_make(digits, u64_format(value, digits)));
 }
 
+/* The shortest digits that read back as the same number. */
+static struct str number_text(double value, char text[32])
+{
+    int n = 0;
+    for (int digits = 15; digits <= 17; digits++) {
+        n = snprintf(text, 32, "%.*g", digits, value);
+        if (strtod(text, NULL) == value)
+            break;
+    }
+    return str_make(text, (size_t)n);
+}
+
+static double success_rate(const struct host *h, enum outlier_origin o)
+{
+    return h->outlier ? h->outlier->success_rate[o] : -1;
+}
+
+static void outlier_text(struct strbuf *b, const struct cluster *c)
+{
+    const struct outlier_detector *d = cluster_outlier(c);
+    struct str name = cluster_spec(c)->name;
+    char text[32];
+    if (!d)
+        return;
+    add_line(b, name, "::outlier::", "success_rate_average", number_text(outlier_average(d, OUTLIER_EXTERNAL), text));
+    add_line(b, name, "::outlier::", "success_rate_ejection_threshold", number_text(outlier_threshold(d, OUTLIER_EXTERNAL), text));
+    add_line(b, name, "::outlier::", "local_origin_success_rate_average", number_text(outlier_average(d, OUTLIER_LOCAL), text));
+    add_line(b, name, "::outlier::", "local_origin_success_rate_ejection_threshold",
+             number_text(outlier_threshold(d, OUTLIER_LOCAL), text));
+}
+
 static void breakers_text(struct strbuf *b, const struct cluster_spec *spec)
 {
     for (int p = 0; p < ROUTING_PRIORITIES; p++) {
@@ -116,7 +148,7 @@ static void host_text(struct strbuf *b, struct str cluster, const struct host *h
 {
     static const struct locality nowhere;
     const struct locality *l = h->locality ? h->locality : &nowhere;
-    char address[ADDR_TEXT_BYTES], middle[ADDR_TEXT_BYTES + 8];
+    char address[ADDR_TEXT_BYTES], middle[ADDR_TEXT_BYTES + 8], digits[32];
     struct strbuf flags = {0};
     snprintf(middle, sizeof(middle), "::%s::", addr_text(&h->addr, address));
     add_health_flags(&flags, health_of(h));
@@ -130,8 +162,8 @@ static void host_text(struct strbuf *b, struct str cluster, const struct host *h
     add_line(b, cluster, middle, "sub_zone", l->sub_zone);
     add_line(b, cluster, middle, "canary", STR("false"));
     add_number(b, cluster, middle, "priority", h->priority);
-    add_line(b, cluster, middle, "success_rate", STR("-1"));
-    add_line(b, cluster, middle, "local_origin_success_rate", STR("-1"));
+    add_line(b, cluster, middle, "success_rate", number_text(success_rate(h, OUTLIER_EXTERNAL), digits));
+    add_line(b, cluster, middle, "local_origin_success_rate", number_text(success_rate(h, OUTLIER_LOCAL), digits));
     strbuf_fini(&flags);
 }
 
@@ -140,6 +172,7 @@ static void cluster_text(struct strbuf *b, const struct cluster *c)
     const struct cluster_spec *spec = cluster_spec(c);
     struct host_set *set = cluster_hosts(c);
     add_line(b, spec->name, "::", "observability_name", observability_name(spec));
+    outlier_text(b, c);
     breakers_text(b, spec);
     add_line(b, spec->name, "::", "added_via_api", STR("false"));
     for (uint32_t i = 0; i < set->count; i++)
@@ -209,6 +242,17 @@ static void locality_json(struct json_out *j, const struct locality *l)
     json_close(j, '}');
 }
 
+/* A type.v3.Percent; left out where there is none. */
+static void percent_json(struct json_out *j, const char *key, double value)
+{
+    char text[32];
+    if (value < 0)
+        return;
+    json_open(j, key, '{');
+    json_number(j, "value", number_text(value, text));
+    json_close(j, '}');
+}
+
 static void host_json(struct json_out *j, const struct host *h)
 {
     uint32_t health = health_of(h);
@@ -221,11 +265,13 @@ static void host_json(struct json_out *j, const struct host *h)
             json_bool(j, health_flags[i].json, true);
     json_str(j, "eds_health_status", eds_status(health));
     json_close(j, '}');
+    percent_json(j, "success_rate", success_rate(h, OUTLIER_EXTERNAL));
     json_uint(j, "weight", h->weight);
     if (h->hostname.n)
         json_str(j, "hostname", h->hostname);
     if (h->priority)
         json_uint(j, "priority", h->priority);
+    percent_json(j, "local_origin_success_rate", success_rate(h, OUTLIER_LOCAL));
     locality_json(j, h->locality);
     json_close(j, '}');
 }
@@ -255,12 +301,16 @@ static void cluster_json(struct json_out *j, const struct cluster *c)
     struct host_set *set = cluster_hosts(c);
     json_open(j, NULL, '{');
     json_str(j, "name", spec->name);
+    if (cluster_outlier(c))
+        percent_json(j, "success_rate_ejection_threshold", outlier_threshold(cluster_outlier(c), OUTLIER_EXTERNAL));
     if (set->count) {
         json_open(j, "host_statuses", '[');
         for (uint32_t i = 0; i < set->count; i++)
             host_json(j, set->hosts[i]);
         json_close(j, ']');
     }
+    if (cluster_outlier(c))
+        percent_json(j, "local_origin_success_rate_ejection_threshold", outlier_threshold(cluster_outlier(c), OUTLIER_LOCAL));
     breakers_json(j, spec->breakers);
     json_str(j, "observability_name", observability_name(spec));
     json_close(j, '}');

@@ -66,6 +66,12 @@ void json_uint64(struct json_out *j, const char *key, uint64_t value)
     strbuf_addc(j->b, '"');
 }
 
+void json_number(struct json_out *j, const char *key, struct str digits)
+{
+    begin_item(j, key);
+    strbuf_adds(j->b, digits);
+}
+
 void json_bool(struct json_out *j, const char *key, bool value)
 {
     begin_item(j, key);

@@ -18,6 +18,7 @@ void json_close(struct json_out *j, char bracket); /* '}' or ']' */
 void json_str(struct json_out *j, const char *key, struct str value);
 void json_uint(struct json_out *j, const char *key, uint64_t value);
 void json_uint64(struct json_out *j, const char *key, uint64_t value); /* in quotes, as Protobuf's 64-bit ones */
+void json_number(struct json_out *j, const char *key, struct str digits); /* as they stand */
 void json_bool(struct json_out *j, const char *key, bool value);
 
 #endif

@@ -7,13 +7,14 @@
 #include "proxy/cluster/cluster_priv.h"
 
 #include "base/mem.h"
+#include "proxy/health/outlier.h"
 #include "proxy/stats/h2_stats.h"
 #include "proxy/stats/tls_stats.h"
 
 static const struct stat_desc cluster_rows[] = {CLUSTER_STATS(STAT_DESC_ROW)};
 static const struct stat_table cluster_table = {cluster_rows, ARRAY_LEN(cluster_rows)};
 
-static struct stat_scope *scope_of(const struct cluster_spec *spec, const char *suffix, const struct stat_table *table)
+struct stat_scope *cluster_scope(const struct cluster_spec *spec, const char *suffix, const struct stat_table *table)
 {
     struct strbuf prefix = {0}, bare = {0};
     struct str name = spec->alt_stat_name.n ? spec->alt_stat_name : spec->name;
@@ -41,13 +42,15 @@ struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
     c->magic = CLUSTER_MAGIC;
     atomic_init(&c->refs, 1);
     c->spec = take_spec;
-    c->stats = scope_of(take_spec, ".", &cluster_table);
+    c->stats = cluster_scope(take_spec, ".", &cluster_table);
     if (take_spec->transport->tls)
-        c->tls_stats = scope_of(take_spec, ".ssl.", &tls_stat_table);
+        c->tls_stats = cluster_scope(take_spec, ".ssl.", &tls_stat_table);
     if (may_speak_h2(take_spec->http))
-        c->h2_stats = scope_of(take_spec, ".http2.", &h2_stat_table);
+        c->h2_stats = cluster_scope(take_spec, ".http2.", &h2_stat_table);
     pthread_mutex_init(&c->hosts_lock, NULL);
     c->hosts = host_set_new(NULL, 0, take_spec->lb, take_spec->overprovisioning_factor);
+    if (take_spec->outlier)
+        c->outlier = outlier_new(c, take_spec->outlier);
     c->views = mem_zalloc((clusters_worker_count() + 1) * sizeof(*c->views));
     return c;
 }
@@ -66,6 +69,7 @@ void cluster_unref(struct cluster **cluster)
         return;
     cluster_stop(c);
     cluster_leave(c);
+    outlier_free(&c->outlier);
     host_set_unref(&c->hosts);
     stat_scope_unref(&c->stats);
     stat_scope_unref(&c->tls_stats);
@@ -85,6 +89,11 @@ const struct cluster_spec *cluster_spec(const struct cluster *c)
 struct stat_scope *cluster_stats(const struct cluster *c)
 {
     return c->stats;
+}
+
+struct outlier_detector *cluster_outlier(const struct cluster *c)
+{
+    return c->outlier;
 }
 
 /* ---- membership ---- */
@@ -139,9 +148,10 @@ static struct map *index_members(const struct host_set *s)
     return m;
 }
 
-static struct host *make_member(const struct endpoint_spec *e)
+static struct host *make_member(const struct cluster *c, const struct endpoint_spec *e)
 {
     struct host *h = host_new(&e->addr, e->hostname, e->weight, e->priority, e->locality);
+    h->outlier = outlier_host_new(c->spec->outlier);
     h->metadata = e->metadata;
     if (e->extra_addr_count) {
         h->extra_addrs = mem_zalloc(e->extra_addr_count * sizeof(*h->extra_addrs));
@@ -166,7 +176,23 @@ static void note_membership(struct cluster *c, const struct host_set *s)
     stat_set(c->stats, STAT_CLUSTER_MEMBERSHIP_HEALTHY, healthy);
     stat_set(c->stats, STAT_CLUSTER_MEMBERSHIP_DEGRADED, degraded);
     stat_set(c->stats, STAT_CLUSTER_MAX_HOST_WEIGHT, max_weight);
-    stat_inc(c->stats, STAT_CLUSTER_MEMBERSHIP_CHANGE);
+}
+
+static void publish(struct cluster *c, struct host_set *take)
+{
+    take->generation = ++c->generation;
+    note_membership(c, take);
+    view_publish(c, take);
+}
+
+void cluster_health_changed(struct cluster *c)
+{
+    struct host_set *now = cluster_hosts(c);
+    struct host **hosts = mem_alloc((now->count + 1) * sizeof(*hosts));
+    for (uint32_t i = 0; i < now->count; i++)
+        hosts[i] = host_ref(now->hosts[i]);
+    publish(c, host_set_new(hosts, now->count, c->spec->lb, c->spec->overprovisioning_factor));
+    host_set_unref(&now);
 }
 
 void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, uint32_t count)
@@ -180,7 +206,7 @@ void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, u
         addr_key(&eps[i].addr, text);
         struct host *h = members ? map_get(members, str_from(text)) : NULL;
         bool kept = h && is_same_member(h, &eps[i]);
-        hosts[i] = kept ? host_ref(h) : make_member(&eps[i]);
+        hosts[i] = kept ? host_ref(h) : make_member(c, &eps[i]);
         uint32_t health = atomic_load(&hosts[i]->health);
         uint32_t from_eds = HOST_FAILED_EDS | HOST_DEGRADED_EDS | HOST_EDS_DRAINING;
         same = same && kept && (health & from_eds) == eps[i].health;
@@ -194,9 +220,10 @@ void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, u
         stat_inc(c->stats, STAT_CLUSTER_UPDATE_NO_REBUILD);
     } else {
         struct host_set *s = host_set_new(hosts, count, c->spec->lb, c->spec->overprovisioning_factor);
-        s->generation = ++c->generation;
-        note_membership(c, s);
-        view_publish(c, s);
+        stat_inc(c->stats, STAT_CLUSTER_MEMBERSHIP_CHANGE);
+        if (c->outlier)
+            outlier_members_changed(c->outlier, old, s);
+        publish(c, s);
     }
     host_set_unref(&old);
 }
@@ -204,6 +231,8 @@ void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, u
 void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg)
 {
     const struct cluster_spec *spec = c->spec;
+    if (c->outlier)
+        outlier_start(c->outlier);
     switch (spec->type) {
     case CLUSTER_STRICT_DNS:
     case CLUSTER_LOGICAL_DNS:

@@ -107,6 +107,7 @@ struct cluster_spec {
     const struct transport_socket_spec *transport;
     const struct cluster_dns_spec *dns;           /* NULL unless the type is a DNS one */
     const struct cluster_original_dst_spec *original_dst; /* NULL unless ORIGINAL_DST */
+    const struct outlier_spec *outlier;           /* proxy/health/outlier.h; NULL: no detection */
     bool ignore_health_on_removal, close_on_health_failure;
     bool wait_for_warm_on_init;  /* true */
     bool track_timeout_budgets, track_request_response_sizes;
@@ -268,6 +269,7 @@ void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg);
 void cluster_stop(struct cluster *c);
 const struct cluster_spec *cluster_spec(const struct cluster *c);
 struct stat_scope *cluster_stats(const struct cluster *c);
+struct outlier_detector *cluster_outlier(const struct cluster *c); /* NULL without outlier detection */
 /* Current membership; referenced for the caller. */
 struct host_set *cluster_hosts(const struct cluster *c);
 /* Publishes a membership: builds schedules, keeps hosts that stayed (same address), posts to workers. */
@@ -292,7 +294,7 @@ struct host *cluster_pick(struct cluster_worker *cw, struct lb_context *ctx);
 
 /* What came of an attempt at a host: for outlier detection, for policies that look at how hosts do, for statistics. Cheap;
  * cluster/outcome_report.c. A local-origin result is ours (connect, timeout, reset), a response is the host's. */
-enum host_result { HOST_CONNECTED, HOST_CONNECT_FAILED, HOST_CONNECT_TIMEOUT, HOST_RESPONDED, HOST_RESET, HOST_TIMED_OUT };
+enum host_result { HOST_CONNECTED, HOST_CONNECTED_FINAL /* TCP: nothing more will be told */, HOST_CONNECT_FAILED, HOST_CONNECT_TIMEOUT, HOST_RESPONDED, HOST_RESET, HOST_TIMED_OUT };
 struct host_report {
     enum host_result result;
     unsigned status;             /* RESPONDED: HTTP status; of gRPC answers what the gRPC status maps to */

@@ -17,6 +17,7 @@
 #define CLUSTER_MAGIC 0x434c5553u
 
 struct cluster_dns;
+struct outlier_detector;
 struct cluster {
     uint32_t magic;
     _Atomic uint32_t refs;
@@ -28,6 +29,7 @@ struct cluster {
     pthread_mutex_t hosts_lock;           /* publishing, and a worker's first look; never on a request's path */
     struct host_set *hosts;
     struct cluster_dns *dns;
+    struct outlier_detector *outlier;     /* NULL without outlier detection */
     uint64_t generation;
     struct cluster_worker **views;        /* by stat_thread; each its own thread's */
 };
@@ -61,6 +63,11 @@ struct cluster_worker {
     uint32_t bucket_count, pool_count;
     struct original_dst *original_dst;
 };
+
+/* cluster.c; main thread */
+struct stat_scope *cluster_scope(const struct cluster_spec *spec, const char *suffix, const struct stat_table *table);
+/* Health bits of members changed: groups and shares are made anew and published. */
+void cluster_health_changed(struct cluster *c);
 
 /* view.c */
 void view_publish(struct cluster *c, struct host_set *hosts); /* main thread: hands it to every worker */

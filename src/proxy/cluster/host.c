@@ -41,6 +41,7 @@ void host_unref(struct host **h)
     for (uint32_t i = 0; i < host->extra_addr_count; i++)
         addr_fini(&host->extra_addrs[i]);
     mem_free(host->extra_addrs);
+    mem_free(host->outlier);
     mem_free((char *)(uintptr_t)host->hostname.p);
     addr_fini(&host->addr);
     mem_free(host);

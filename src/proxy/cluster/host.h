@@ -38,6 +38,7 @@ enum host_stat {
     HOST_STAT_COUNT
 };
 
+struct outlier_host;
 struct host {
     _Atomic uint32_t refs;
     _Atomic uint32_t health;          /* enum host_health bits */
@@ -49,6 +50,7 @@ struct host {
     struct addr *extra_addrs;         /* additional_addresses (happy eyeballs); owned */
     uint32_t extra_addr_count;
     const struct metadata *metadata;  /* the endpoint's, in its cluster's spec; NULL when none */
+    struct outlier_host *outlier;     /* health/outlier.h; owned; NULL without outlier detection */
     _Atomic uint32_t stats[HOST_STAT_COUNT];
 };
 struct host *host_new(const struct addr *a, struct str hostname, uint32_t weight, uint32_t priority, const struct locality *l);

@@ -398,6 +398,9 @@ static void read_rest(struct config_reader *cr, const pb_cluster *m, struct clus
     if (load && s->type != CLUSTER_ORIGINAL_DST)
         IN("load_assignment")
             cfg_endpoints(cr, load, s);
+    if (GET(m, outlier_detection))
+        IN("outlier_detection")
+            s->outlier = cfg_outlier(cr, m->outlier_detection, &s->memory->arena);
     s->ignore_health_on_removal = GET(m, ignore_health_on_host_removal);
     s->close_on_health_failure = GET(m, close_connections_on_host_health_failure);
     s->wait_for_warm_on_init = proto_bool_or(GET(m, wait_for_warm_on_init), true);

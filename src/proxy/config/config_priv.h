@@ -101,6 +101,7 @@ enum extension_kind {
     EXT_CLUSTER, EXT_LB_POLICY, EXT_DNS_RESOLVER, EXT_IP_DETECTION, EXT_REQUEST_ID,
     EXT_RESOURCE_MONITOR, EXT_STATS_SINK,
     EXT_ROUTE_FILTER,            /* per-route settings of an HTTP filter */
+    EXT_SESSION_STATE,           /* where a session stands: struct cfg_session */
     EXT_COMPRESSION, EXT_DECOMPRESSION, /* libraries of compressor and decompressor */
     EXT_RETRY_HOST, EXT_RETRY_PRIORITY, EXT_PATH_MATCH, EXT_PATH_REWRITE, EXT_REDIRECT_PREDICATE, /* of routes */
     EXT_EARLY_MUTATION,
@@ -170,8 +171,26 @@ struct set_filter_state_config *cfg_filter_state_rules(struct config_reader *cr,
 void cfg_filter_state_rules_free(void *config);
 int cfg_set_filter_state(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_set_filter_state_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+struct cfg_session { struct session_config *config; struct arena *arena; }; /* EXT_SESSION_STATE */
+int cfg_session_cookie(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_session_header(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_stateful_session(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_stateful_session_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_admission_control(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_bandwidth_limit(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_bandwidth_limit_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_router(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_grpc_stats(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_grpc_web(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_grpc_http1_bridge(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_local_ratelimit(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_local_ratelimit_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_network_local_ratelimit(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_connection_limit(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_echo(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_direct_response(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_sni_cluster(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_network_set_filter_state(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_compressor(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_compressor_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_decompressor(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
@@ -188,6 +207,7 @@ int cfg_custom_header_detection(struct config_reader *cr, const ProtobufCMessage
 int cfg_early_header_mutation(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* out: struct hcm_config */
 int cfg_uuid_request_id(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* out: struct hcm_config */
 
+const struct outlier_spec *cfg_outlier(struct config_reader *cr, const pb_outlier *m, struct arena *a); /* outlier.c */
 int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_spec **out);
 struct cfg_dns; /* dns.c */
 int cfg_dns_cluster(struct config_reader *cr, const ProtobufCMessage *msg, void *out);    /* EXT_CLUSTER */
@@ -234,6 +254,15 @@ struct access_log **cfg_access_logs(struct config_reader *cr, const char *field,
 int cfg_file_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out);   /* EXT_ACCESS_LOGGER: struct access_log */
 int cfg_stdout_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_stderr_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_http_grpc_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* als.c */
+int cfg_tcp_grpc_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+struct log_batch_opts;
+void cfg_log_batch_opts(struct config_reader *cr, const pb_grpc_log_common *m, struct log_batch_opts *o);
+void cfg_packed_node(struct config_reader *cr, struct strbuf *out);
+/* custom_tag.c; formats are freed by custom_tags_fini */
+struct custom_tag;
+struct custom_tag *cfg_custom_tags(struct config_reader *cr, const char *field, pb_custom_tag *const *items, uint32_t n, struct arena *a,
+                                   uint32_t *count);
 struct log_filter *cfg_log_filter(struct config_reader *cr, const pb_log_filter *m); /* heap; NULL for NULL */
 struct format *cfg_format(struct config_reader *cr, const pb_format_string *m, struct arena *a, struct str *content_type);
 

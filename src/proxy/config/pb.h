@@ -55,7 +55,9 @@
 #include "envoy/extensions/filters/http/csrf/v3/csrf.pb-c.h"
 #include "envoy/extensions/filters/http/decompressor/v3/decompressor.pb-c.h"
 #include "envoy/extensions/filters/http/fault/v3/fault.pb-c.h"
+#include "envoy/extensions/filters/http/grpc_http1_bridge/v3/config.pb-c.h"
 #include "envoy/extensions/filters/http/grpc_stats/v3/config.pb-c.h"
+#include "envoy/extensions/filters/http/grpc_web/v3/grpc_web.pb-c.h"
 #include "envoy/extensions/filters/http/header_mutation/v3/header_mutation.pb-c.h"
 #include "envoy/extensions/filters/http/header_to_metadata/v3/header_to_metadata.pb-c.h"
 #include "envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.pb-c.h"
@@ -221,6 +223,7 @@ typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpFilt
 typedef Envoy__Extensions__Filters__Http__Router__V3__Router pb_router;
 typedef Envoy__Extensions__Filters__Http__GrpcStats__V3__FilterConfig pb_grpc_stats;
 typedef Envoy__Config__Core__V3__GrpcMethodList pb_grpc_methods;
+typedef Envoy__Extensions__Filters__Http__GrpcHttp1Bridge__V3__Config pb_grpc_http1_bridge;
 typedef Envoy__Extensions__Filters__Http__LocalRatelimit__V3__LocalRateLimit pb_local_ratelimit;
 typedef Envoy__Extensions__Common__Ratelimit__V3__LocalRateLimitDescriptor pb_local_descriptor;
 typedef Envoy__Type__V3__TokenBucket pb_token_bucket;
