@@ -8,6 +8,7 @@
  * holds early connections meanwhile. Workers are in server_workers.c. The first order to stop
  * drains, the second ends at once.
  */
+#include "proxy/sink/sink.h"
 #include "proxy/overload/overload.h"
 #include "proxy/server.h"
 
@@ -148,6 +149,7 @@ static void go_live(struct frame *f)
         return;
     }
     listener_manager_start(s->listeners);
+    stats_sinks_start(s->sinks);
     if (s->opts.config->overload) {
         f->overload = overload_new(s, s->opts.config->overload);
         overload_start(f->overload);
@@ -318,6 +320,7 @@ static int make_clusters(struct server *s, struct err *err)
     }
     clusters_publish_names(s->clusters);
     config_link(c, s->clusters);
+    s->sinks = stats_sinks_new(s, c->sinks, c->sink_count, c->stats_flush_on_admin ? 0 : c->stats_flush_interval_ms);
     return 0;
 }
 
@@ -445,10 +448,12 @@ void server_free(struct server **server)
     struct frame *f = frame_of(s);
     if (s->admin && s->opts.hooks.admin_stop)
         s->opts.hooks.admin_stop(s);
+    access_log_leave_here();
     timer_clear(&f->tick);
     timer_clear(&f->warm_up);
     timer_clear(&f->drain);
     timer_clear(&f->drain_listeners);
+    stats_sinks_free(&s->sinks);
     overload_free(&f->overload);
     listener_manager_free(&s->listeners);
     workers_free(s);

@@ -107,6 +107,7 @@ struct server {
     _Atomic uint64_t connections_global;
     struct addr admin_addr; bool has_admin;
     struct str admin_profile_path;
+    struct stats_sinks *sinks;       /* main thread */
     void *admin;                     /* proxy/admin */
 };
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One histogram as /stats shows it: quantiles (summary), buckets (cumulative, disjoint) or all of it
- * (detailed), as text and JSON in Envoy's layout. Intervals are not kept: the figures of the last
- * interval and those since the start are the same here.
+ * (detailed), as text and JSON in Envoy's layout. An
+ * interval is what came between the last two flushes (stats_flush_interval).
  */
 #include <math.h>
+#include <string.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -46,13 +47,19 @@ void admin_add_double(struct strbuf *b, double v)
 
 /* ---- text ---- */
 
-static void add_text_quantiles(struct strbuf *b, const struct histogram_view *h)
+/* Of the interval before the last flush; NaN before there was one. */
+static double interval_quantile(const struct stat_sample *s, double q)
+{
+    return s->interval ? histogram_quantile(s->interval, q) : NAN;
+}
+
+static void add_text_quantiles(struct strbuf *b, const struct stat_sample *s)
 {
     for (size_t i = 0; i < ARRAY_LEN(quantiles); i++) {
         strbuf_addf(b, "%sP%.10g(", i ? " " : "", quantiles[i] * 100);
-        admin_add_double(b, histogram_quantile(h, quantiles[i]));
+        admin_add_double(b, interval_quantile(s, quantiles[i]));
         strbuf_addc(b, ',');
-        admin_add_double(b, histogram_quantile(h, quantiles[i]));
+        admin_add_double(b, histogram_quantile(s->histogram, quantiles[i]));
         strbuf_addc(b, ')');
     }
 }
@@ -64,24 +71,32 @@ static void part(uint64_t *counts, uint32_t n)
         counts[i] -= counts[i - 1];
 }
 
-static uint32_t bucket_counts(const struct stat_sample *s, enum histogram_mode mode, const double **bounds, uint64_t *counts)
-{
+struct buckets {
+    const double *bounds;
     uint32_t n;
-    *bounds = admin_bucket_bounds(s->name, &n);
-    histogram_cumulative(s->histogram, *bounds, n, counts);
-    if (mode == HISTOGRAM_DISJOINT)
-        part(counts, n);
-    return n;
+    uint64_t interval[ADMIN_BOUNDS_MAX], total[ADMIN_BOUNDS_MAX];
+};
+
+static void count_buckets(const struct stat_sample *s, enum histogram_mode mode, struct buckets *out)
+{
+    out->bounds = admin_bucket_bounds(s->name, &out->n);
+    memset(out->interval, 0, sizeof out->interval);
+    histogram_cumulative(s->histogram, out->bounds, out->n, out->total);
+    if (s->interval)
+        histogram_cumulative(s->interval, out->bounds, out->n, out->interval);
+    if (mode == HISTOGRAM_DISJOINT) {
+        part(out->total, out->n);
+        part(out->interval, out->n);
+    }
 }
 
 static void add_text_buckets(struct strbuf *b, const struct stat_sample *s, enum histogram_mode mode)
 {
-    uint64_t counts[ADMIN_BOUNDS_MAX];
-    const double *bounds;
-    uint32_t n = bucket_counts(s, mode, &bounds, counts);
-    for (uint32_t i = 0; i < n; i++)
-        strbuf_addf(b, "%sB%g(%llu,%llu)", i ? " " : "", bounds[i], (unsigned long long)counts[i],
-                    (unsigned long long)counts[i]);
+    struct buckets k;
+    count_buckets(s, mode, &k);
+    for (uint32_t i = 0; i < k.n; i++)
+        strbuf_addf(b, "%sB%g(%llu,%llu)", i ? " " : "", k.bounds[i], (unsigned long long)k.interval[i],
+                    (unsigned long long)k.total[i]);
 }
 
 static void add_text_bins(struct strbuf *b, const char *title, const struct histogram_view *h)
@@ -89,7 +104,7 @@ static void add_text_bins(struct strbuf *b, const char *title, const struct hist
     double lower, width;
     const char *comma = "";
     strbuf_addf(b, "\n  %s=", title);
-    for (uint32_t i = 0; i < HISTOGRAM_BINS; i++)
+    for (uint32_t i = 0; h && i < HISTOGRAM_BINS; i++)
         if (h->bins[i]) {
             histogram_bin(i, &lower, &width);
             strbuf_addf(b, "%s%g,%g:%llu", comma, lower, width, (unsigned long long)h->bins[i]);
@@ -105,7 +120,7 @@ void admin_histogram_text(struct strbuf *b, const struct stat_sample *s, enum hi
     }
     switch (mode) {
     case HISTOGRAM_SUMMARY:
-        add_text_quantiles(b, s->histogram);
+        add_text_quantiles(b, s);
         break;
     case HISTOGRAM_CUMULATIVE:
     case HISTOGRAM_DISJOINT:
@@ -113,22 +128,22 @@ void admin_histogram_text(struct strbuf *b, const struct stat_sample *s, enum hi
         break;
     case HISTOGRAM_DETAILED:
         add_text_bins(b, "totals", s->histogram);
-        add_text_bins(b, "intervals", s->histogram);
+        add_text_bins(b, "intervals", s->interval);
         strbuf_addz(b, "\n  summary=");
-        add_text_quantiles(b, s->histogram);
+        add_text_quantiles(b, s);
         break;
     }
 }
 
 /* ---- JSON ---- */
 
-static void add_json_quantiles(struct strbuf *b, const struct histogram_view *h, bool rounded)
+static void add_json_quantiles(struct strbuf *b, const struct stat_sample *s, bool rounded)
 {
     for (size_t i = 0; i < ARRAY_LEN(quantiles); i++) {
-        double v = histogram_quantile(h, quantiles[i]);
-        if (rounded)
-            v = round(v * 100) / 100;
         for (int k = 0; k < 2; k++) {
+            double v = k ? interval_quantile(s, quantiles[i]) : histogram_quantile(s->histogram, quantiles[i]);
+            if (rounded)
+                v = round(v * 100) / 100;
             strbuf_addz(b, k ? ",\"interval\":" : i ? ",{\"cumulative\":" : "{\"cumulative\":");
             if (isnan(v))
                 strbuf_addz(b, "null");
@@ -141,14 +156,13 @@ static void add_json_quantiles(struct strbuf *b, const struct histogram_view *h,
 
 static void add_json_buckets(struct strbuf *b, const struct stat_sample *s, enum histogram_mode mode)
 {
-    uint64_t counts[ADMIN_BOUNDS_MAX];
-    const double *bounds;
-    uint32_t n = bucket_counts(s, mode, &bounds, counts);
-    for (uint32_t i = 0; i < n; i++) {
+    struct buckets k;
+    count_buckets(s, mode, &k);
+    for (uint32_t i = 0; i < k.n; i++) {
         strbuf_addz(b, i ? ",{\"upper_bound\":" : "{\"upper_bound\":");
-        admin_add_double(b, bounds[i]);
-        strbuf_addf(b, ",\"interval\":%llu,\"cumulative\":%llu}", (unsigned long long)counts[i],
-                    (unsigned long long)counts[i]);
+        admin_add_double(b, k.bounds[i]);
+        strbuf_addf(b, ",\"interval\":%llu,\"cumulative\":%llu}", (unsigned long long)k.interval[i],
+                    (unsigned long long)k.total[i]);
     }
 }
 
@@ -157,7 +171,7 @@ static void add_json_bins(struct strbuf *b, const char *title, const struct hist
     double lower, width;
     const char *comma = "";
     strbuf_addf(b, "\"%s\":[", title);
-    for (uint32_t i = 0; i < HISTOGRAM_BINS; i++)
+    for (uint32_t i = 0; h && i < HISTOGRAM_BINS; i++)
         if (h->bins[i]) {
             histogram_bin(i, &lower, &width);
             strbuf_addf(b, "%s{\"lower_bound\":%.10g,\"width\":%.10g,\"count\":%llu}", comma, lower, width,
@@ -172,7 +186,7 @@ void admin_histogram_json(struct strbuf *b, const struct stat_sample *s, enum hi
     switch (mode) {
     case HISTOGRAM_SUMMARY:
         strbuf_addz(b, "\"values\":[");
-        add_json_quantiles(b, s->histogram, true);
+        add_json_quantiles(b, s, true);
         break;
     case HISTOGRAM_CUMULATIVE:
     case HISTOGRAM_DISJOINT:
@@ -181,9 +195,9 @@ void admin_histogram_json(struct strbuf *b, const struct stat_sample *s, enum hi
         break;
     case HISTOGRAM_DETAILED:
         add_json_bins(b, "totals", s->histogram);
-        add_json_bins(b, "intervals", s->histogram);
+        add_json_bins(b, "intervals", s->interval);
         strbuf_addz(b, "\"percentiles\":[");
-        add_json_quantiles(b, s->histogram, false);
+        add_json_quantiles(b, s, false);
         break;
     }
     strbuf_addc(b, ']');

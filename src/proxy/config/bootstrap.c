@@ -196,12 +196,15 @@ static void read_bootstrap(struct config_reader *cr, const pb_bootstrap *m)
     cfg_runtime(cr, GET(m, layered_runtime));
     cfg_stats(cr, GET(m, stats_config));
     out->stats_flush_interval_ms = proto_ms_or(GET(m, stats_flush_interval), STATS_FLUSH_MS);
+    if (m->stats_flush_case == ENVOY__CONFIG__BOOTSTRAP__V3__BOOTSTRAP__STATS_FLUSH_STATS_FLUSH_ON_ADMIN)
+        out->stats_flush_on_admin = GET(m, stats_flush_on_admin);
     const pb_static_resources *s = GET(m, static_resources);
     if (s) {
         read_secrets(cr, s);
         read_clusters(cr, s);
         read_listeners(cr, s);
     }
+    cfg_stats_sinks(cr, m);
     out->overload = cfg_overload(cr, GET(m, overload_manager));
     cfg_admin(cr, GET(m, admin));
     /* Defaults of clusters: read even where no cluster took them. */

@@ -14,6 +14,7 @@
 
 struct access_log;
 struct overload_spec;
+struct stats_sink_spec;
 struct stats_config; /* proxy/stats/stats_config.h */
 
 struct config_admin {
@@ -38,6 +39,8 @@ struct config_result {
     struct listener_spec **listeners; uint32_t listener_count; /* an entry that was taken is set to NULL */
     struct cluster_spec **clusters; uint32_t cluster_count;    /* likewise */
     struct runtime_layer_spec *layers; uint32_t layer_count;
+    bool stats_flush_on_admin;       /* instead of the interval: when somebody looks */
+    struct stats_sink_spec *sinks; uint32_t sink_count; /* sink/sink.h */
     struct overload_spec *overload;  /* overload/overload.h; NULL: none */
     struct stats_config *stats;      /* NULL when it says nothing */
     uint64_t stats_flush_interval_ms; /* 5000 */

@@ -4,6 +4,8 @@
  * Adding one is a row here and a reader. Main thread.
  */
 #include "proxy/config/config_priv.h"
+#include "proxy/filter/admission_control.h"
+#include "proxy/filter/bandwidth_limit.h"
 #include "proxy/filter/buffer.h"
 #include "proxy/filter/compressor.h"
 #include "proxy/filter/cors.h"
@@ -11,11 +13,20 @@
 #include "proxy/filter/decompressor.h"
 #include "proxy/filter/fault.h"
 #include "proxy/filter/grpc_stats.h"
+#include "proxy/filter/grpc_web.h"
+#include "proxy/filter/header_mutation.h"
+#include "proxy/filter/header_to_metadata.h"
+#include "proxy/filter/local_ratelimit.h"
 #include "proxy/filter/ratelimit.h"
+#include "proxy/filter/set_filter_state.h"
+#include "proxy/filter/set_metadata.h"
+#include "proxy/filter/simple_network_filters.h"
+#include "proxy/filter/stateful_session.h"
 #include "proxy/filter/tcp_proxy.h"
 #include "proxy/hcm/hcm.h"
 #include "proxy/listener/listener_filter.h"
 #include "proxy/overload/monitor.h"
+#include "proxy/sink/sink.h"
 
 #include <stdio.h>
 
@@ -40,9 +51,44 @@ static const struct extension extensions[] = {
     {P "filters.http.csrf.v3.CsrfPolicy", EXT_ROUTE_FILTER, "envoy.filters.http.csrf", cfg_csrf_route, NULL},
     {P "filters.http.buffer.v3.Buffer", EXT_HTTP_FILTER, "envoy.filters.http.buffer", cfg_buffer, &buffer_filter},
     {P "filters.http.buffer.v3.BufferPerRoute", EXT_ROUTE_FILTER, "envoy.filters.http.buffer", cfg_buffer_route, NULL},
+    {P "filters.http.header_mutation.v3.HeaderMutation", EXT_HTTP_FILTER, "envoy.filters.http.header_mutation", cfg_header_mutation, &header_mutation_filter},
+    {P "filters.http.header_mutation.v3.HeaderMutationPerRoute", EXT_ROUTE_FILTER, "envoy.filters.http.header_mutation", cfg_header_mutation_route, NULL},
+    {P "filters.http.header_to_metadata.v3.Config", EXT_HTTP_FILTER, "envoy.filters.http.header_to_metadata", cfg_header_to_metadata, &header_to_metadata_filter},
+    {P "filters.http.header_to_metadata.v3.Config", EXT_ROUTE_FILTER, "envoy.filters.http.header_to_metadata", cfg_header_to_metadata_route, NULL},
+    {P "filters.http.set_metadata.v3.Config", EXT_HTTP_FILTER, "envoy.filters.http.set_metadata", cfg_set_metadata, &set_metadata_filter},
+    {P "filters.http.set_metadata.v3.Config", EXT_ROUTE_FILTER, "envoy.filters.http.set_metadata", cfg_set_metadata_route, NULL},
+    {P "filters.http.set_filter_state.v3.Config", EXT_HTTP_FILTER, "envoy.filters.http.set_filter_state", cfg_set_filter_state, &set_filter_state_filter},
+    {P "filters.http.set_filter_state.v3.Config", EXT_ROUTE_FILTER, "envoy.filters.http.set_filter_state", cfg_set_filter_state_route, NULL},
+    {P "http.stateful_session.cookie.v3.CookieBasedSessionState", EXT_SESSION_STATE, "envoy.http.stateful_session.cookie",
+     cfg_session_cookie, NULL},
+    {P "http.stateful_session.header.v3.HeaderBasedSessionState", EXT_SESSION_STATE, "envoy.http.stateful_session.header",
+     cfg_session_header, NULL},
+    {P "filters.http.stateful_session.v3.StatefulSession", EXT_HTTP_FILTER, "envoy.filters.http.stateful_session", cfg_stateful_session, &stateful_session_filter},
+    {P "filters.http.stateful_session.v3.StatefulSessionPerRoute", EXT_ROUTE_FILTER, "envoy.filters.http.stateful_session", cfg_stateful_session_route, NULL},
+    {P "filters.http.admission_control.v3.AdmissionControl", EXT_HTTP_FILTER, "envoy.filters.http.admission_control", cfg_admission_control, &admission_control_filter},
+    {P "filters.http.bandwidth_limit.v3.BandwidthLimit", EXT_HTTP_FILTER, "envoy.filters.http.bandwidth_limit", cfg_bandwidth_limit, &bandwidth_limit_filter},
+    {P "filters.http.bandwidth_limit.v3.BandwidthLimit", EXT_ROUTE_FILTER, "envoy.filters.http.bandwidth_limit", cfg_bandwidth_limit_route, NULL},
     {P "filters.http.router.v3.Router", EXT_HTTP_FILTER, "envoy.filters.http.router", cfg_router, &router_filter},
     {P "filters.http.grpc_stats.v3.FilterConfig", EXT_HTTP_FILTER, "envoy.filters.http.grpc_stats", cfg_grpc_stats,
      &grpc_stats_filter},
+    {P "filters.http.grpc_web.v3.GrpcWeb", EXT_HTTP_FILTER, "envoy.filters.http.grpc_web", cfg_grpc_web, &grpc_web_filter},
+    {P "filters.http.grpc_http1_bridge.v3.Config", EXT_HTTP_FILTER, "envoy.filters.http.grpc_http1_bridge", cfg_grpc_http1_bridge,
+     &grpc_http1_bridge_filter},
+    {P "filters.http.local_ratelimit.v3.LocalRateLimit", EXT_HTTP_FILTER, "envoy.filters.http.local_ratelimit",
+     cfg_local_ratelimit, &local_ratelimit_filter},
+    {P "filters.http.local_ratelimit.v3.LocalRateLimit", EXT_ROUTE_FILTER, "envoy.filters.http.local_ratelimit",
+     cfg_local_ratelimit_route, &local_ratelimit_filter},
+    {P "filters.network.local_ratelimit.v3.LocalRateLimit", EXT_NETWORK_FILTER, "envoy.filters.network.local_ratelimit",
+     cfg_network_local_ratelimit, &network_local_ratelimit_filter},
+    {P "filters.network.connection_limit.v3.ConnectionLimit", EXT_NETWORK_FILTER, "envoy.filters.network.connection_limit",
+     cfg_connection_limit, &connection_limit_filter},
+    {P "filters.network.echo.v3.Echo", EXT_NETWORK_FILTER, "envoy.filters.network.echo", cfg_echo, &echo_filter},
+    {P "filters.network.direct_response.v3.Config", EXT_NETWORK_FILTER, "envoy.filters.network.direct_response",
+     cfg_direct_response, &direct_response_filter},
+    {P "filters.network.sni_cluster.v3.SniCluster", EXT_NETWORK_FILTER, "envoy.filters.network.sni_cluster", cfg_sni_cluster,
+     &sni_cluster_filter},
+    {P "filters.network.set_filter_state.v3.Config", EXT_NETWORK_FILTER, "envoy.filters.network.set_filter_state",
+     cfg_network_set_filter_state, &network_set_filter_state_filter},
     {P "filters.http.compressor.v3.Compressor", EXT_HTTP_FILTER, "envoy.filters.http.compressor", cfg_compressor,
      &compressor_filter},
     {P "filters.http.compressor.v3.CompressorPerRoute", EXT_ROUTE_FILTER, "envoy.filters.http.compressor", cfg_compressor_route,
@@ -84,6 +130,11 @@ static const struct extension extensions[] = {
     {P "access_loggers.stream.v3.StdoutAccessLog", EXT_ACCESS_LOGGER, "envoy.access_loggers.stdout", cfg_stdout_logger, NULL},
     {P "access_loggers.stream.v3.StderrAccessLog", EXT_ACCESS_LOGGER, "envoy.access_loggers.stderr", cfg_stderr_logger, NULL},
 
+    {P "access_loggers.grpc.v3.HttpGrpcAccessLogConfig", EXT_ACCESS_LOGGER, "envoy.access_loggers.http_grpc", cfg_http_grpc_logger,
+     NULL},
+    {P "access_loggers.grpc.v3.TcpGrpcAccessLogConfig", EXT_ACCESS_LOGGER, "envoy.access_loggers.tcp_grpc", cfg_tcp_grpc_logger,
+     NULL},
+
     {P "clusters.dns.v3.DnsCluster", EXT_CLUSTER, "envoy.cluster.dns", cfg_dns_cluster, NULL},
 
     {P "load_balancing_policies.round_robin.v3.RoundRobin", EXT_LB_POLICY, "envoy.load_balancing_policies.round_robin",
@@ -123,6 +174,11 @@ static const struct extension extensions[] = {
     {P "http.early_header_mutation.header_mutation.v3.HeaderMutation", EXT_EARLY_MUTATION,
      "envoy.http.early_header_mutation.header_mutation", cfg_early_header_mutation, NULL},
     {P "request_id.uuid.v3.UuidRequestIdConfig", EXT_REQUEST_ID, "envoy.request_id.uuid", cfg_uuid_request_id, NULL},
+
+    {"envoy.config.metrics.v3.StatsdSink", EXT_STATS_SINK, "envoy.stat_sinks.statsd", cfg_statsd_sink, &statsd_sink},
+    {"envoy.config.metrics.v3.DogStatsdSink", EXT_STATS_SINK, "envoy.stat_sinks.dog_statsd", cfg_dog_statsd_sink, &statsd_sink},
+    {P "stat_sinks.graphite_statsd.v3.GraphiteStatsdSink", EXT_STATS_SINK, "envoy.stat_sinks.graphite_statsd",
+     cfg_graphite_statsd_sink, &statsd_sink},
 
     {P "resource_monitors.fixed_heap.v3.FixedHeapConfig", EXT_RESOURCE_MONITOR, "envoy.resource_monitors.fixed_heap",
      cfg_fixed_heap, &monitor_fixed_heap},

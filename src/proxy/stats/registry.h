@@ -17,10 +17,14 @@ struct stat_sample {
     uint8_t kind, unit;
     bool used;                /* was ever written */
     uint64_t value;           /* counters; gauges as signed bits */
+    uint64_t delta;           /* counters, while flushing: since the last flush */
     const struct histogram_view *histogram;
+    const struct histogram_view *interval; /* what the interval before the last flush brought; NULL before the first */
 };
 /* Sorted by name where `sorted`. Strings are borrowed for the call. */
 void stats_each(bool sorted, bool histograms, void (*fn)(const struct stat_sample *s, void *arg), void *arg);
+/* The same in no order, noting what is seen: `delta` and `interval` tell what is new since the last flush. fn may be NULL. */
+void stats_flush(void (*fn)(const struct stat_sample *s, void *arg), void *arg);
 /* POST /reset_counters: counters start at 0 again (blocks are left alone; a base is subtracted). Histograms likewise. */
 void stats_reset_counters(void);
 

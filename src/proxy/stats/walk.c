@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Looking at all statistics: sums over the threads' blocks, what stats_config leaves out, resetting.
+ * A sum is of a moment ago, never torn. Main thread.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "proxy/stats/stats_priv.h"
+
+uint64_t stat_sum(const struct stat_scope *s, uint32_t row)
+{
+    uint64_t sum = 0;
+    for (uint32_t t = 0; t < stats_registry.threads; t++) {
+        const struct stat_block *b = __atomic_load_n(&s->blocks[t], __ATOMIC_ACQUIRE);
+        if (b)
+            sum += __atomic_load_n(&b->values[row], __ATOMIC_RELAXED);
+    }
+    const struct scope_node *n = s->registry_node;
+    if (n->base && s->table->rows[row].kind == STAT_COUNTER)
+        sum -= n->base[row];
+    return sum;
+}
+
+static bool row_is_touched(const struct stat_scope *s, uint32_t row)
+{
+    for (uint32_t t = 0; t < stats_registry.threads; t++) {
+        const struct stat_block *b = __atomic_load_n(&s->blocks[t], __ATOMIC_ACQUIRE);
+        if (b && (__atomic_load_n(&b->touched[row >> 6], __ATOMIC_RELAXED) >> (row & 63)) & 1)
+            return true;
+    }
+    return false;
+}
+
+void merge_histogram(const struct stat_scope *s, uint32_t row, struct histogram_view *v)
+{
+    memset(v, 0, sizeof(*v));
+    for (uint32_t t = 0; t < stats_registry.threads; t++) {
+        const struct stat_block *b = __atomic_load_n(&s->blocks[t], __ATOMIC_ACQUIRE);
+        void **all = b ? __atomic_load_n(&b->histograms, __ATOMIC_ACQUIRE) : NULL;
+        const struct histogram *h = all ? __atomic_load_n(&all[row], __ATOMIC_ACQUIRE) : NULL;
+        if (h)
+            histogram_add_to(h, v);
+    }
+}
+
+static void emit(struct walk *w, const struct scope_node *n, const char *tail, struct stat_sample *sample)
+{
+    strbuf_reset(&w->name);
+    strbuf_adds(&w->name, n->scope->prefix);
+    strbuf_addz(&w->name, tail);
+    strbuf_reset(&w->extracted);
+    strbuf_adds(&w->extracted, n->extracted);
+    strbuf_addz(&w->extracted, tail);
+    sample->scope = n->scope;
+    sample->name = strbuf_str(&w->name);
+    sample->extracted = strbuf_str(&w->extracted);
+    sample->tags = n->tags;
+    sample->tag_count = n->tag_count;
+    w->fn(sample, w->arg);
+}
+
+void stats_config_apply(const struct stats_config *config)
+{
+    size_t at = 0;
+    struct str key;
+    void *node;
+    stats_registry.config = config;
+    while (map_next(stats_registry.scopes, &at, &key, &node)) {
+        struct scope_node *n = node;
+        mem_free(n->verdicts);
+        n->verdicts = NULL;
+    }
+}
+
+const struct stats_config *stats_config_current(void)
+{
+    return stats_registry.config;
+}
+
+/* Asked once a row: expressions over 200,000 names at each scrape would be felt. */
+static bool keeps_row(struct scope_node *n, uint32_t row, struct strbuf *scratch)
+{
+    const struct stat_scope *s = n->scope;
+    if (!stats_registry.config || stats_registry.config->filter == STATS_KEEP_ALL)
+        return true;
+    if (!n->verdicts)
+        n->verdicts = mem_zalloc(s->table->count + 1);
+    if (n->verdicts[row] == VERDICT_NONE) {
+        strbuf_reset(scratch);
+        strbuf_adds(scratch, s->prefix);
+        strbuf_addz(scratch, s->table->rows[row].name);
+        n->verdicts[row] = stats_config_keeps(stats_registry.config, strbuf_str(scratch)) ? VERDICT_KEEP : VERDICT_DROP;
+    }
+    return n->verdicts[row] == VERDICT_KEEP;
+}
+
+static bool keeps_name(const struct scope_node *n, struct str tail, struct strbuf *scratch)
+{
+    strbuf_reset(scratch);
+    strbuf_adds(scratch, n->scope->prefix);
+    strbuf_adds(scratch, tail);
+    return stats_config_keeps(stats_registry.config, strbuf_str(scratch));
+}
+
+static void walk_rows(struct walk *w, struct scope_node *n)
+{
+    const struct stat_scope *s = n->scope;
+    for (uint32_t i = 0; i < s->table->count; i++) {
+        const struct stat_desc *d = &s->table->rows[i];
+        if (!keeps_row(n, i, &w->name))
+            continue;
+        struct stat_sample sample = {.kind = d->kind, .unit = d->unit, .used = row_is_touched(s, i)};
+        if (d->unit == STAT_UNIT_LAZY && !sample.used)
+            continue;
+        if (!w->fn && (d->kind != STAT_HISTOGRAM || !sample.used)) /* flushed for nobody: intervals of histograms only */
+            continue;
+        if (d->kind == STAT_HISTOGRAM) {
+            if (!w->histograms)
+                continue;
+            merge_histogram(s, i, &w->view);
+            sample.histogram = &w->view;
+            if (w->flushes && sample.used)
+                flush_histogram(w, n, i);
+            if (!w->fn)
+                continue;
+            if (flushed_interval(n, i, &w->interval))
+                sample.interval = &w->interval;
+        } else {
+            sample.value = stat_sum(s, i);
+            if (w->flushes)
+                flush_row(n, i, &sample);
+        }
+        emit(w, n, d->name, &sample);
+    }
+}
+
+static void named_text(const struct named *item, struct strbuf *out)
+{
+    strbuf_addz(out, item->family);
+    strbuf_addc(out, item->name ? '.' : '_');
+    if (item->name)
+        strbuf_addz(out, item->name);
+    else
+        strbuf_addu(out, item->code);
+}
+
+/* Sum the same dynamic name over threads: gathered by text, since each thread has a list of its own. */
+static void walk_named(struct walk *w, struct scope_node *n)
+{
+    struct map *sums = map_new();
+    struct strbuf text = {0};
+    for (uint32_t t = 0; t < stats_registry.threads; t++) {
+        const struct stat_block *b = __atomic_load_n(&n->scope->blocks[t], __ATOMIC_ACQUIRE);
+        const struct named_list *l = b ? __atomic_load_n(&b->codes, __ATOMIC_ACQUIRE) : NULL;
+        uint32_t count = l ? __atomic_load_n(&l->count, __ATOMIC_ACQUIRE) : 0;
+        for (uint32_t i = 0; i < count; i++) {
+            strbuf_reset(&text);
+            named_text(&l->items[i], &text);
+            uintptr_t sum = (uintptr_t)map_get(sums, strbuf_str(&text));
+            sum += __atomic_load_n(&l->items[i].value, __ATOMIC_RELAXED);
+            map_set(sums, strbuf_str(&text), (void *)sum);
+        }
+    }
+    size_t at = 0;
+    struct str key;
+    void *value;
+    while (map_next(sums, &at, &key, &value)) {
+        uintptr_t base = n->named_base ? (uintptr_t)map_get(n->named_base, key) : 0;
+        struct stat_sample sample = {.kind = STAT_COUNTER, .used = true, .value = (uintptr_t)value - base};
+        strbuf_reset(&text);
+        strbuf_adds(&text, key);
+        if (w->flushes)
+            flush_named(n, key, &sample);
+        if (w->all || keeps_name(n, key, &w->name))
+            emit(w, n, text.p, &sample);
+    }
+    strbuf_fini(&text);
+    map_free(&sums);
+}
+
+static int by_prefix(const void *a, const void *b)
+{
+    const struct scope_node *x = *(struct scope_node *const *)a, *y = *(struct scope_node *const *)b;
+    return str_cmp(x->scope->prefix, y->scope->prefix);
+}
+
+static struct scope_node **all_nodes(size_t *count)
+{
+    struct scope_node **nodes = mem_alloc((map_count(stats_registry.scopes) + 1) * sizeof(*nodes));
+    size_t at = 0, n = 0;
+    struct str key;
+    void *node;
+    while (map_next(stats_registry.scopes, &at, &key, &node))
+        nodes[n++] = node;
+    *count = n;
+    return nodes;
+}
+
+void walk_all(struct walk *w, bool sorted)
+{
+    size_t count;
+    struct scope_node **nodes = all_nodes(&count);
+    if (sorted)
+        qsort(nodes, count, sizeof(*nodes), by_prefix);
+    for (size_t i = 0; i < count; i++) {
+        walk_rows(w, nodes[i]);
+        if (w->fn)
+            walk_named(w, nodes[i]);
+    }
+    strbuf_fini(&w->name);
+    strbuf_fini(&w->extracted);
+    mem_free(nodes);
+}
+
+void stats_each(bool sorted, bool histograms, void (*fn)(const struct stat_sample *s, void *arg), void *arg)
+{
+    struct walk *w = NEW(walk);
+    w->fn = fn;
+    w->arg = arg;
+    w->histograms = histograms;
+    walk_all(w, sorted);
+    mem_free(w);
+}
+
+/* ---- resetting ---- */
+
+static void rebase_rows(struct scope_node *n)
+{
+    const struct stat_scope *s = n->scope;
+    uint64_t *base = mem_zalloc(s->table->count * sizeof(*base) + 1);
+    for (uint32_t i = 0; i < s->table->count; i++)
+        if (s->table->rows[i].kind == STAT_COUNTER)
+            base[i] = stat_sum(s, i) + (n->base ? n->base[i] : 0);
+    mem_free(n->base);
+    n->base = base;
+}
+
+struct rebase {
+    const struct scope_node *node;
+    struct map *sums;
+};
+
+static void note_named(const struct stat_sample *sample, void *arg)
+{
+    struct rebase *r = arg;
+    size_t skip = r->node->scope->prefix.n;
+    struct str tail = str_make(sample->name.p + skip, sample->name.n - skip);
+    uintptr_t before = r->node->named_base ? (uintptr_t)map_get(r->node->named_base, tail) : 0;
+    if (sample->value + before)
+        map_set(r->sums, tail, (void *)(uintptr_t)(sample->value + before));
+}
+
+void stats_reset_counters(void)
+{
+    size_t count;
+    struct scope_node **nodes = all_nodes(&count);
+    for (size_t i = 0; i < count; i++) {
+        struct walk w = {.fn = note_named, .all = true};
+        struct rebase r = {nodes[i], map_new()};
+        w.arg = &r;
+        rebase_rows(nodes[i]);
+        walk_named(&w, nodes[i]);
+        map_free(&nodes[i]->named_base);
+        nodes[i]->named_base = r.sums;
+        strbuf_fini(&w.name);
+        strbuf_fini(&w.extracted);
+    }
+    mem_free(nodes);
+}
