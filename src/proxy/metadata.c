@@ -232,24 +232,58 @@ bool metadata_merge(struct metadata *m, struct arena *a, struct str space, const
 
 /* ---- printing ---- */
 
-/* The shortest decimal digits that give the same double back (JSON has no NaN and no infinities: null). */
-static void print_number(double v, struct strbuf *out)
+/* The fewest significant digits that give the same double back, without the point; the exponent of the first. */
+static int shortest_digits(double v, char digits[20], int *exponent)
 {
     char text[40];
+    for (int precision = 0; precision <= 16; precision++) {
+        snprintf(text, sizeof(text), "%.*e", precision, v);
+        if (strtod(text, NULL) == v)
+            break;
+    }
+    int n = 0;
+    const char *p = text;
+    for (; *p != 'e'; p++)
+        if (*p != '.')
+            digits[n++] = *p;
+    *exponent = atoi(p + 1);
+    return n;
+}
+
+static void print_fixed(const char *digits, int n, int exponent, struct strbuf *out)
+{
+    if (exponent < 0)
+        strbuf_addz(out, "0.");
+    for (int i = -1; i > exponent; i--)
+        strbuf_addc(out, '0');
+    for (int i = 0; i < n; i++) {
+        strbuf_addc(out, digits[i]);
+        if (i == exponent && i + 1 < n)
+            strbuf_addc(out, '.');
+    }
+}
+
+/* As C++'s to_chars, which Envoy prints by: the shorter of the fixed and the scientific form, and of two alike the fixed one.
+ * JSON has no NaN and no infinities: null. */
+static void print_number(double v, struct strbuf *out)
+{
+    char digits[20];
+    int exponent, n;
     if (!isfinite(v)) {
         strbuf_addz(out, "null");
         return;
     }
-    if (v == floor(v) && fabs(v) < 1e15) {
-        strbuf_addf(out, "%.0f", v);
-        return;
-    }
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof(text), "%.*g", digits, v);
-        if (strtod(text, NULL) == v)
-            break;
-    }
-    strbuf_addz(out, text);
+    if (v < 0)
+        strbuf_addc(out, '-');
+    n = shortest_digits(fabs(v), digits, &exponent);
+    int scientific = n + (n > 1) + 2 + (exponent > 99 || exponent < -99 ? 3 : 2);
+    int fixed = exponent < 0 ? n + 1 - exponent : n > exponent + 1 ? n + 1 : exponent + 1;
+    if (fixed > scientific)
+        strbuf_addf(out, "%.*e", n - 1, fabs(v));
+    else if (n <= exponent + 1)
+        strbuf_addf(out, "%.0f", fabs(v)); /* all digits, where there are more than it takes to tell it */
+    else
+        print_fixed(digits, n, exponent, out);
 }
 
 static void print_string(struct str s, struct strbuf *out)

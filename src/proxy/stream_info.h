@@ -61,6 +61,8 @@ struct stream_info {
     struct str route_name, virtual_host, virtual_cluster;
     struct str filter_chain_name;
     struct str request_id;
+    struct str override_host;           /* the endpoint that a session asks for (stateful_session); "" none */
+    bool override_host_strict;          /* … and no other will do */
     bool is_health_check, is_internal;
     struct metadata metadata;           /* dynamic; in the exchange's arena */
     struct filter_state filter_state;

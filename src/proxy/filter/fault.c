@@ -165,9 +165,8 @@ static bool become_active(struct http_filter *f)
 
 static void leave_metadata(struct http_filter *f)
 {
-    const struct fault *s = f->state;
-    if (s->c->metadata.u.fields.count)
-        metadata_merge(&exchange_info(f->x)->metadata, exchange_arena(f->x), STR("envoy.filters.http.fault"), &s->c->metadata);
+    const struct fault *s = f->state; /* an empty one too */
+    metadata_merge(&exchange_info(f->x)->metadata, exchange_arena(f->x), STR("envoy.filters.http.fault"), &s->c->metadata);
 }
 
 /* ---- faults ---- */

@@ -79,8 +79,6 @@ static void on_timer(struct timer *t)
     bool end = done && !s->has_trailers;
     if (s->on_moved)
         s->on_moved(s, n, done);
-    if (end && s->on_end && s->on_end(s))
-        end = false, s->has_trailers = true;
     if (n || end)
         pass(s, &data, end);
     buf_fini(&data);

@@ -26,8 +26,6 @@ struct stream_rate {
     bool is_response, has_end, has_trailers, paused, waited;
     /* After each portion went on; `done`: it was the last. May be NULL. */
     void (*on_moved)(struct stream_rate *s, uint64_t bytes, bool done);
-    /* Just before the end of the body is passed on without trailers; true: the filter ends the stream itself. May be NULL. */
-    bool (*on_end)(struct stream_rate *s);
     /* Whenever a portion had to wait for the bucket. May be NULL. */
     void (*on_short)(struct stream_rate *s);
 };

@@ -16,6 +16,7 @@ const struct route_entry *exchange_route(struct exchange *x)
     if (x->config->routes)
         route_decide(x->config->routes, &rq, cluster_named, &x->decision);
     const struct route_entry *route = x->info.route = x->decision.route;
+    x->info.cluster = x->decision.cluster; /* logs name it even where a filter answers */
     if (x->decision.vhost)
         x->info.virtual_host = x->decision.vhost->name;
     if (route) {

@@ -127,8 +127,10 @@ static const struct filter_state_entry *find_state(const struct format_piece *p,
     return filter_state_find(&cx->info->filter_state, p->name);
 }
 
-static void add_quoted(struct strbuf *out, struct str s)
+static void add_quoted(const struct format_piece *p, struct strbuf *out, struct str s)
 {
+    if (s.n > p->max_len)
+        s.n = p->max_len;
     strbuf_addc(out, '"');
     strbuf_add_json(out, s);
     strbuf_addc(out, '"');
@@ -141,7 +143,7 @@ bool op_filter_state(const struct format_piece *p, const struct format_context *
     if (e && p->variant == STATE_PLAIN)
         strbuf_adds(out, e->value);
     else if (e)
-        add_quoted(out, e->value);
+        add_quoted(p, out, e->value);
     return e != NULL;
 }
 
@@ -150,11 +152,13 @@ bool operator_json(const struct format_piece *p, const struct format_context *cx
     if (p->op->run == op_filter_state) {
         const struct filter_state_entry *e = find_state(p, cx);
         if (e)
-            add_quoted(out, e->value);
+            add_quoted(p, out, e->value);
         return e != NULL;
     }
     const struct meta_value *v = find_value(p, cx);
-    if (v)
+    if (v && v->kind == META_STRING)
+        add_quoted(p, out, v->u.string);
+    else if (v)
         meta_print_json(v, false, out);
     return v != NULL;
 }

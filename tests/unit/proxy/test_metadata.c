@@ -134,8 +134,15 @@ static void test_meta_print_json__numbers_and_text__json(void **state)
     (void)state;
     struct meta_value v = number(-3);
     expect_json(&v, false, "-3");
-    v = number(0.1);
-    expect_json(&v, false, "0.1");
+    static const struct { double v; const char *text; } numbers[] = {
+        {0, "0"}, {0.1, "0.1"}, {10000, "10000"}, {100000, "1e+05"}, {123456, "123456"}, {2.5, "2.5"}, {-1.25e-7, "-1.25e-07"},
+        {0.000001, "1e-06"}, {0.00012, "0.00012"}, {123456789012345680000.0, "123456789012345683968"}, {1e22, "1e+22"},
+        {1e300, "1e+300"}, {1.0 / 3, "0.3333333333333333"}, {12.5, "12.5"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        v = number(numbers[i].v);
+        expect_json(&v, false, numbers[i].text);
+    }
     v = text("a\"b");
     expect_json(&v, false, "\"a\\\"b\"");
     expect_json(&v, true, "a\"b");
