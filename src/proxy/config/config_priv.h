@@ -105,6 +105,7 @@ enum extension_kind {
     EXT_COMPRESSION, EXT_DECOMPRESSION, /* libraries of compressor and decompressor */
     EXT_RETRY_HOST, EXT_RETRY_PRIORITY, EXT_PATH_MATCH, EXT_PATH_REWRITE, EXT_REDIRECT_PREDICATE, /* of routes */
     EXT_EARLY_MUTATION,
+    EXT_MATCH_INPUT,             /* of matcher trees (matcher_priv.h) */
 };
 struct extension {
     const char *type;            /* full type name of its configuration */
@@ -234,6 +235,10 @@ int cfg_retry_previous_hosts(struct config_reader *cr, const ProtobufCMessage *m
 int cfg_retry_omit_canary(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_retry_omit_metadata(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_retry_previous_priorities(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_input_header(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_input_query(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_input_filter_state(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_input_connection(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_path_template_match(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_path_template_rewrite(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_redirect_previous_routes(struct config_reader *cr, const ProtobufCMessage *msg, void *out);

@@ -190,6 +190,18 @@ static const struct extension extensions[] = {
      "envoy.resource_monitors.injected_resource", cfg_injected_resource, &monitor_injected},
     {P "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig", EXT_RESOURCE_MONITOR,
      "envoy.resource_monitors.global_downstream_max_connections", cfg_downstream_connections, &monitor_connections},
+
+    {"envoy.type.matcher.v3.HttpRequestHeaderMatchInput", EXT_MATCH_INPUT, "envoy.matching.inputs.request_headers", cfg_input_header, NULL},
+    {"envoy.type.matcher.v3.HttpRequestQueryParamMatchInput", EXT_MATCH_INPUT, "envoy.matching.inputs.query_params", cfg_input_query,
+     NULL},
+    {P "matching.common_inputs.network.v3.FilterStateInput", EXT_MATCH_INPUT, "envoy.matching.inputs.filter_state", cfg_input_filter_state, NULL},
+    {P "matching.common_inputs.network.v3.SourceIPInput", EXT_MATCH_INPUT, "envoy.matching.inputs.source_ip", cfg_input_connection, NULL},
+    {P "matching.common_inputs.network.v3.SourcePortInput", EXT_MATCH_INPUT, "envoy.matching.inputs.source_port", cfg_input_connection, NULL},
+    {P "matching.common_inputs.network.v3.DirectSourceIPInput", EXT_MATCH_INPUT, "envoy.matching.inputs.direct_source_ip", cfg_input_connection, NULL},
+    {P "matching.common_inputs.network.v3.DestinationIPInput", EXT_MATCH_INPUT, "envoy.matching.inputs.destination_ip", cfg_input_connection, NULL},
+    {P "matching.common_inputs.network.v3.DestinationPortInput", EXT_MATCH_INPUT, "envoy.matching.inputs.destination_port", cfg_input_connection, NULL},
+    {P "matching.common_inputs.network.v3.SourceTypeInput", EXT_MATCH_INPUT, "envoy.matching.inputs.source_type", cfg_input_connection, NULL},
+    {P "matching.common_inputs.network.v3.ServerNameInput", EXT_MATCH_INPUT, "envoy.matching.inputs.server_name", cfg_input_connection, NULL},
 };
 #undef P
 

@@ -107,6 +107,8 @@
 #include "envoy/extensions/transport_sockets/tls/v3/tls.pb-c.h"
 #include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb-c.h"
 #include "envoy/type/http/v3/cookie.pb-c.h"
+#include "envoy/extensions/matching/common_inputs/network/v3/network_inputs.pb-c.h"
+#include "envoy/type/matcher/v3/http_inputs.pb-c.h"
 #include "envoy/type/matcher/v3/regex.pb-c.h"
 #include "envoy/type/matcher/v3/string.pb-c.h"
 #include "envoy/type/metadata/v3/metadata.pb-c.h"
@@ -118,6 +120,8 @@
 #include "google/protobuf/duration.pb-c.h"
 #include "google/protobuf/struct.pb-c.h"
 #include "xds/core/v3/cidr.pb-c.h"
+#include "xds/core/v3/extension.pb-c.h"
+#include "xds/type/matcher/v3/matcher.pb-c.h"
 
 typedef Envoy__Config__Bootstrap__V3__Bootstrap pb_bootstrap;
 typedef Envoy__Config__Bootstrap__V3__Bootstrap__StaticResources pb_static_resources;
@@ -223,6 +227,8 @@ typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpFilt
 typedef Envoy__Extensions__Filters__Http__Router__V3__Router pb_router;
 typedef Envoy__Extensions__Filters__Http__GrpcStats__V3__FilterConfig pb_grpc_stats;
 typedef Envoy__Config__Core__V3__GrpcMethodList pb_grpc_methods;
+typedef Envoy__Config__Core__V3__BackoffStrategy pb_backoff;
+typedef Envoy__Type__V3__HashPolicy pb_tcp_hash_policy;
 typedef Envoy__Extensions__Filters__Http__GrpcHttp1Bridge__V3__Config pb_grpc_http1_bridge;
 typedef Envoy__Extensions__Filters__Http__LocalRatelimit__V3__LocalRateLimit pb_local_ratelimit;
 typedef Envoy__Extensions__Common__Ratelimit__V3__LocalRateLimitDescriptor pb_local_descriptor;
@@ -295,6 +301,22 @@ typedef Envoy__Type__Matcher__V3__MetadataMatcher pb_metadata_matcher;
 typedef Envoy__Type__Matcher__V3__FilterStateMatcher pb_filter_state_matcher;
 typedef Envoy__Type__Matcher__V3__AddressMatcher pb_address_matcher;
 typedef Xds__Core__V3__CidrRange pb_xds_cidr_range;
+typedef Xds__Core__V3__TypedExtensionConfig pb_xds_extension;
+typedef Xds__Type__Matcher__V3__Matcher pb_matcher;
+typedef Xds__Type__Matcher__V3__Matcher__MatcherList pb_matcher_list;
+typedef Xds__Type__Matcher__V3__Matcher__MatcherList__FieldMatcher pb_field_matcher;
+typedef Xds__Type__Matcher__V3__Matcher__MatcherList__Predicate pb_predicate;
+typedef Xds__Type__Matcher__V3__Matcher__MatcherList__Predicate__SinglePredicate pb_single_predicate;
+typedef Xds__Type__Matcher__V3__Matcher__MatcherList__Predicate__PredicateList pb_predicate_list;
+typedef Xds__Type__Matcher__V3__Matcher__OnMatch pb_on_match;
+typedef Xds__Type__Matcher__V3__Matcher__MatcherTree pb_matcher_tree;
+typedef Xds__Type__Matcher__V3__Matcher__MatcherTree__MatchMap pb_match_map;
+typedef Xds__Type__Matcher__V3__StringMatcher pb_xds_string_matcher;
+typedef Xds__Type__Matcher__V3__RegexMatcher pb_xds_regex;
+typedef Envoy__Type__Matcher__V3__HttpRequestHeaderMatchInput pb_header_input;
+typedef Envoy__Type__Matcher__V3__HttpRequestQueryParamMatchInput pb_query_input;
+typedef Envoy__Extensions__Matching__CommonInputs__Network__V3__FilterStateInput pb_filter_state_input;
+typedef Envoy__Config__Route__V3__RouteList pb_route_list;
 typedef Envoy__Extensions__Path__Match__UriTemplate__V3__UriTemplateMatchConfig pb_template_match;
 typedef Envoy__Extensions__Path__Rewrite__UriTemplate__V3__UriTemplateRewriteConfig pb_template_rewrite;
 typedef Envoy__Extensions__Retry__Host__OmitHostMetadata__V3__OmitHostMetadataConfig pb_omit_host_metadata;

@@ -4,6 +4,8 @@
  */
 #include "proxy/route/route.h"
 
+#include "base/mem.h"
+#include "proxy/config/matcher_priv.h"
 #include "proxy/config/route_priv.h"
 
 #define DIRECT_BODY_BYTES 4096
@@ -61,8 +63,71 @@ static void read_inherited(struct config_reader *cr, const pb_virtual_host *m, s
     rr->body_limit_bytes = limit ? limit->value : old ? old->value : 0;
 }
 
+/* ---- matcher trees, whose actions are routes ---- */
+
+struct tree_reading {
+    struct route_reading *rr;
+    struct virtual_host *vhost;
+    struct route_entry **all;
+    size_t count, cap;
+};
+
+static void add_route(struct tree_reading *tr, struct config_reader *cr, const pb_route *m, struct route_list *list)
+{
+    struct route_entry *e = cfg_route(cr, m, tr->vhost, tr->rr);
+    tr->all = mem_grow(tr->all, &tr->cap, tr->count + 1, sizeof *tr->all);
+    tr->all[tr->count++] = list->items[list->count++] = e;
+}
+
+static const void *read_tree_action(struct matcher_reading *mr, const pb_xds_extension *m)
+{
+    struct config_reader *cr = mr->cr;
+    struct tree_reading *tr = mr->arg;
+    struct str type = proto_any_type(GET(m, typed_config));
+    struct route_list *list = arena_zalloc(mr->a, sizeof *list);
+    (void)GET(m, name);
+    if (str_eq(type, STR("envoy.config.route.v3.Route"))) {
+        const pb_route *r = PROTO_ANY_AS(&cr->r, "typed_config", m->typed_config, pb_route, envoy__config__route__v3__route__descriptor);
+        list->items = ARENA_ARRAY(mr->a, struct route_entry *, 1);
+        IN("typed_config")
+            if (r)
+                add_route(tr, cr, r, list);
+    } else if (str_eq(type, STR("envoy.config.route.v3.RouteList"))) {
+        const pb_route_list *l =
+            PROTO_ANY_AS(&cr->r, "typed_config", m->typed_config, pb_route_list, envoy__config__route__v3__route_list__descriptor);
+        uint32_t n = l ? LEN(l, routes) : 0;
+        list->items = ARENA_ARRAY(mr->a, struct route_entry *, n);
+        for (uint32_t i = 0; i < n; i++)
+            IN("typed_config.routes[%u]", i)
+                add_route(tr, cr, l->routes[i], list);
+    } else {
+        FAULT("typed_config", "must be a Route or a RouteList");
+    }
+    return list;
+}
+
+static void read_tree(struct config_reader *cr, const pb_virtual_host *m, struct virtual_host *v, struct route_reading *rr)
+{
+    struct tree_reading tr = {.rr = rr, .vhost = v};
+    struct matcher_reading mr = {cr, rr->a, read_tree_action, &tr};
+    IN("matcher")
+        v->matcher = cfg_matcher(&mr, m->matcher);
+    v->route_count = (uint32_t)tr.count;
+    v->routes = ARENA_ARRAY(rr->a, struct route_entry *, tr.count);
+    if (tr.count)
+        memcpy(v->routes, tr.all, tr.count * sizeof *tr.all);
+    mem_free(tr.all);
+}
+
 static void read_routes(struct config_reader *cr, const pb_virtual_host *m, struct virtual_host *v, struct route_reading *rr)
 {
+    if (GET(m, matcher)) {
+        if (LEN(m, routes))
+            FAULT("matcher", "excludes routes");
+        else
+            read_tree(cr, m, v, rr);
+        return;
+    }
     v->route_count = LEN(m, routes);
     v->routes = ARENA_ARRAY(rr->a, struct route_entry *, v->route_count);
     for (uint32_t i = 0; i < v->route_count; i++)

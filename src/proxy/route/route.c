@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "http/codec/uri.h"
+#include "proxy/match/matcher.h"
 #include "proxy/route/path_index.h"
 #include "proxy/route/route_priv.h"
 
@@ -95,7 +96,7 @@ struct route_table *route_table_new(const struct route_config_spec *spec, struct
     t->spec = spec;
     for (uint32_t i = 0; i < spec->vhost_count; i++) {
         struct virtual_host *v = spec->vhosts[i];
-        if (v->route_count >= PATH_INDEX_MIN_ROUTES && !v->index)
+        if (!v->matcher && v->route_count >= PATH_INDEX_MIN_ROUTES && !v->index)
             v->index = path_index_new(v->routes, v->route_count);
         for (uint32_t k = 0; k < v->domain_count; k++) {
             if (add_domain(t, v, v->domains[k], err) < 0) {
@@ -183,8 +184,20 @@ static bool wants_tls(const struct virtual_host *v, const struct headers *h)
     return v->require_tls == VHOST_TLS_ALL || !str_eq(headers_get_id(h, HDR_ENVOY_INTERNAL), STR("true"));
 }
 
+static const struct route_entry *find_in_tree(const struct virtual_host *v, const struct route_look *l)
+{
+    const struct matcher_data data = {l->rq->headers, l->rq->info};
+    const struct route_list *list = matcher_find(v->matcher, &data);
+    for (uint32_t i = 0; list && i < list->count; i++)
+        if (route_look_refusal(&list->items[i]->match, l, NULL) == ROUTE_TAKEN)
+            return list->items[i];
+    return NULL;
+}
+
 static const struct route_entry *find_route(const struct virtual_host *v, const struct route_look *l)
 {
+    if (v->matcher)
+        return find_in_tree(v, l);
     if (v->index)
         return path_index_find(v->index, l);
     for (uint32_t i = 0; i < v->route_count; i++)

@@ -188,6 +188,7 @@ struct route_entry {
     const struct redirect_rule *redirect;
 };
 
+struct route_list { struct route_entry **items; uint32_t count; }; /* the action of a virtual host's matcher */
 struct virtual_cluster {
     struct str name;
     struct header_matcher *headers; uint32_t header_count; /* :method and :path among them */
@@ -198,7 +199,7 @@ struct virtual_host {
     struct str name;
     struct str *domains; uint32_t domain_count;
     struct route_entry **routes; uint32_t route_count;
-    struct matcher *matcher;         /* instead of routes: match/matcher.h */
+    struct matcher *matcher;         /* chooses a struct route_list (match/matcher.h); `routes` are all of the tree's then */
     struct path_index *index;        /* route/path_index.c: which routes can match a path at all; NULL for short lists */
     enum vhost_tls require_tls;
     struct header_rules request_rules, response_rules;

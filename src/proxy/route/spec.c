@@ -4,6 +4,7 @@
  * expressions, matchers, filters' settings, scopes of statistics), and the scopes' making. Main thread.
  */
 #include "base/mem.h"
+#include "proxy/match/matcher.h"
 #include "proxy/route/redirect.h"
 #include "proxy/route/rewrite.h"
 #include "proxy/route/route_priv.h"
@@ -51,6 +52,8 @@ static void vhost_fini(struct virtual_host *v)
 {
     for (uint32_t i = 0; i < v->route_count; i++)
         entry_fini(v->routes[i]);
+    if (v->matcher)
+        matcher_fini(v->matcher);
     level_fini(&v->request_rules, &v->response_rules, &v->overrides);
     for (uint32_t i = 0; i < v->virtual_cluster_count; i++) {
         header_matchers_fini(v->virtual_clusters[i].headers, v->virtual_clusters[i].header_count);
