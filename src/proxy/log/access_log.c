@@ -75,27 +75,44 @@ int access_log_to_file(struct access_log *l, struct str path, struct format *tak
     return 0;
 }
 
-/* ---- the end of a thread ---- */
+/* ---- the start, and the end of a thread ---- */
 
-static void (*leavers[ACCESS_LOG_LEAVERS])(void);
+typedef void (*hook_fn)(void);
+static hook_fn leavers[ACCESS_LOG_LEAVERS], starters[ACCESS_LOG_LEAVERS];
+
+static void add_hook(hook_fn *hooks, hook_fn fn)
+{
+    size_t i = 0;
+    while (i < ACCESS_LOG_LEAVERS && hooks[i] && hooks[i] != fn)
+        i++;
+    CHECK(i < ACCESS_LOG_LEAVERS);
+    hooks[i] = fn;
+}
+
+static void run_hooks(const hook_fn *hooks)
+{
+    for (size_t i = 0; i < ACCESS_LOG_LEAVERS && hooks[i]; i++)
+        hooks[i]();
+}
 
 void access_log_on_leave(void (*fn)(void))
 {
-    for (size_t i = 0; i < ARRAY_LEN(leavers); i++) {
-        if (leavers[i] == fn)
-            return;
-        if (!leavers[i]) {
-            leavers[i] = fn;
-            return;
-        }
-    }
-    CHECK(!"room for another kind of log");
+    add_hook(leavers, fn);
+}
+
+void access_log_on_start(void (*fn)(void))
+{
+    add_hook(starters, fn);
 }
 
 void access_log_leave_here(void)
 {
-    for (size_t i = 0; i < ARRAY_LEN(leavers) && leavers[i]; i++)
-        leavers[i]();
+    run_hooks(leavers);
+}
+
+void access_log_started(void)
+{
+    run_hooks(starters);
 }
 
 /* ---- flushing files ---- */

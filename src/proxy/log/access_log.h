@@ -37,7 +37,7 @@ struct str format_default_http(void); /* Envoy's default format text, ours */
 
 /* ---- filters ---- */
 struct log_filter; /* tree: status, duration, not_health_check, traceable, runtime, and, or, header, response_flag, grpc_status, log_type */
-enum log_filter_kind { LOGF_STATUS, LOGF_DURATION, LOGF_NOT_HEALTH_CHECK, LOGF_TRACEABLE, LOGF_RUNTIME, LOGF_AND, LOGF_OR, LOGF_HEADER, LOGF_RESPONSE_FLAG, LOGF_GRPC_STATUS, LOGF_LOG_TYPE };
+enum log_filter_kind { LOGF_STATUS, LOGF_DURATION, LOGF_NOT_HEALTH_CHECK, LOGF_TRACEABLE, LOGF_RUNTIME, LOGF_AND, LOGF_OR, LOGF_HEADER, LOGF_RESPONSE_FLAG, LOGF_GRPC_STATUS, LOGF_LOG_TYPE, LOGF_METADATA };
 enum log_compare { LOG_EQ, LOG_GE, LOG_LE, LOG_NE };
 struct header_matcher; /* proxy/match/header_match.h */
 struct log_filter {
@@ -49,6 +49,9 @@ struct log_filter {
     const struct header_matcher *header;
     struct log_filter **children; uint32_t child_count;
     uint64_t type_mask;
+    struct metadata_matcher *metadata; /* METADATA: in `arena`; NULL: only whether nothing is there counts */
+    bool match_if_missing;
+    struct arena *arena;             /* owned; of what a metadata matcher is made */
 };
 void log_filter_free(struct log_filter **f); /* the whole tree, heap; proxy/config/log_filter.c makes and frees them */
 bool log_filter_passes(const struct log_filter *f, const struct format_context *cx);
@@ -79,7 +82,9 @@ int access_log_to_file(struct access_log *l, struct str path, struct format *tak
  * go out. At most ACCESS_LOG_LEAVERS; main thread, before workers start; idempotent. */
 #define ACCESS_LOG_LEAVERS 4
 void access_log_on_leave(void (*fn)(void));
+void access_log_on_start(void (*fn)(void)); /* main thread, once statistics stand: by log_files_start */
 void access_log_leave_here(void);
+void access_log_started(void);
 /* Per worker: flushing timer. */
 struct worker;
 void access_log_worker_start(struct worker *w);

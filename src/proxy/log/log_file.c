@@ -87,6 +87,7 @@ void log_files_start(void)
 {
     if (!stats)
         stats = stat_scope_get(STR("filesystem."), &file_table, STR("filesystem."), NULL, 0);
+    access_log_started();
 }
 
 static void count(uint32_t row, uint64_t n)
