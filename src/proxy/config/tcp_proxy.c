@@ -12,6 +12,8 @@
 #include <stdio.h>
 
 #define IDLE_TIMEOUT_MS 3600000u
+#define MODE(x) ENVOY__EXTENSIONS__FILTERS__NETWORK__TCP_PROXY__V3__UPSTREAM_CONNECT_MODE__##x
+#define HASH(x) ENVOY__TYPE__V3__HASH_POLICY__POLICY_SPECIFIER_##x
 #define TARGET(x) ENVOY__EXTENSIONS__FILTERS__NETWORK__TCP_PROXY__V3__TCP_PROXY__CLUSTER_SPECIFIER_##x
 
 static void read_targets(struct config_reader *cr, const pb_tcp_proxy *m, struct tcp_proxy_config *c)
@@ -56,6 +58,45 @@ static void read_logs(struct config_reader *cr, const pb_tcp_proxy *m, struct tc
     c->flush_log_on_connected = GET(o, flush_access_log_on_connected) || c->flush_log_on_connected;
 }
 
+static void read_connecting(struct config_reader *cr, const pb_tcp_proxy *m, struct tcp_proxy_config *c)
+{
+    const pb_backoff *b = GET(m, backoff_options);
+    const pb_percent *jitter = GET(m, max_downstream_connection_duration_jitter_percentage);
+    if (b) {
+        c->backoff_base_ms = proto_ms_or(GET(b, base_interval), 0);
+        c->backoff_max_ms = proto_ms_or(GET(b, max_interval), c->backoff_base_ms * 10);
+        if (c->backoff_max_ms < c->backoff_base_ms)
+            FAULT("backoff_options.max_interval", "must not be less than base_interval");
+    }
+    if (jitter)
+        c->max_duration_jitter_pct = (uint32_t)(GET(jitter, value) * 100);
+    /* Once TLS is through, we begin: ON_DOWNSTREAM_TLS_HANDSHAKE is what IMMEDIATE is here. */
+    c->waits_for_data = GET(m, upstream_connect_mode) == MODE(ON_DOWNSTREAM_DATA);
+    /* How much may be taken from the client before there is an upstream: it may, all the same, wait in the socket. */
+    (void)GET(m, max_early_data_bytes);
+    if (c->waits_for_data && !m->max_early_data_bytes)
+        FAULT("max_early_data_bytes", "must be set for upstream_connect_mode ON_DOWNSTREAM_DATA");
+}
+
+static void read_hashes(struct config_reader *cr, const pb_tcp_proxy *m, struct tcp_proxy_config *c)
+{
+    c->hash_count = LEN(m, hash_policy);
+    c->hashes = ARENA_ARRAY(&c->arena, struct hash_policy, c->hash_count);
+    for (uint32_t i = 0; i < c->hash_count; i++)
+        IN("hash_policy[%u]", i) {
+            const pb_tcp_hash_policy *h = m->hash_policy[i];
+            if (h->policy_specifier_case == HASH(SOURCE_IP)) {
+                (void)GET(h, source_ip);
+                c->hashes[i].kind = HASH_SOURCE_IP;
+            } else if (h->policy_specifier_case == HASH(FILTER_STATE)) {
+                c->hashes[i].kind = HASH_FILTER_STATE;
+                c->hashes[i].name = arena_str(&c->arena, TEXT(GET(h, filter_state), key));
+            } else {
+                FAULT("", "one of source_ip and filter_state must be set");
+            }
+        }
+}
+
 int cfg_tcp_proxy(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
 {
     const pb_tcp_proxy *m = (const pb_tcp_proxy *)msg;
@@ -70,8 +111,8 @@ int cfg_tcp_proxy(struct config_reader *cr, const ProtobufCMessage *msg, void *o
     c->idle_timeout_ms = proto_ms_or(GET(m, idle_timeout), IDLE_TIMEOUT_MS);
     c->max_duration_ms = proto_ms_or(GET(m, max_downstream_connection_duration), 0);
     c->max_connect_attempts = proto_u32_or(GET(m, max_connect_attempts), 1);
-    if (m->upstream_connect_mode == ENVOY__EXTENSIONS__FILTERS__NETWORK__TCP_PROXY__V3__UPSTREAM_CONNECT_MODE__IMMEDIATE)
-        (void)GET(m, upstream_connect_mode);
+    read_connecting(cr, m, c);
+    read_hashes(cr, m, c);
     read_logs(cr, m, c);
     return cr->r.faults->count == faults ? 0 : ERR_INVALID;
 }

@@ -5,11 +5,18 @@
  */
 #include "proxy/filter/grpc_frames.h"
 
-static size_t take_header(struct grpc_frame_counter *c, const uint8_t *p, size_t n, uint32_t *frames)
+size_t grpc_frame_step(struct grpc_frame_counter *c, const uint8_t *p, size_t n, bool *begins, bool *ends)
 {
     size_t used = 0;
-    if (!c->at) {
-        ++*frames;
+    *begins = *ends = false;
+    if (c->left) {
+        used = c->left < n ? c->left : n;
+        c->left -= (uint32_t)used;
+        *ends = !c->left;
+        return used;
+    }
+    if (!c->at && n) {
+        *begins = true;
         c->length = 0;
         c->at = 1;
         used = 1;
@@ -19,6 +26,7 @@ static size_t take_header(struct grpc_frame_counter *c, const uint8_t *p, size_t
     if (c->at == GRPC_FRAME_HEADER_BYTES) {
         c->left = c->length;
         c->at = 0;
+        *ends = !c->left;
     }
     return used;
 }
@@ -27,18 +35,10 @@ uint32_t grpc_frames_count(struct grpc_frame_counter *c, const struct buf *data)
 {
     uint32_t frames = 0;
     struct str piece;
-    for (struct buf_iter it = {0}; buf_next(data, &it, &piece);) {
-        const uint8_t *p = (const uint8_t *)piece.p;
-        for (size_t n = piece.n; n;) {
-            size_t used = c->left < n ? c->left : n;
-            if (used)
-                c->left -= (uint32_t)used;
-            else
-                used = take_header(c, p, n, &frames);
-            p += used;
-            n -= used;
-        }
-    }
+    bool begins, ends;
+    for (struct buf_iter it = {0}; buf_next(data, &it, &piece);)
+        for (size_t at = 0; at < piece.n; frames += begins)
+            at += grpc_frame_step(c, (const uint8_t *)piece.p + at, piece.n - at, &begins, &ends);
     return frames;
 }
 

@@ -15,6 +15,8 @@ struct grpc_frame_counter { /* zeroed = at a frame's start */
     uint32_t left;  /* payload bytes still to come */
     uint8_t at;     /* bytes of the frame's header seen; 0..4 */
 };
+/* Passes a part of a header or of a payload: how many bytes of n (> 0) it is, and whether a frame begins or ends with it. */
+size_t grpc_frame_step(struct grpc_frame_counter *c, const uint8_t *p, size_t n, bool *begins, bool *ends);
 /* Frames that begin in these bytes; they are left where they are. */
 uint32_t grpc_frames_count(struct grpc_frame_counter *c, const struct buf *data);
 

@@ -113,6 +113,10 @@ void exchange_put_decision(struct exchange *x, const struct route_decision *d);
  * pass that ends is logged and counted by its info's status and details, with `response`. */
 void exchange_restart(struct exchange *x, struct headers *response, struct buf *body);
 
+/* Zeroed memory under `key` that all exchanges of this downstream connection share; the same for the same key, gone with the
+ * connection. At most a few keys a connection: configurations, not what peers choose. */
+void *exchange_connection_data(struct exchange *x, const void *key, size_t bytes);
+
 void exchange_continue_request(struct http_filter *f);
 void exchange_continue_response(struct http_filter *f);
 /* What was kept back at this filter because it stopped; it may change it. */

@@ -16,6 +16,13 @@
 struct worker;
 struct active_listener;
 struct filter_chain;
+struct downstream;
+
+/* Of a prologue filter that let the connection pass and must know when it is gone; embedded in what it keeps. */
+struct downstream_hook {
+    struct downstream_hook *next;
+    void (*on_gone)(struct downstream *d, struct downstream_hook *hook);
+};
 
 /* A downstream connection after listener filters and TLS; embedded in what the listener keeps of it. */
 struct downstream {
@@ -31,7 +38,14 @@ struct downstream {
     uint32_t prologue_at;
     void *prologue_state;
     bool original_dst_restored;
+    struct filter_state filter_state; /* what filters leave for the whole connection; parent of its requests' */
+    struct downstream_hook *hooks;    /* called when the connection is over */
 };
+static inline void downstream_on_gone(struct downstream *d, struct downstream_hook *hook)
+{
+    hook->next = d->hooks;
+    d->hooks = hook;
+}
 /* The terminal filter calls this once when the connection is over, in the turn in which it closes the conn (before or
  * after): listener statistics and its access log are kept here; the downstream is freed at the turn's end. */
 void downstream_closed(struct downstream *d, bool local, enum conn_close why);

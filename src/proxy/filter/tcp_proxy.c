@@ -15,8 +15,10 @@
 #include "base/mem.h"
 #include "io/splice.h"
 #include "proxy/cluster/cluster.h"
+#include "proxy/filter/simple_network_filters.h"
 #include "proxy/listener/listener.h"
 #include "proxy/log/access_log.h"
+#include "proxy/route/route.h"
 
 #define SESSION_MAGIC 0x74637078u
 #define RELAY_CHUNK_BYTES 65536
@@ -34,12 +36,13 @@ struct tcp_session {
     struct host *host; /* of `up`, and of the last attempt */
     struct conn *up;
     struct splice_relay *relay;
-    struct timer idle, life, flush_log;
+    struct timer idle, life, flush_log, backoff;
+    uint64_t idle_timeout_ms;
     struct str failure; /* transport failure of the last attempt; owned */
     uint64_t upstream_connect_us, connected_at_us;
     uint64_t counted_rx, counted_tx, buffered_rx, buffered_tx;
     uint32_t flags, attempts;
-    bool is_connected, is_over;
+    bool is_connected, is_over, has_begun;
     bool down_ended, up_ended;
     struct deferred deferred;
 };
@@ -114,6 +117,7 @@ static void write_log(const struct tcp_session *s, const char *type, bool at_end
         .downstream_failure = str_from(conn_failure_text(down)),
         .requested_server_name = s->d->server_name,
         .filter_chain_name = s->d->chain->name,
+        .filter_state.parent = &s->d->filter_state,
     };
     describe_upstream(s, &info);
     struct format_context cx = {.info = &info, .log_type = type};
@@ -156,7 +160,7 @@ static void leave_upstream(struct tcp_session *s, enum ending how, enum conn_clo
     if (how == DOWN_GONE && s->is_connected &&
         conn_out(up)->len) { /* what was taken on is delivered */
         stat_inc(s->config->stats, STAT_TCP_UPSTREAM_FLUSH_TOTAL);
-        conn_close_delayed(up, s->config->idle_timeout_ms);
+        conn_close_delayed(up, s->idle_timeout_ms);
         return;
     }
     conn_close(up, CONN_CLOSE_LOCAL);
@@ -172,6 +176,7 @@ static void over(struct tcp_session *s, enum ending how, enum conn_close why)
     timer_clear(&s->idle);
     timer_clear(&s->life);
     timer_clear(&s->flush_log);
+    timer_clear(&s->backoff);
     if (s->relay)
         splice_free(&s->relay);
     if (how == DOWN_GONE && !s->is_connected)
@@ -208,8 +213,8 @@ static void on_life(struct timer *t)
 
 static void push_idle(struct tcp_session *s)
 {
-    if (s->config->idle_timeout_ms)
-        timer_set_ms(&s->idle, s->config->idle_timeout_ms);
+    if (s->idle_timeout_ms)
+        timer_set_ms(&s->idle, s->idle_timeout_ms);
 }
 
 /* ---- relaying from queue to queue ---- */
@@ -228,11 +233,17 @@ static void end_if_both_ended(struct tcp_session *s)
         over(s, BOTH_ENDED, CONN_CLOSE_REMOTE_EOF);
 }
 
+static void begin(struct tcp_session *s);
+
 static void on_down_data(struct conn *c, void *user)
 {
     struct tcp_session *s = of(user);
-    if (s->is_connected)
+    if (s->is_connected) {
         pass(s, c, s->up);
+    } else if (!s->has_begun) { /* its first bytes were waited for; more wait in the socket */
+        conn_read_pause(c);
+        begin(s);
+    }
 }
 
 static void on_down_end(struct conn *c, void *user)
@@ -240,6 +251,8 @@ static void on_down_end(struct conn *c, void *user)
     (void)c;
     struct tcp_session *s = of(user);
     s->down_ended = true;
+    if (!s->has_begun)
+        over(s, BOTH_ENDED, CONN_CLOSE_REMOTE_EOF);
     if (!s->is_connected)
         return;
     conn_shutdown_write(s->up);
@@ -325,6 +338,7 @@ static const struct splice_handler splice_ops = {.on_moved = on_moved, .on_done 
 /* ---- the upstream ---- */
 
 static void try_upstream(struct tcp_session *s);
+static void try_again(struct tcp_session *s);
 
 static void on_up_data(struct conn *c, void *user)
 {
@@ -406,7 +420,7 @@ static void on_up_closed(struct conn *c, void *user, enum conn_close why)
     s->flags |= FLAG_UF;
     cluster_tcp_closed(s->view, s->host, c, false, why);
     s->up = NULL;
-    try_upstream(s);
+    try_again(s);
 }
 
 static const struct conn_handler up_handler = {
@@ -425,6 +439,39 @@ static void give_up(struct tcp_session *s, uint32_t flag)
     over(s, WE_CLOSE, CONN_CLOSE_LOCAL);
 }
 
+/* Exponential, with full jitter (core.v3.BackoffStrategy). */
+static void try_again(struct tcp_session *s)
+{
+    const struct tcp_proxy_config *c = s->config;
+    uint32_t doublings = s->attempts < 32 ? s->attempts - 1 : 31;
+    uint64_t ceiling_ms = c->backoff_base_ms << doublings;
+    if (!c->backoff_base_ms || s->attempts >= c->max_connect_attempts) {
+        try_upstream(s);
+        return;
+    }
+    if (ceiling_ms > c->backoff_max_ms)
+        ceiling_ms = c->backoff_max_ms;
+    timer_set_ms(&s->backoff, rng_below(loop_rng(loop_of(s)), ceiling_ms) + 1);
+}
+
+static void on_backoff(struct timer *t)
+{
+    try_upstream(CONTAINER_OF(t, tcp_session, backoff));
+}
+
+static void hash_connection(const struct tcp_session *s, struct lb_context *lb)
+{
+    struct stream_info info;
+    struct arena scratch;
+    if (!s->config->hash_count)
+        return;
+    downstream_describe(s->d, &info);
+    arena_init(&scratch, 0);
+    struct hash_source from = {NULL, &info};
+    lb->has_hash = route_hash(s->config->hashes, s->config->hash_count, &from, &scratch, &lb->hash, NULL);
+    arena_fini(&scratch);
+}
+
 static void try_upstream(struct tcp_session *s)
 {
     struct conn *down = s->d->conn;
@@ -436,6 +483,7 @@ static void try_upstream(struct tcp_session *s)
         return;
     }
     s->attempts++;
+    hash_connection(s, &lb);
     host_unref(&s->host);
     s->host = cluster_pick(s->view, &lb);
     if (!s->host) {
@@ -447,8 +495,12 @@ static void try_upstream(struct tcp_session *s)
         give_up(s, FLAG_UO);
 }
 
-static struct cluster *choose_cluster(const struct tcp_proxy_config *c, struct rng *rng)
+/* A filter before us may have named it (sni_cluster, set_filter_state). */
+static struct cluster *choose_cluster(const struct downstream *d, const struct tcp_proxy_config *c, struct rng *rng)
 {
+    const struct filter_state_entry *named = filter_state_find(&d->filter_state, STR("envoy.tcp_proxy.cluster"));
+    if (named)
+        return cluster_named(named->value);
     uint64_t total = 0, at;
     for (uint32_t i = 0; i < c->target_count; i++)
         total += c->targets[i].weight;
@@ -459,6 +511,33 @@ static struct cluster *choose_cluster(const struct tcp_proxy_config *c, struct r
         at -= c->targets[i].weight;
     }
     return NULL;
+}
+
+static void begin(struct tcp_session *s)
+{
+    s->has_begun = true;
+    s->cluster = choose_cluster(s->d, s->config, loop_rng(loop_of(s)));
+    if (!s->cluster) {
+        stat_inc(s->config->stats, STAT_TCP_CX_NO_ROUTE);
+        give_up(s, FLAG_NC);
+        return;
+    }
+    s->view = cluster_here(s->cluster);
+    try_upstream(s);
+}
+
+static uint64_t life_ms(const struct tcp_session *s)
+{
+    uint64_t ms = s->config->max_duration_ms, spread = ms * s->config->max_duration_jitter_pct / 10000;
+    return ms + (spread ? rng_below(loop_rng(loop_of(s)), spread) : 0);
+}
+
+static void set_idle_timeout(struct tcp_session *s)
+{
+    const struct filter_state_entry *own = filter_state_find(&s->d->filter_state, STR("envoy.tcp_proxy.per_connection_idle_timeout_ms"));
+    s->idle_timeout_ms = s->config->idle_timeout_ms;
+    if (own)
+        str_to_u64(own->value, &s->idle_timeout_ms);
 }
 
 /* ---- the network filter ---- */
@@ -473,24 +552,22 @@ static void attach(struct downstream *d, const void *config)
     timer_init(&s->idle, d->worker->loop, on_idle);
     timer_init(&s->life, d->worker->loop, on_life);
     timer_init(&s->flush_log, d->worker->loop, on_flush_log);
+    timer_init(&s->backoff, d->worker->loop, on_backoff);
+    set_idle_timeout(s);
     stat_inc(s->config->stats, STAT_TCP_CX_TOTAL);
     conn_set_watermark(d->conn, d->listener->spec->buffer_limit_bytes);
     conn_read_pause(d->conn);
     conn_set_handler(d->conn, &down_handler, s);
     if (s->config->max_duration_ms)
-        timer_set_ms(&s->life, s->config->max_duration_ms);
+        timer_set_ms(&s->life, life_ms(s));
     if (s->config->access_log_flush_interval_ms)
         timer_set_ms(&s->flush_log, s->config->access_log_flush_interval_ms);
     if (s->config->flush_log_on_start)
         write_log(s, "TcpConnectionStart", false);
-    s->cluster = choose_cluster(s->config, loop_rng(d->worker->loop));
-    if (!s->cluster) {
-        stat_inc(s->config->stats, STAT_TCP_CX_NO_ROUTE);
-        give_up(s, FLAG_NC);
-        return;
-    }
-    s->view = cluster_here(s->cluster);
-    try_upstream(s);
+    if (s->config->waits_for_data && !conn_in(d->conn)->len)
+        conn_read_resume(d->conn);
+    else
+        begin(s);
 }
 
 static void close_now(struct downstream *d)

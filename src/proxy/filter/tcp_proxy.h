@@ -10,6 +10,7 @@
 #include "proxy/stats/stats.h"
 
 struct access_log;
+struct hash_policy;
 struct cluster;
 
 struct tcp_proxy_target {
@@ -24,7 +25,11 @@ struct tcp_proxy_config {
     uint32_t target_count;
     uint64_t idle_timeout_ms;        /* 1 h; 0 none */
     uint64_t max_duration_ms;        /* max_downstream_connection_duration; 0 none */
+    uint32_t max_duration_jitter_pct; /* up to so much longer, by chance; of 100, in hundredths */
     uint32_t max_connect_attempts;   /* 1 */
+    uint64_t backoff_base_ms, backoff_max_ms; /* between attempts; 0 none */
+    struct hash_policy *hashes; uint32_t hash_count;
+    bool waits_for_data;             /* upstream_connect_mode ON_DOWNSTREAM_DATA */
     struct access_log **access_logs; uint32_t access_log_count;
     uint64_t access_log_flush_interval_ms; /* 0 none */
     bool flush_log_on_connected, flush_log_on_start;

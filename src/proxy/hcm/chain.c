@@ -11,6 +11,7 @@
  * Runs on the exchange's worker.
  */
 #include "base/check.h"
+#include "base/mem.h"
 #include "proxy/hcm/exchange.h"
 
 #define NO_HOP UINT32_MAX
@@ -262,6 +263,20 @@ void exchange_continue_request(struct http_filter *f)
     }
 }
 
+void *exchange_connection_data(struct exchange *x, const void *key, size_t bytes)
+{
+    struct connection_data *d = x->hc->data;
+    while (d && d->key != key)
+        d = d->next;
+    if (!d) {
+        d = mem_zalloc(sizeof(*d) + bytes);
+        d->key = key;
+        d->next = x->hc->data;
+        x->hc->data = d;
+    }
+    return d->bytes;
+}
+
 static struct headers *add_trailers(struct exchange *x, struct hop *hop, struct headers **trailers)
 {
     if (!*trailers && (*trailers = arena_zalloc(x->arena, sizeof(**trailers))))
@@ -425,6 +440,19 @@ static void response_trailers_from(struct exchange *x, uint32_t from)
         }
     }
     exchange_send_trailers(x, x->response_trailers);
+}
+
+void chain_response_data(struct exchange *x, uint32_t from, struct buf *data, bool end)
+{
+    response_data_from(x, from, data, end);
+}
+
+bool chain_response_was_seen(const struct exchange *x)
+{
+    for (uint32_t i = 0; i < x->slot_count; i++)
+        if (x->slots[i].response.saw_headers)
+            return true;
+    return false;
 }
 
 void exchange_continue_response(struct http_filter *f)

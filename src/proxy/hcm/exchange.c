@@ -97,6 +97,7 @@ void exchange_note_connection(struct exchange *x)
     info->has_protocol = true;
     info->protocol = s->protocol;
     info->downstream = s->conn;
+    info->filter_state.parent = &d->filter_state;
     info->connection_id = conn_id(s->conn);
     info->stream_id = s->id;
     info->downstream_remote = conn_remote(s->conn);

@@ -15,6 +15,12 @@
 #define HCM_CONN_MAGIC 0x48434d43u
 #define EXCHANGE_MAGIC 0x45584348u
 
+/* Of filters that keep something per connection. */
+struct connection_data {
+    struct connection_data *next;
+    const void *key;
+    char bytes[] __attribute__((aligned(16)));
+};
 struct hcm_conn {
     uint32_t magic;
     uint32_t active;                  /* exchanges running */
@@ -27,6 +33,7 @@ struct hcm_conn {
     bool counted_protocol;
     bool is_tls;
     enum http_protocol protocol;
+    struct connection_data *data;
     struct deferred deferred;
 };
 
@@ -109,6 +116,8 @@ void chain_request_headers(struct exchange *x, bool end);
 void chain_request_data(struct exchange *x, struct buf *data, bool end);
 void chain_request_trailers(struct exchange *x);
 void chain_response_headers(struct exchange *x, uint32_t from, bool end);
+void chain_response_data(struct exchange *x, uint32_t from, struct buf *data, bool end);
+bool chain_response_was_seen(const struct exchange *x); /* by any filter */
 void chain_downstream_watermark(struct exchange *x, bool above);
 
 /* hcm/ingress.c: what the connection manager does to a request before the filters see it. False: it has been answered. */

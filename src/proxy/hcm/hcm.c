@@ -218,6 +218,10 @@ static void on_delayed_close(void *user, struct conn *conn)
 static void destroy(struct deferred *d)
 {
     struct hcm_conn *hc = CONTAINER_OF(d, hcm_conn, deferred);
+    for (struct connection_data *next, *data = hc->data; data; data = next) {
+        next = data->next;
+        mem_free(data);
+    }
     hc->magic = 0;
     mem_free(hc);
 }

@@ -110,7 +110,7 @@ static void build_grpc(struct exchange *x, struct headers *h, const struct outco
     headers_add_id_ref(h, HDR_GRPC_STATUS, decimal(x->arena, (uint64_t)grpc));
     if (body.n && body.p[body.n - 1] == '\n') /* JSON formats end their line */
         body.n--;
-    if (body.n)
+    if (body.n && !x->is_head)
         headers_add_id_ref(h, HDR_GRPC_MESSAGE, grpc_message(x->arena, body));
 }
 
@@ -129,13 +129,18 @@ static void send_reply(struct exchange *x, struct headers *h, struct str body)
 {
     uint32_t above = x->slot_count ? x->slot_count - 1 : 0;
     bool with_body = body.n && !x->is_head && !x->is_grpc;
+    /* Filters that saw another response already are left out, and its bytes that they hold with them. */
+    bool direct = chain_response_was_seen(x);
     x->response = h;
     chain_response_headers(x, above, !with_body);
-    if (!with_body || x->finished || !x->response_started)
+    if (!with_body || x->finished || (direct && !x->response_started))
         return;
     struct buf data = BUF_INIT;
     buf_append(&data, body.p, body.n);
-    exchange_send_data(x, &data, true);
+    if (direct)
+        exchange_send_data(x, &data, true);
+    else
+        chain_response_data(x, above, &data, true);
     buf_fini(&data);
 }
 

@@ -78,6 +78,7 @@ static void free_connection(struct deferred *deferred)
     struct connection *c = CONTAINER_OF(deferred, connection, deferred);
     if (c->owns_name)
         mem_free((char *)(uintptr_t)c->d.server_name.p);
+    filter_state_fini(&c->d.filter_state);
     recycler_put(&idle_connections, c);
 }
 
@@ -142,6 +143,10 @@ static void over(struct connection *c, uint32_t flags, struct str details)
     leave_inspection(c);
     uncount(c);
     log_end(c, flags, details);
+    for (struct downstream_hook *next, *hook = c->d.hooks; hook; hook = next) {
+        next = hook->next;
+        hook->on_gone(&c->d, hook);
+    }
     drop_pending(c);
     list_remove(&c->d.node);
     loop_defer(w->loop, &c->deferred, free_connection);
