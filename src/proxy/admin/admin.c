@@ -188,7 +188,7 @@ static char *decode(struct str v)
             out[n++] = (char)(hex_digit(v.p[i + 1]) << 4 | hex_digit(v.p[i + 2]));
             i += 2;
         } else {
-            out[n++] = v.p[i] == '+' ? ' ' : v.p[i];
+            out[n++] = v.p[i];
         }
     }
     out[n] = 0;
