@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HeaderMatcher. Read-only after configuration; any worker. Joining repeated values takes memory
- * from a small arena on the stack's lifetime only when a header really occurs more than once.
+ * HeaderMatcher. Read-only after configuration; any worker.
  */
 #include "proxy/match/header_match.h"
 
@@ -43,23 +42,32 @@ static bool value_matches(const struct header_matcher *m, struct str value)
     return false;
 }
 
-static bool is_present(const struct header_matcher *m, const struct headers *h)
+static bool is_ours(const struct header_matcher *m, const struct header *f)
 {
-    if (!h)
+    return m->id != HDR_OTHER ? f->id == m->id : f->id == HDR_OTHER && str_eq(f->name, m->name);
+}
+
+/* Each value by itself: a header that occurs several times matches when one of its values does. */
+static bool any_matches(const struct header_matcher *m, const struct headers *h, bool *present)
+{
+    if (!h || (m->id != HDR_OTHER && !headers_has_id(h, m->id)))
         return false;
-    return m->id != HDR_OTHER ? headers_find_id(h, m->id) != NULL : headers_find(h, m->name) != NULL;
+    for (uint32_t i = 0; i < h->count; i++) {
+        if (!is_ours(m, &h->items[i]))
+            continue;
+        *present = true;
+        if (value_matches(m, h->items[i].value))
+            return true;
+    }
+    return false;
 }
 
 bool header_matches(const struct header_matcher *m, const struct headers *h)
 {
-    bool present = is_present(m, h);
+    bool present = false, matches = any_matches(m, h, &present);
     if (m->kind == HEADER_MATCH_PRESENT)
         return (present || m->treat_missing_as_empty ? m->present : !m->present) != m->invert;
     if (!present)
         return m->treat_missing_as_empty && value_matches(m, STR("")) != m->invert;
-    struct arena joined;
-    arena_init(&joined, 0);
-    bool matches = value_matches(m, headers_get_joined(h, m->name, &joined)) != m->invert;
-    arena_fini(&joined);
-    return matches;
+    return matches != m->invert;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Header matching as route.v3.HeaderMatcher means it. A header that occurs several times is matched
- * by its values joined with ",". A missing header matches nothing but `present: false` and, when
- * treat_missing_as_empty is set, whatever the empty value matches; `invert` turns the answer of a
- * header that is there (or treated as if) around, and that of a missing one only for `present`.
+ * Header matching as route.v3.HeaderMatcher means it. A header that occurs several times matches when
+ * one of its values does (as in Envoy 1.40; earlier ones joined them). A missing header matches nothing
+ * but `present: false` and, when treat_missing_as_empty is set, whatever the empty value matches;
+ * `invert` turns the answer of a header that is there (or treated as if) around, and that of a missing
+ * one only for `present`.
  */
 #ifndef PROXY_MATCH_HEADER_MATCH_H
 #define PROXY_MATCH_HEADER_MATCH_H
