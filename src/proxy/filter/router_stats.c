@@ -23,7 +23,6 @@ static void find_vcluster(struct router *r, const struct headers *h)
     if (!v || !v->virtual_cluster_count)
         return;
     r->vcluster_stats = v->other_stats;
-    exchange_info(r->x)->virtual_cluster = STR("other");
     for (uint32_t i = 0; i < v->virtual_cluster_count; i++) {
         if (vcluster_fits(&v->virtual_clusters[i], h)) {
             r->vcluster = &v->virtual_clusters[i];
