@@ -51,6 +51,9 @@ def faults():
         chain_listener("runtime", fault(abort={"http_status": 418, "percentage": NEVER}, abort_percent_runtime="my.percent",
                                         abort_http_status_runtime="my.status")),
         chain_listener("runtime_off", fault(abort=abort, abort_percent_runtime="my.off")),
+        chain_listener("quarter", fault(delay={"fixed_delay": "10s", "percentage": ALWAYS}, delay_duration_runtime="my.delay")),
+        chain_listener("held", fault(delay={"fixed_delay": "30s", "percentage": ALWAYS})),
+        chain_listener("throttled", fault(response_rate_limit={"fixed_limit": {"limit_kbps": 1}, "percentage": ALWAYS})),
         chain_listener("quiet", fault(abort=abort, disable_downstream_cluster_stats=True)),
         chain_listener("none_active", fault(abort=abort, max_active_faults=0)),
         chain_listener("slow", fault(response_rate_limit={"fixed_limit": {"limit_kbps": 256}, "percentage": ALWAYS})),
@@ -100,7 +103,9 @@ def buffers():
 
 
 RUNTIME = {"layers": [{"name": "static", "static_layer": {
-    "my": {"percent": 100, "status": 451, "off": 0}, "fault": {"http": {"caller": {"abort": {"http_status": 509}}}}}}]}
+    "my": {"percent": 100, "status": 451, "off": 0, "delay": 5}, "fault": {"http": {
+        "caller": {"abort": {"http_status": 509}}, "doomed": {"abort": {"abort_percent": 100, "http_status": 410}},
+        "quick": {"delay": {"fixed_duration_ms": 1}}}}}}]}
 LOG = ("%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %DYNAMIC_METADATA(envoy.filters.http.fault)% "
        "%UPSTREAM_CLUSTER%\n")
 
@@ -148,13 +153,29 @@ FAULTS = [
     Ask("matched", headers=[("x-hit", "yes"), ("x-envoy-downstream-service-node", "three")]),
     Ask("other_cluster"), Ask("runtime"), Ask("runtime_off"), Ask("abort", headers=CALLER, target="/again"),
     Ask("runtime", headers=CALLER), Ask("runtime_off", headers=CALLER), Ask("quiet", headers=CALLER), Ask("none_active"),
-    Ask("slow", headers=[("x-case", "big")]), Ask("slow"), Ask("slow", "HEAD"),
+    *[Ask(name, headers=[("x-envoy-downstream-service-cluster", caller)])
+      for name in ("never", "runtime", "runtime_off", "delay", "quarter") for caller in ("doomed", "quick")],
+    Ask("quarter"), Ask("slow", headers=[("x-case", "big")]), Ask("slow"), Ask("slow", "HEAD"),
 ]
 
 
 @pytest.mark.parametrize("ask", FAULTS, ids=lambda a: f"{a.listener}-{a.method}-{a.target}")
 def test_fault(world, ask):
     world.assert_same(ask)
+
+
+@pytest.mark.parametrize("listener,sent", [
+    ("held", http1.request_bytes()), ("held", http1.request_bytes("POST", body=b"x" * 5000)),
+    ("throttled", http1.request_bytes(headers=[("x-case", "big")]))])
+def test_fault__client_leaves__nothing_stays(world, listener, sent):
+    for side in world.pair.sides:
+        before = side.proxy.stat(f"http.{listener}.downstream_rq_total")
+        with connect(side.proxy.address(listener)) as stream:
+            stream.send(sent)
+            side.proxy.wait_stat(f"http.{listener}.downstream_rq_total", before + 1)
+            side.proxy.wait_stat(f"http.{listener}.fault.active_faults", 1)
+        side.proxy.wait_stat(f"http.{listener}.fault.active_faults", 0)
+        side.proxy.wait_stat(f"http.{listener}.downstream_rq_active", 0)
 
 
 def preflight(target, origin, **more):
@@ -230,5 +251,5 @@ def test_statistics_and_logs(world):
     assert both[0] and both[0] == both[1]
     lines = len(world.pair.sides[0].lines())
     wait_until(lambda: len(world.pair.sides[1].lines()) >= lines, "as many lines")
-    left, right = world.logs(lines)
+    left, right = ([line for line in side if " DC " not in line] for side in world.logs(lines))  # who left is told in other words
     assert left == right

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "proxy/config/config_priv.h"
 #include "proxy/log/access_log.h"
+#include "proxy/match/value_match.h"
 #include "proxy/outcome.h"
 
 #include <stdio.h>
@@ -104,6 +105,19 @@ static void read_types(struct config_reader *cr, const Envoy__Config__Accesslog_
         f->type_mask |= (unsigned)m->types[i] < 64 ? 1ull << m->types[i] : 0;
 }
 
+static void read_metadata(struct config_reader *cr, const Envoy__Config__Accesslog__V3__MetadataFilter *m, struct log_filter *f)
+{
+    const pb_metadata_matcher *matcher = GET(m, matcher);
+    f->match_if_missing = proto_bool_or(GET(m, match_if_key_not_found), true);
+    if (!matcher)
+        return;
+    f->arena = NEW(arena);
+    arena_init(f->arena, 0);
+    f->metadata = arena_zalloc(f->arena, sizeof *f->metadata);
+    IN("matcher")
+        cfg_metadata_matcher(cr, matcher, f->arena, f->metadata);
+}
+
 static bool read_kind(struct config_reader *cr, const pb_log_filter *m, struct log_filter *f)
 {
     switch (m->filter_specifier_case) {
@@ -155,8 +169,13 @@ static bool read_kind(struct config_reader *cr, const pb_log_filter *m, struct l
         f->kind = LOGF_LOG_TYPE;
         read_types(cr, GET(m, log_type_filter), f);
         return true;
+    case FILTER(METADATA_FILTER):
+        f->kind = LOGF_METADATA;
+        IN("metadata_filter")
+            read_metadata(cr, GET(m, metadata_filter), f);
+        return true;
     default:
-        return false; /* extension and metadata filters stay unread */
+        return false; /* extension filters stay unread */
     }
 }
 
@@ -184,6 +203,11 @@ void log_filter_free(struct log_filter **p)
         struct header_matcher *h = (struct header_matcher *)f->header;
         header_matcher_fini(h);
         mem_free(h);
+    }
+    if (f->arena) {
+        value_matcher_fini(f->metadata->value);
+        arena_fini(f->arena);
+        mem_free(f->arena);
     }
     mem_free(f);
 }

@@ -79,11 +79,12 @@ void access_log_write(const struct access_log *l, const struct format_context *c
 /* Lines to a file. Takes `format`, also when it fails. */
 int access_log_to_file(struct access_log *l, struct str path, struct format *take_format, struct err *err);
 /* `fn` runs on each worker before its clusters' pools close, and on the main thread after the workers' end: last batches
- * go out. At most ACCESS_LOG_LEAVERS; main thread, before workers start; idempotent. */
+ * go out. It says whether some are still on their way, and is asked again for a while. At most ACCESS_LOG_LEAVERS; main
+ * thread, before workers start; idempotent. */
 #define ACCESS_LOG_LEAVERS 4
-void access_log_on_leave(void (*fn)(void));
+void access_log_on_leave(bool (*fn)(void));
 void access_log_on_start(void (*fn)(void)); /* main thread, once statistics stand: by log_files_start */
-void access_log_leave_here(void);
+bool access_log_leave_here(void);
 void access_log_started(void);
 /* Per worker: flushing timer. */
 struct worker;

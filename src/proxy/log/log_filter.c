@@ -6,6 +6,8 @@
 #include "base/rng.h"
 #include "proxy/log/access_log.h"
 #include "proxy/match/header_match.h"
+#include "proxy/match/value_match.h"
+#include "proxy/route/match.h"
 #include "proxy/runtime.h"
 
 static bool compare(enum log_compare op, uint64_t a, uint64_t b)
@@ -87,6 +89,11 @@ bool log_filter_passes(const struct log_filter *f, const struct format_context *
         int s = grpc_status(cx);
         bool in = s >= 0 && s < 32 && (f->grpc_mask >> s & 1);
         return in != f->exclude;
+    }
+    case LOGF_METADATA: {
+        const struct metadata_matcher *m = f->metadata;
+        const struct meta_value *v = m ? metadata_find(&info->metadata, m->space, m->path, m->path_count) : NULL;
+        return v && v->kind != META_NULL ? value_matches(m->value, v) : f->match_if_missing; /* Envoy has no use for invert here */
     }
     case LOGF_LOG_TYPE:
         return true; /* narrowed when the log is written: only one type is made so far */
