@@ -31,10 +31,11 @@ struct regex *cfg_regex_rewrite(struct config_reader *cr, const char *field, con
     return r;
 }
 
-static struct format *read_format(struct config_reader *cr, const char *field, struct str text)
+/* What is missing is left out of a path and reads "-" in a host, as in Envoy. */
+static struct format *read_format(struct config_reader *cr, const char *field, struct str text, bool omit_empty)
 {
     struct err err = {0};
-    struct format *f = format_new(text, true, &err);
+    struct format *f = format_new(text, omit_empty, &err);
     if (!f)
         cfg_fault_err(cr, field, &err);
     return f;
@@ -81,7 +82,7 @@ static bool read_path_rewrite(struct config_reader *cr, const pb_route_action *m
         IN("path_rewrite_policy")
             read_rewrite_policy(cr, policy, match, out);
     if (format.n)
-        out->path_format = read_format(cr, "path_rewrite", format);
+        out->path_format = read_format(cr, "path_rewrite", format, true);
     return ways > 0;
 }
 
@@ -105,7 +106,7 @@ static void read_host_rewrite(struct config_reader *cr, const pb_route_action *m
         break;
     case HOST(HOST_REWRITE):
         out->host_kind = HOST_REWRITE_FORMAT;
-        out->host_format = read_format(cr, "host_rewrite", TEXT(m, host_rewrite));
+        out->host_format = read_format(cr, "host_rewrite", TEXT(m, host_rewrite), false);
         break;
     default:
         break;
@@ -148,7 +149,7 @@ static void read_redirect_path(struct config_reader *cr, const pb_redirect *m, s
         r->regex = cfg_regex_rewrite(cr, "regex_rewrite", GET(m, regex_rewrite), a, &r->substitution);
         break;
     case PATH(PATH_REWRITE):
-        r->path_format = read_format(cr, "path_rewrite", TEXT(m, path_rewrite));
+        r->path_format = read_format(cr, "path_rewrite", TEXT(m, path_rewrite), true);
         break;
     default:
         break;

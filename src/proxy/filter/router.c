@@ -69,15 +69,6 @@ static enum filter_headers answer_by_route(struct router *r, unsigned status, st
     return FILTER_HEADERS_STOP;
 }
 
-/* 201 says where the made thing is (RFC 9110 section 15.3.2): where it was asked for. */
-static struct str location_of_created(struct router *r)
-{
-    const struct headers *h = exchange_request_headers(r->x);
-    struct str scheme = headers_get_id(h, HDR_SCHEME), host = headers_get_id(h, HDR_AUTHORITY);
-    struct str path = headers_get_id(h, HDR_PATH);
-    return arena_printf(exchange_arena(r->x), "%.*s://%.*s%.*s", STR_ARG(scheme), STR_ARG(host), STR_ARG(path));
-}
-
 static enum filter_headers answer_directly(struct router *r)
 {
     const struct route_entry *route = r->route;
@@ -91,8 +82,10 @@ static enum filter_headers answer_directly(struct router *r)
         type = route->direct_content_type;
         strbuf_fini(&text);
     }
-    struct str made = route->direct_status == 201 ? location_of_created(r) : STR_NULL;
-    return answer_by_route(r, route->direct_status, body, made, type);
+    unsigned status;
+    struct str to = route_redirect_location(r->decision, exchange_request_headers(r->x), exchange_format_context(r->x),
+                                            exchange_arena(r->x), &status);
+    return answer_by_route(r, status, body, to, type);
 }
 
 static enum filter_headers answer_redirect(struct router *r)

@@ -65,7 +65,7 @@ static void test_route_matches__headers_queries_grpc__all_must_agree(void **stat
     static const struct case_of cases[] = {
         {"prefix: /, headers: [{name: X, string_match: {exact: a}}]", "GET h / x:a", true},
         {"prefix: /, headers: [{name: X, string_match: {exact: a}}]", "GET h / x:b", false},
-        {"prefix: /, headers: [{name: x, string_match: {exact: 'a,b'}}]", "GET h / x:a x:b", true},
+        {"prefix: /, headers: [{name: x, string_match: {exact: b}}]", "GET h / x:a x:b", true},
         {"prefix: /, headers: [{name: x, string_match: {exact: a}, invert_match: true}]", "GET h / x:b", true},
         {"prefix: /, headers: [{name: x, present_match: true}]", "GET h /", false},
         {"prefix: /, headers: [{name: x, present_match: true, invert_match: true}]", "GET h /", true},
