@@ -129,11 +129,14 @@ static void send_reply(struct exchange *x, struct headers *h, struct str body)
 {
     uint32_t above = x->slot_count ? x->slot_count - 1 : 0;
     bool with_body = body.n && !x->is_head && !x->is_grpc;
-    /* Filters that saw another response already are left out, and its bytes that they hold with them. */
+    /* Once filters have seen another response, none is shown this one: a body and its head go the same way. */
     bool direct = chain_response_was_seen(x);
     x->response = h;
-    chain_response_headers(x, above, !with_body);
-    if (!with_body || x->finished || (direct && !x->response_started))
+    if (direct)
+        exchange_send_headers(x, h, !with_body);
+    else
+        chain_response_headers(x, above, !with_body);
+    if (!with_body || x->finished)
         return;
     struct buf data = BUF_INIT;
     buf_append(&data, body.p, body.n);

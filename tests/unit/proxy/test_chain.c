@@ -29,6 +29,7 @@ struct script {
     enum filter_data request_data, response_data;
     enum filter_trailers request_trailers, response_trailers;
     bool replies; /* answers by itself at the request's headers */
+    bool adds_trailers; /* behind the last bytes, both ways */
 };
 
 static const struct script *script_of(struct http_filter *f)
@@ -52,6 +53,8 @@ static enum filter_data on_request_data(struct http_filter *f, struct buf *data,
     note("%s:d%zu%s", script_of(f)->name, data->len, end ? "." : "");
     if (script_of(f)->request_data == FILTER_DATA_STOP_NO_BUFFER)
         buf_drain(data, data->len);
+    if (end && script_of(f)->adds_trailers)
+        assert_non_null(exchange_add_request_trailers(f));
     return script_of(f)->request_data;
 }
 
@@ -72,6 +75,8 @@ static enum filter_headers on_response_headers(struct http_filter *f, struct hea
 static enum filter_data on_response_data(struct http_filter *f, struct buf *data, bool end)
 {
     note("%s:D%zu%s", script_of(f)->name, data->len, end ? "." : "");
+    if (end && script_of(f)->adds_trailers)
+        assert_non_null(exchange_add_response_trailers(f));
     return script_of(f)->response_data;
 }
 
@@ -150,6 +155,7 @@ struct fixture {
     struct hcm_config config;
     struct listener_spec listener;
     struct loop *loop;
+    struct hcm_conn hc;
     struct exchange x;
 };
 
@@ -179,7 +185,7 @@ static struct fixture *setup(struct script a, struct script b)
     headers_init(&f->trailers, &f->arena);
     headers_add(&f->response, STR(":status"), STR("200"));
     f->stream = (struct http_stream){.ops = &stream_ops, .arena = &f->arena};
-    f->x = (struct exchange){.magic = EXCHANGE_MAGIC, .config = &f->config, .down = &f->stream, .loop = f->loop,
+    f->x = (struct exchange){.magic = EXCHANGE_MAGIC, .config = &f->config, .down = &f->stream, .loop = f->loop, .hc = &f->hc,
                              .arena = &f->arena, .request = &f->request, .body_limit_bytes = 10};
     chain_init(&f->x);
     return f;
@@ -287,7 +293,7 @@ static void test_request__buffer_past_limit__413(void **state)
                               (struct script){0});
     chain_request_headers(&f->x, false);
     request_data(f, "0123456789x", false);
-    expect("a:h a:d11 b:H a:H out:413 out:17.");
+    expect("a:h a:d11 b:H a:H out:413 b:D17. a:D17. out:17.");
     assert_int_equal(stat_sum(f->config.stats, STAT_HCM_RQ_TOO_LARGE), 1);
     drop(f);
 }
@@ -312,9 +318,9 @@ static void test_request__filter_answers__later_filters_see_nothing_more(void **
     (void)state;
     struct fixture *f = setup((struct script){.replies = true}, (struct script){0});
     chain_request_headers(&f->x, false);
-    expect("a:h b:H a:H out:500 out:2.");
+    expect("a:h b:H a:H out:500 b:D2. a:D2. out:2.");
     request_data(f, "abc", true);
-    expect("a:h b:H a:H out:500 out:2.");
+    expect("a:h b:H a:H out:500 b:D2. a:D2. out:2.");
     drop(f);
 }
 
@@ -352,7 +358,7 @@ static void test_response__buffer_past_limit_before_headers_left__500(void **sta
     chain_request_headers(&f->x, true);
     exchange_respond_headers(&f->x, &f->response, false);
     respond_data(f, "0123456789x", true);
-    expect("a:h. b:h. z:h. b:H a:H out:500 out:21.");
+    expect("a:h. b:h. z:h. b:H out:500 out:21.");
     drop(f);
 }
 
@@ -364,6 +370,59 @@ static void test_local_reply__after_response_began__resets(void **state)
     exchange_respond_headers(&f->x, &f->response, false);
     exchange_local_reply(&f->x, OUTCOME(INTERNAL), 500, STR_NULL, STR_NULL, NULL, NULL);
     expect("a:h. b:h. z:h. b:H a:H out:200 reset");
+    drop(f);
+}
+
+/* ---- trailers put behind the last bytes ---- */
+
+static void test_added_trailers__nothing_stops__they_follow_the_bytes(void **state)
+{
+    (void)state;
+    struct fixture *f = setup((struct script){0}, (struct script){.adds_trailers = true});
+    chain_request_headers(&f->x, false);
+    request_data(f, "abc", true);
+    expect("a:h b:h z:h a:d3. b:d3. z:d3 z:t");
+    exchange_respond_headers(&f->x, &f->response, false);
+    respond_data(f, "abc", true);
+    expect("a:h b:h z:h a:d3. b:d3. z:d3 z:t b:H a:H out:200 b:D3. a:D3 out:3 a:T out:T");
+    drop(f);
+}
+
+static void test_added_trailers__their_filter_held_all_back__they_wait_with_it(void **state)
+{
+    (void)state;
+    struct fixture *f = setup((struct script){.request_headers = FILTER_HEADERS_STOP, .adds_trailers = true}, (struct script){0});
+    chain_request_headers(&f->x, false);
+    request_data(f, "abc", true);
+    expect("a:h a:d3. b:h z:h b:d3 z:d3 b:t z:t");
+    drop(f);
+}
+
+static void test_added_trailers__a_later_filter_buffers__it_sees_them(void **state)
+{
+    (void)state;
+    struct fixture *f = setup((struct script){.request_data = FILTER_DATA_STOP_BUFFER}, (struct script){.adds_trailers = true});
+    chain_request_headers(&f->x, false);
+    exchange_respond_headers(&f->x, &f->response, false);
+    f->scripts[0].response_data = FILTER_DATA_STOP_BUFFER;
+    respond_data(f, "abc", true);
+    expect("a:h b:h z:h b:H a:H out:200 b:D3. a:D3 a:T out:3 out:T");
+    drop(f);
+}
+
+static void test_connection_data__same_key__is_shared(void **state)
+{
+    (void)state;
+    struct fixture *f = setup((struct script){0}, (struct script){0});
+    int key, other;
+    char *p = exchange_connection_data(&f->x, &key, 16);
+    assert_int_equal(p[15], 0);
+    assert_ptr_equal(exchange_connection_data(&f->x, &key, 16), p);
+    assert_ptr_not_equal(exchange_connection_data(&f->x, &other, 16), p);
+    for (struct connection_data *next, *d = f->hc.data; d; d = next) {
+        next = d->next;
+        mem_free(d);
+    }
     drop(f);
 }
 
@@ -382,6 +441,10 @@ int main(void)
         cmocka_unit_test(test_response__stopped_and_continued__held_bytes_follow),
         cmocka_unit_test(test_response__buffer_past_limit_before_headers_left__500),
         cmocka_unit_test(test_local_reply__after_response_began__resets),
+        cmocka_unit_test(test_added_trailers__nothing_stops__they_follow_the_bytes),
+        cmocka_unit_test(test_added_trailers__their_filter_held_all_back__they_wait_with_it),
+        cmocka_unit_test(test_added_trailers__a_later_filter_buffers__it_sees_them),
+        cmocka_unit_test(test_connection_data__same_key__is_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
