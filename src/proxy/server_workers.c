@@ -131,12 +131,24 @@ static void leave_clusters(void *arg)
     l->limit_us = loop_now_us(l->worker->loop) + FLUSH_LIMIT_MS * 1000;
 }
 
-/* After the turn in which the last exchanges were logged, a turn before the connections of log services close. */
+/* After the turn in which the last exchanges were logged, and before the connections of log services close: a collector
+ * gets a little time to say that it has the last batch. */
+static void on_logs_leaving(struct timer *t)
+{
+    struct leaving *l = CONTAINER_OF(t, leaving, timer);
+    struct loop *loop = l->worker->loop;
+    if (access_log_leave_here() && !l->at_once && loop_now_us(loop) < l->limit_us)
+        timer_set_ms(t, FLUSH_STEP_MS);
+    else
+        loop_post(loop, leave_clusters, l);
+}
+
 static void leave_logs(void *arg)
 {
     struct leaving *l = arg;
-    access_log_leave_here();
-    loop_post(l->worker->loop, leave_clusters, l);
+    timer_init(&l->timer, l->worker->loop, on_logs_leaving);
+    timer_set_ms(&l->timer, 0);
+    l->limit_us = loop_now_us(l->worker->loop) + FLUSH_LIMIT_MS * 1000;
 }
 
 static void leave(void *arg)

@@ -77,42 +77,39 @@ int access_log_to_file(struct access_log *l, struct str path, struct format *tak
 
 /* ---- the start, and the end of a thread ---- */
 
-typedef void (*hook_fn)(void);
-static hook_fn leavers[ACCESS_LOG_LEAVERS], starters[ACCESS_LOG_LEAVERS];
+static bool (*leavers[ACCESS_LOG_LEAVERS])(void);
+static void (*starters[ACCESS_LOG_LEAVERS])(void);
 
-static void add_hook(hook_fn *hooks, hook_fn fn)
+void access_log_on_leave(bool (*fn)(void))
 {
     size_t i = 0;
-    while (i < ACCESS_LOG_LEAVERS && hooks[i] && hooks[i] != fn)
+    while (i < ARRAY_LEN(leavers) && leavers[i] && leavers[i] != fn)
         i++;
-    CHECK(i < ACCESS_LOG_LEAVERS);
-    hooks[i] = fn;
-}
-
-static void run_hooks(const hook_fn *hooks)
-{
-    for (size_t i = 0; i < ACCESS_LOG_LEAVERS && hooks[i]; i++)
-        hooks[i]();
-}
-
-void access_log_on_leave(void (*fn)(void))
-{
-    add_hook(leavers, fn);
+    CHECK(i < ARRAY_LEN(leavers));
+    leavers[i] = fn;
 }
 
 void access_log_on_start(void (*fn)(void))
 {
-    add_hook(starters, fn);
+    size_t i = 0;
+    while (i < ARRAY_LEN(starters) && starters[i] && starters[i] != fn)
+        i++;
+    CHECK(i < ARRAY_LEN(starters));
+    starters[i] = fn;
 }
 
-void access_log_leave_here(void)
+bool access_log_leave_here(void)
 {
-    run_hooks(leavers);
+    bool waits = false;
+    for (size_t i = 0; i < ARRAY_LEN(leavers) && leavers[i]; i++)
+        waits |= leavers[i]();
+    return waits;
 }
 
 void access_log_started(void)
 {
-    run_hooks(starters);
+    for (size_t i = 0; i < ARRAY_LEN(starters) && starters[i]; i++)
+        starters[i]();
 }
 
 /* ---- flushing files ---- */

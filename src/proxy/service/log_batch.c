@@ -304,25 +304,32 @@ void log_batch_end(struct log_batch *b)
 
 /* ---- lifetime ---- */
 
-/* The calling thread's last batches; calls end with their pools, or here where no pool will end them. */
-static void leave_here(void)
+static void leave(struct batch_thread *t)
 {
+    t->reopen_us = 0;
+    flush(t);
+    t->left = true;
+    timer_clear(&t->flush);
+    for (struct export *e = t->exports, *next; e; e = next) {
+        next = e->next;
+        if (!stat_thread || !e->call) /* the main loop runs no more */
+            drop_export(e);
+        else if (t->batch->o.is_stream)
+            grpc_call_send(e->call, NULL, 0, true);
+    }
+}
+
+/* The calling thread's last batches; true while collectors haven't answered. What is left then ends with its pool. */
+static bool leave_here(void)
+{
+    bool waits = false;
     for (struct log_batch *b = batches; b; b = b->next) {
         struct batch_thread *t = b->threads[stat_thread];
-        if (!t || t->left)
-            continue;
-        t->reopen_us = 0;
-        flush(t);
-        t->left = true;
-        timer_clear(&t->flush);
-        for (struct export *e = t->exports, *next; e; e = next) {
-            next = e->next;
-            if (!stat_thread || !e->call)
-                drop_export(e);
-            else if (b->o.is_stream)
-                grpc_call_send(e->call, NULL, 0, true);
-        }
+        if (t && !t->left)
+            leave(t);
+        waits |= t && t->exports;
     }
+    return waits;
 }
 
 static void start(void)
