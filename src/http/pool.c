@@ -622,6 +622,20 @@ void http_pool_drain(struct http_pool *p)
         check_empty(p);
 }
 
+void http_pool_retire_connections(struct http_pool *p)
+{
+    DCHECK(p->magic == POOL_MAGIC);
+    for (int place = READY; place <= FULL && !p->dead; place++)
+        LIST_EACH(it, next, &p->members[place])
+            member_of(it)->leaving = true;
+    for (struct member *m; !p->dead && (m = oldest_idle(p)) != NULL;)
+        close_member(m);
+    for (struct list *it; !p->dead && (it = list_first(&p->members[READY])) != NULL;) {
+        settle(member_of(it)); /* leaving: it has no room */
+        http_client_conn_drain(member_of(it)->c);
+    }
+}
+
 static void destroy_pool(struct deferred *d)
 {
     struct http_pool *p = CONTAINER_OF(d, http_pool, deferred);

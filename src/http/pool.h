@@ -42,6 +42,8 @@ struct http_pool *http_pool_new(struct loop *loop, const struct http_pool_opts *
                                 const struct http_pool_events *events, void *owner);
 /* Idle connections close, busy ones finish; waiting requests still get one. on_empty tells when it is over. */
 void http_pool_drain(struct http_pool *p);
+/* Present connections take no new requests: idle ones close, busy ones finish. The pool goes on with new ones. */
+void http_pool_retire_connections(struct http_pool *p);
 void http_pool_free(struct http_pool **p); /* closes everything; waiting requests get on_failed */
 
 struct http_pool_request; /* a place in the queue */

@@ -7,6 +7,7 @@
 #include "proxy/cluster/cluster_priv.h"
 
 #include "base/mem.h"
+#include "proxy/health/health_check.h"
 #include "proxy/health/outlier.h"
 #include "proxy/stats/h2_stats.h"
 #include "proxy/stats/tls_stats.h"
@@ -35,6 +36,8 @@ static bool may_speak_h2(const struct cluster_http_spec *http)
     return http->protocol == HTTP_2 || http->alpn || http->use_downstream_protocol;
 }
 
+static void on_health_changed(struct turn_task *t);
+
 struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
 {
     (void)err;
@@ -51,6 +54,9 @@ struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
     c->hosts = host_set_new(NULL, 0, take_spec->lb, take_spec->overprovisioning_factor);
     if (take_spec->outlier)
         c->outlier = outlier_new(c, take_spec->outlier);
+    if (take_spec->check)
+        c->checker = health_new(c, take_spec->check);
+    c->health_task.run = on_health_changed;
     c->views = mem_zalloc((clusters_worker_count() + 1) * sizeof(*c->views));
     return c;
 }
@@ -69,7 +75,9 @@ void cluster_unref(struct cluster **cluster)
         return;
     cluster_stop(c);
     cluster_leave(c);
+    health_free(&c->checker);
     outlier_free(&c->outlier);
+    turn_task_cancel(&c->health_task);
     host_set_unref(&c->hosts);
     stat_scope_unref(&c->stats);
     stat_scope_unref(&c->tls_stats);
@@ -152,6 +160,9 @@ static struct host *make_member(const struct cluster *c, const struct endpoint_s
 {
     struct host *h = host_new(&e->addr, e->hostname, e->weight, e->priority, e->locality);
     h->outlier = outlier_host_new(c->spec->outlier);
+    h->check = health_host_new(c->spec->check, e);
+    if (h->check) /* until it has shown otherwise */
+        atomic_store(&h->health, HOST_FAILED_ACTIVE_HC | (c->spec->ignore_new_until_checked ? HOST_PENDING_ACTIVE_HC : 0));
     h->metadata = e->metadata;
     if (e->extra_addr_count) {
         h->extra_addrs = mem_zalloc(e->extra_addr_count * sizeof(*h->extra_addrs));
@@ -187,6 +198,22 @@ static void publish(struct cluster *c, struct host_set *take)
 
 void cluster_health_changed(struct cluster *c)
 {
+    loop_at_turn_end(clusters_main_loop(), &c->health_task);
+}
+
+static void on_health_changed(struct turn_task *t)
+{
+    cluster_health_publish(CONTAINER_OF(t, cluster, health_task));
+}
+
+void cluster_host_failed(struct cluster *c, struct host *h)
+{
+    view_host_failed(c, h);
+}
+
+void cluster_health_publish(struct cluster *c)
+{
+    turn_task_cancel(&c->health_task);
     struct host_set *now = cluster_hosts(c);
     struct host **hosts = mem_alloc((now->count + 1) * sizeof(*hosts));
     for (uint32_t i = 0; i < now->count; i++)
@@ -205,7 +232,7 @@ void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, u
         char text[ADDR_TEXT_BYTES];
         addr_key(&eps[i].addr, text);
         struct host *h = members ? map_get(members, str_from(text)) : NULL;
-        bool kept = h && is_same_member(h, &eps[i]);
+        bool kept = h && is_same_member(h, &eps[i]) && health_host_fits(h->check, c->spec->check, &eps[i]);
         hosts[i] = kept ? host_ref(h) : make_member(c, &eps[i]);
         uint32_t health = atomic_load(&hosts[i]->health);
         uint32_t from_eds = HOST_FAILED_EDS | HOST_DEGRADED_EDS | HOST_EDS_DRAINING;
@@ -224,19 +251,40 @@ void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, u
         if (c->outlier)
             outlier_members_changed(c->outlier, old, s);
         publish(c, s);
+        if (c->checker)
+            health_members_changed(c->checker, s);
     }
     host_set_unref(&old);
+}
+
+static void on_warm(void *arg)
+{
+    struct cluster *c = arg;
+    if (c->on_ready)
+        c->on_ready(c->on_ready_arg);
+}
+
+/* A cluster is warm once its first members are known and have been checked once (Envoy: "Cluster warming"). */
+static void on_members_known(void *arg)
+{
+    struct cluster *c = arg;
+    if (c->checker)
+        health_when_known(c->checker, on_warm, c);
+    else
+        on_warm(c);
 }
 
 void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg)
 {
     const struct cluster_spec *spec = c->spec;
+    c->on_ready = on_ready;
+    c->on_ready_arg = arg;
     if (c->outlier)
         outlier_start(c->outlier);
     switch (spec->type) {
     case CLUSTER_STRICT_DNS:
     case CLUSTER_LOGICAL_DNS:
-        cluster_dns_start(c, on_ready, arg);
+        cluster_dns_start(c, on_members_known, c);
         return;
     case CLUSTER_STATIC:
     case CLUSTER_EDS:
@@ -245,8 +293,7 @@ void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg)
     case CLUSTER_ORIGINAL_DST:
         break;
     }
-    if (on_ready)
-        on_ready(arg);
+    on_members_known(c);
 }
 
 void cluster_stop(struct cluster *c)

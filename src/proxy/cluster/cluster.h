@@ -39,6 +39,11 @@ struct endpoint_spec {
     struct addr *extra_addrs;
     uint32_t extra_addr_count;
     const struct metadata *metadata; /* NULL none */
+    /* Endpoint.health_check_config */
+    bool no_check, has_check_addr;
+    uint16_t check_port;         /* 0: the address's own */
+    struct addr check_addr;
+    struct str check_hostname;
 };
 
 /* How a connection to a host is made secure. Shared by all hosts of a cluster (transport_socket_matches: SIDECAR). */
@@ -108,6 +113,8 @@ struct cluster_spec {
     const struct cluster_dns_spec *dns;           /* NULL unless the type is a DNS one */
     const struct cluster_original_dst_spec *original_dst; /* NULL unless ORIGINAL_DST */
     const struct outlier_spec *outlier;           /* proxy/health/outlier.h; NULL: no detection */
+    const struct health_spec *check;              /* proxy/health/health_check.h; NULL: no active checks */
+    bool ignore_new_until_checked;
     bool ignore_health_on_removal, close_on_health_failure;
     bool wait_for_warm_on_init;  /* true */
     bool track_timeout_budgets, track_request_response_sizes;

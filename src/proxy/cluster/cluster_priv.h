@@ -18,6 +18,7 @@
 
 struct cluster_dns;
 struct outlier_detector;
+struct health_checker;
 struct cluster {
     uint32_t magic;
     _Atomic uint32_t refs;
@@ -30,6 +31,10 @@ struct cluster {
     struct host_set *hosts;
     struct cluster_dns *dns;
     struct outlier_detector *outlier;     /* NULL without outlier detection */
+    struct health_checker *checker;       /* NULL without active checks */
+    struct turn_task health_task;         /* publishing what changed of members' health in this turn */
+    void (*on_ready)(void *arg);
+    void *on_ready_arg;
     uint64_t generation;
     struct cluster_worker **views;        /* by stat_thread; each its own thread's */
 };
@@ -66,11 +71,15 @@ struct cluster_worker {
 
 /* cluster.c; main thread */
 struct stat_scope *cluster_scope(const struct cluster_spec *spec, const char *suffix, const struct stat_table *table);
-/* Health bits of members changed: groups and shares are made anew and published. */
+/* Health bits of members changed: groups and shares are made anew and published, once for all of this turn; or now. */
 void cluster_health_changed(struct cluster *c);
+void cluster_health_publish(struct cluster *c);
+/* A member has just become unhealthy: its connections are not used for new requests. */
+void cluster_host_failed(struct cluster *c, struct host *h);
 
 /* view.c */
 void view_publish(struct cluster *c, struct host_set *hosts); /* main thread: hands it to every worker */
+void view_host_failed(struct cluster *c, struct host *h);     /* main thread: tells every worker */
 void view_forget_pool(struct upstream_pool *p);
 struct loop *clusters_main_loop(void);
 uint32_t clusters_worker_count(void);
@@ -80,6 +89,9 @@ struct upstream_pool *upstream_pool_new(struct cluster_worker *view, struct host
 void upstream_pool_free(struct upstream_pool *p);
 struct conn *upstream_connect(struct cluster_worker *view, struct host *h, const struct upstream_pool *pool,
                               struct str proxy_header, const struct conn_handler *handler, void *user);
+/* A connection of the proxy's own to `remote`, TLS as the cluster says; in no statistics and no breaker. */
+struct conn *upstream_connect_probe(struct cluster_worker *view, struct host *h, const struct addr *remote, const struct str *alpn,
+                                    uint32_t alpn_count, struct str proxy_header, const struct conn_handler *handler, void *user);
 void upstream_conn_opened(struct cluster_worker *view, struct host *h);
 void upstream_conn_connected(struct cluster_worker *view, struct conn *c);
 void upstream_conn_closed(struct cluster_worker *view, struct host *h, struct conn *c, bool was_ready,

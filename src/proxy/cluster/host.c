@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "proxy/health/health_check.h"
 #include "proxy/lb/lb.h"
 
 struct host *host_new(const struct addr *a, struct str hostname, uint32_t weight, uint32_t priority,
@@ -42,6 +43,7 @@ void host_unref(struct host **h)
         addr_fini(&host->extra_addrs[i]);
     mem_free(host->extra_addrs);
     mem_free(host->outlier);
+    health_host_free(&host->check);
     mem_free((char *)(uintptr_t)host->hostname.p);
     addr_fini(&host->addr);
     mem_free(host);
@@ -60,7 +62,7 @@ enum group { GROUP_HEALTHY, GROUP_DEGRADED, GROUP_OUT };
 static enum group group_of(const struct host *h)
 {
     uint32_t health = atomic_load_explicit(&h->health, memory_order_relaxed);
-    if (health & (HOST_UNHEALTHY | HOST_PENDING_REMOVAL | HOST_EXCLUDED_IMMEDIATE_HC | HOST_EDS_DRAINING))
+    if (health & (HOST_UNHEALTHY | HOST_PENDING_REMOVAL | HOST_EXCLUDED_IMMEDIATE_HC | HOST_PENDING_ACTIVE_HC | HOST_EDS_DRAINING))
         return GROUP_OUT;
     return health & (HOST_DEGRADED_ACTIVE_HC | HOST_DEGRADED_EDS) ? GROUP_DEGRADED : GROUP_HEALTHY;
 }

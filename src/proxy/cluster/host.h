@@ -23,6 +23,7 @@ struct locality {
 enum host_health {
     HOST_FAILED_ACTIVE_HC = 1, HOST_FAILED_OUTLIER = 2, HOST_FAILED_EDS = 4, HOST_DEGRADED_ACTIVE_HC = 8,
     HOST_DEGRADED_EDS = 16, HOST_PENDING_REMOVAL = 32, HOST_EXCLUDED_IMMEDIATE_HC = 64, HOST_EDS_DRAINING = 128,
+    HOST_PENDING_ACTIVE_HC = 256, /* not checked yet, and left out until then (ignore_new_hosts_until_first_hc) */
 };
 #define HOST_UNHEALTHY (HOST_FAILED_ACTIVE_HC | HOST_FAILED_OUTLIER | HOST_FAILED_EDS)
 
@@ -39,6 +40,7 @@ enum host_stat {
 };
 
 struct outlier_host;
+struct health_host;
 struct host {
     _Atomic uint32_t refs;
     _Atomic uint32_t health;          /* enum host_health bits */
@@ -51,6 +53,7 @@ struct host {
     uint32_t extra_addr_count;
     const struct metadata *metadata;  /* the endpoint's, in its cluster's spec; NULL when none */
     struct outlier_host *outlier;     /* health/outlier.h; owned; NULL without outlier detection */
+    struct health_host *check;        /* health/health_check.h; owned; NULL where the host isn't actively checked */
     _Atomic uint32_t stats[HOST_STAT_COUNT];
 };
 struct host *host_new(const struct addr *a, struct str hostname, uint32_t weight, uint32_t priority, const struct locality *l);

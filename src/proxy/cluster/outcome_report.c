@@ -7,6 +7,7 @@
  * client would have been given for it (Envoy: "Outlier detection", local-origin errors).
  */
 #include "proxy/cluster/cluster_priv.h"
+#include "proxy/health/health_check.h"
 #include "proxy/health/outlier.h"
 
 static void count_alike(struct outlier_detector *d, struct host *h, const struct host_report *r)
@@ -55,4 +56,6 @@ void cluster_report(struct cluster_worker *cw, struct host *h, const struct host
     struct cluster *c = cw->cluster;
     if (c->outlier && h->outlier)
         (c->spec->outlier->split ? count_split : count_alike)(c->outlier, h, report);
+    if (c->checker && report->response && headers_has_id(report->response, HDR_ENVOY_IMMEDIATE_HEALTH_FAIL))
+        health_fail_now(c, h);
 }

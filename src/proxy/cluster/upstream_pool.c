@@ -36,6 +36,32 @@ static struct str sni_for(const struct cluster_spec *spec, const struct host *h,
     return spec->transport->sni;
 }
 
+struct conn *upstream_connect_probe(struct cluster_worker *view, struct host *h, const struct addr *remote, const struct str *alpn,
+                                    uint32_t alpn_count, struct str proxy_header, const struct conn_handler *handler, void *user)
+{
+    const struct cluster_spec *spec = view->cluster->spec;
+    const struct cluster_connection_spec *cs = spec->connection;
+    struct conn_connect_opts opts = {
+        .remote = remote,
+        .bind = cs->has_bind ? &cs->bind : NULL,
+        .options = cs->sock_opts,
+        .option_count = cs->sock_opt_count,
+        .proxy_header = proxy_header,
+    };
+    struct conn *c = conn_connect(view->loop, &opts, handler, user);
+    struct err err;
+    if (!spec->transport->tls)
+        return c;
+    struct tls_client_opts tls = {.sni = sni_for(spec, h, NULL), .alpn = alpn, .alpn_count = alpn_count};
+    struct tls_context *ctx = tls_source_get(spec->transport->tls);
+    int rc = ctx ? conn_start_tls(c, ctx, &tls, &err) : -1;
+    tls_context_unref(&ctx);
+    if (rc == 0)
+        return c;
+    conn_close(c, CONN_CLOSE_LOCAL);
+    return NULL;
+}
+
 static int start_tls(struct cluster_worker *view, struct host *h, const struct upstream_pool *pool, struct conn *c)
 {
     const struct cluster_spec *spec = view->cluster->spec;

@@ -166,6 +166,47 @@ static void drain_absent(struct cluster_worker *v)
     }
 }
 
+/* ---- a member that failed ---- */
+
+struct failed_host {
+    struct cluster *cluster;
+    struct host *host;
+};
+
+static void let_go_of(struct cluster_worker *v, const struct host *h)
+{
+    for (struct upstream_pool *p = v->bucket_count ? v->buckets[bucket_of(v, h)] : NULL, *next; p; p = next) {
+        next = p->next;
+        if (p->host == h)
+            http_pool_retire_connections(p->pool);
+    }
+}
+
+static void on_host_failed(void *arg)
+{
+    struct failed_host *f = arg;
+    struct cluster_worker *v = f->cluster->views[stat_thread];
+    if (v)
+        let_go_of(v, f->host);
+    host_unref(&f->host);
+    cluster_unref(&f->cluster);
+    mem_free(f);
+}
+
+/* Its connections may all go the same bad way (Envoy does so too): what comes later gets new ones. */
+void view_host_failed(struct cluster *c, struct host *h)
+{
+    for (uint32_t i = 0; i < frame.worker_count; i++) {
+        if (!__atomic_load_n(&c->views[i + 1], __ATOMIC_RELAXED))
+            continue;
+        struct failed_host *f = NEW(failed_host);
+        *f = (struct failed_host){cluster_ref(c), host_ref(h)};
+        loop_post(frame.workers[i], on_host_failed, f);
+    }
+    if (c->views[0])
+        let_go_of(c->views[0], h);
+}
+
 struct publication {
     struct cluster *cluster;
     struct host_set *hosts;

@@ -10,6 +10,7 @@
 #include "proxy/config/endpoints.h"
 #include "proxy/config/shared.h"
 #include "proxy/config/tls_source.h"
+#include "proxy/health/health_check.h"
 
 #include <math.h>
 #include <netinet/in.h>
@@ -398,6 +399,9 @@ static void read_rest(struct config_reader *cr, const pb_cluster *m, struct clus
     if (load && s->type != CLUSTER_ORIGINAL_DST)
         IN("load_assignment")
             cfg_endpoints(cr, load, s);
+    const pb_common_lb *common = GET(m, common_lb_config);
+    s->ignore_new_until_checked = common && GET(common, ignore_new_hosts_until_first_hc);
+    s->check = cfg_health_checks(cr, m, &s->memory->arena);
     if (GET(m, outlier_detection))
         IN("outlier_detection")
             s->outlier = cfg_outlier(cr, m->outlier_detection, &s->memory->arena);
@@ -438,9 +442,12 @@ void cluster_spec_free(struct cluster_spec **spec)
         return;
     for (uint32_t i = 0; i < s->endpoint_count; i++) {
         addr_fini(&s->endpoints[i].addr);
+        addr_fini(&s->endpoints[i].check_addr);
         for (uint32_t j = 0; j < s->endpoints[i].extra_addr_count; j++)
             addr_fini(&s->endpoints[i].extra_addrs[j]);
     }
+    if (s->check)
+        health_spec_fini((struct health_spec *)(uintptr_t)s->check);
     shared_unref(s->lb);
     shared_unref(s->breakers);
     shared_unref(s->connection);

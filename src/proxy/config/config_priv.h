@@ -105,6 +105,7 @@ enum extension_kind {
     EXT_COMPRESSION, EXT_DECOMPRESSION, /* libraries of compressor and decompressor */
     EXT_RETRY_HOST, EXT_RETRY_PRIORITY, EXT_PATH_MATCH, EXT_PATH_REWRITE, EXT_REDIRECT_PREDICATE, /* of routes */
     EXT_EARLY_MUTATION,
+    EXT_HEALTH_SINK,             /* event logs of health checks */
     EXT_MATCH_INPUT,             /* of matcher trees (matcher_priv.h) */
 };
 struct extension {
@@ -165,7 +166,6 @@ int cfg_header_mutation_route(struct config_reader *cr, const ProtobufCMessage *
 int cfg_header_to_metadata(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_header_to_metadata_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_set_metadata(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
-int cfg_set_metadata_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 /* set_filter_state.c: rules for HTTP and network filters; freed by the second. */
 struct set_filter_state_config *cfg_filter_state_rules(struct config_reader *cr, const char *field,
                                                        pb_filter_state_value *const *items, uint32_t n, struct arena *a);
@@ -209,6 +209,11 @@ int cfg_early_header_mutation(struct config_reader *cr, const ProtobufCMessage *
 int cfg_uuid_request_id(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* out: struct hcm_config */
 
 const struct outlier_spec *cfg_outlier(struct config_reader *cr, const pb_outlier *m, struct arena *a); /* outlier.c */
+/* health.c */
+const struct health_spec *cfg_health_checks(struct config_reader *cr, const pb_cluster *m, struct arena *a); /* NULL: none */
+void cfg_endpoint_check(struct config_reader *cr, const pb_endpoint_check *m, struct arena *a, struct endpoint_spec *e);
+struct cfg_health_sink { struct str *path; struct arena *arena; }; /* EXT_HEALTH_SINK */
+int cfg_health_file_sink(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_spec **out);
 struct cfg_dns; /* dns.c */
 int cfg_dns_cluster(struct config_reader *cr, const ProtobufCMessage *msg, void *out);    /* EXT_CLUSTER */

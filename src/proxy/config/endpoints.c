@@ -82,6 +82,9 @@ static void read_endpoint(struct config_reader *cr, const pb_endpoint *m, const 
     const pb_address *address = GET(m, address);
     if (hostname.n)
         e->hostname = arena_str(a, hostname);
+    if (GET(m, health_check_config))
+        IN("health_check_config")
+            cfg_endpoint_check(cr, m->health_check_config, a, e);
     if (!address) {
         FAULT("address", "must be set");
         return;

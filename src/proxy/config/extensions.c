@@ -56,7 +56,6 @@ static const struct extension extensions[] = {
     {P "filters.http.header_to_metadata.v3.Config", EXT_HTTP_FILTER, "envoy.filters.http.header_to_metadata", cfg_header_to_metadata, &header_to_metadata_filter},
     {P "filters.http.header_to_metadata.v3.Config", EXT_ROUTE_FILTER, "envoy.filters.http.header_to_metadata", cfg_header_to_metadata_route, NULL},
     {P "filters.http.set_metadata.v3.Config", EXT_HTTP_FILTER, "envoy.filters.http.set_metadata", cfg_set_metadata, &set_metadata_filter},
-    {P "filters.http.set_metadata.v3.Config", EXT_ROUTE_FILTER, "envoy.filters.http.set_metadata", cfg_set_metadata_route, NULL},
     {P "filters.http.set_filter_state.v3.Config", EXT_HTTP_FILTER, "envoy.filters.http.set_filter_state", cfg_set_filter_state, &set_filter_state_filter},
     {P "filters.http.set_filter_state.v3.Config", EXT_ROUTE_FILTER, "envoy.filters.http.set_filter_state", cfg_set_filter_state_route, NULL},
     {P "http.stateful_session.cookie.v3.CookieBasedSessionState", EXT_SESSION_STATE, "envoy.http.stateful_session.cookie",
@@ -135,6 +134,8 @@ static const struct extension extensions[] = {
     {P "access_loggers.grpc.v3.TcpGrpcAccessLogConfig", EXT_ACCESS_LOGGER, "envoy.access_loggers.tcp_grpc", cfg_tcp_grpc_logger,
      NULL},
 
+    {P "health_check.event_sinks.file.v3.HealthCheckEventFileSink", EXT_HEALTH_SINK, "envoy.health_check.event_sinks.file",
+     cfg_health_file_sink, NULL},
     {P "clusters.dns.v3.DnsCluster", EXT_CLUSTER, "envoy.cluster.dns", cfg_dns_cluster, NULL},
 
     {P "load_balancing_policies.round_robin.v3.RoundRobin", EXT_LB_POLICY, "envoy.load_balancing_policies.round_robin",

@@ -18,6 +18,7 @@
 #include "envoy/config/core/v3/extension.pb-c.h"
 #include "envoy/config/core/v3/grpc_method_list.pb-c.h"
 #include "envoy/config/core/v3/grpc_service.pb-c.h"
+#include "envoy/config/core/v3/health_check.pb-c.h"
 #include "envoy/config/core/v3/protocol.pb-c.h"
 #include "envoy/config/core/v3/proxy_protocol.pb-c.h"
 #include "envoy/config/core/v3/resolver.pb-c.h"
@@ -79,6 +80,7 @@
 #include "envoy/extensions/filters/network/set_filter_state/v3/set_filter_state.pb-c.h"
 #include "envoy/extensions/filters/network/sni_cluster/v3/sni_cluster.pb-c.h"
 #include "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.pb-c.h"
+#include "envoy/extensions/health_check/event_sinks/file/v3/file.pb-c.h"
 #include "envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation.pb-c.h"
 #include "envoy/extensions/http/original_ip_detection/custom_header/v3/custom_header.pb-c.h"
 #include "envoy/extensions/http/original_ip_detection/xff/v3/xff.pb-c.h"
@@ -113,6 +115,7 @@
 #include "envoy/type/matcher/v3/string.pb-c.h"
 #include "envoy/type/metadata/v3/metadata.pb-c.h"
 #include "envoy/type/tracing/v3/custom_tag.pb-c.h"
+#include "envoy/type/v3/http.pb-c.h"
 #include "envoy/type/v3/http_status.pb-c.h"
 #include "envoy/type/v3/percent.pb-c.h"
 #include "envoy/type/v3/range.pb-c.h"
@@ -195,6 +198,13 @@ typedef Envoy__Config__Cluster__V3__Cluster__CustomClusterType pb_custom_cluster
 typedef Envoy__Config__Cluster__V3__LoadBalancingPolicy pb_lb_policies;
 typedef Envoy__Config__Cluster__V3__UpstreamConnectionOptions pb_upstream_connection;
 typedef Envoy__Config__Cluster__V3__OutlierDetection pb_outlier;
+typedef Envoy__Config__Core__V3__HealthCheck pb_health_check;
+typedef Envoy__Config__Core__V3__HealthCheck__HttpHealthCheck pb_http_check;
+typedef Envoy__Config__Core__V3__HealthCheck__TcpHealthCheck pb_tcp_check;
+typedef Envoy__Config__Core__V3__HealthCheck__GrpcHealthCheck pb_grpc_check;
+typedef Envoy__Config__Core__V3__HealthCheck__Payload pb_payload;
+typedef Envoy__Config__Endpoint__V3__Endpoint__HealthCheckConfig pb_endpoint_check;
+typedef Envoy__Extensions__HealthCheck__EventSinks__File__V3__HealthCheckEventFileSink pb_health_file_sink;
 typedef Envoy__Config__Cluster__V3__CircuitBreakers pb_circuit_breakers;
 typedef Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds pb_thresholds;
 typedef Envoy__Config__Cluster__V3__Cluster__CommonLbConfig pb_common_lb;
@@ -388,6 +398,7 @@ typedef Envoy__Extensions__Filters__Http__AdmissionControl__V3__AdmissionControl
 typedef Envoy__Extensions__Filters__Http__AdmissionControl__V3__AdmissionControl__SuccessCriteria__HttpCriteria pb_admission_http;
 typedef Envoy__Extensions__Filters__Http__AdmissionControl__V3__AdmissionControl__SuccessCriteria__GrpcCriteria pb_admission_grpc;
 typedef Envoy__Extensions__Filters__Http__BandwidthLimit__V3__BandwidthLimit pb_bandwidth_limit;
+typedef Envoy__Type__V3__Int64Range pb_int64_range;
 typedef Google__Protobuf__Any pb_any;
 typedef Google__Protobuf__Struct pb_struct;
 typedef Google__Protobuf__Value pb_value;

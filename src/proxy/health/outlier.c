@@ -185,6 +185,7 @@ static void enforce(struct outlier_detector *d, struct host *h, enum outlier_kin
         o->multiplier++;
     atomic_fetch_or_explicit(&h->health, HOST_FAILED_OUTLIER, memory_order_relaxed);
     cluster_health_changed(d->cluster);
+    cluster_host_failed(d->cluster, h);
     log_action(d, h, kind, true, true, last_us);
 }
 
