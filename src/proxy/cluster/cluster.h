@@ -24,6 +24,7 @@ enum { PRIORITY_DEFAULT, PRIORITY_HIGH, ROUTING_PRIORITIES };
 struct circuit_thresholds {
     uint32_t max_connections, max_pending, max_requests, max_retries, max_pools; /* 1024, 1024, 1024, 3, unlimited */
     bool track_remaining;
+    bool has_budget; uint32_t min_retries; double budget_pct; /* retry_budget, in place of max_retries */
 };
 
 struct spec_memory;
@@ -132,6 +133,7 @@ void cluster_spec_free(struct cluster_spec **spec);
     X(CLUSTER_UPSTREAM_CX_HTTP3_TOTAL, COUNTER, NONE, "upstream_cx_http3_total", "HTTP/3 connections made") \
     X(CLUSTER_UPSTREAM_CX_CONNECT_FAIL, COUNTER, NONE, "upstream_cx_connect_fail", "Connection failures") \
     X(CLUSTER_UPSTREAM_CX_CONNECT_TIMEOUT, COUNTER, NONE, "upstream_cx_connect_timeout", "Connect timeouts") \
+    X(CLUSTER_UPSTREAM_CX_ATTEMPTS_EXCEEDED, COUNTER, NONE, "upstream_cx_connect_attempts_exceeded", "TCP sessions that used up their attempts") \
     X(CLUSTER_UPSTREAM_CX_CONNECT_MS, HISTOGRAM, MS, "upstream_cx_connect_ms", "Connection establishment time") \
     X(CLUSTER_UPSTREAM_CX_LENGTH_MS, HISTOGRAM, MS, "upstream_cx_length_ms", "Connection length")  \
     X(CLUSTER_UPSTREAM_CX_IDLE_TIMEOUT, COUNTER, NONE, "upstream_cx_idle_timeout", "Connections closed idle") \
@@ -311,7 +313,7 @@ struct host_report {
 void cluster_report(struct cluster_worker *cw, struct host *h, const struct host_report *report);
 
 /* Circuit breakers. acquire: false = open (overflow counted by the caller's stat). Exact over workers. */
-enum breaker { BREAKER_CONNECTIONS, BREAKER_PENDING, BREAKER_REQUESTS, BREAKER_RETRIES, BREAKER_COUNT };
+enum breaker { BREAKER_CONNECTIONS, BREAKER_PENDING, BREAKER_REQUESTS, BREAKER_RETRIES, BREAKER_POOLS, BREAKER_COUNT };
 bool cluster_breaker_acquire(struct cluster *c, unsigned priority, enum breaker b);
 void cluster_breaker_force(struct cluster *c, unsigned priority, enum breaker b); /* takes one past the limit */
 void cluster_breaker_release(struct cluster *c, unsigned priority, enum breaker b);

@@ -479,6 +479,7 @@ static void try_upstream(struct tcp_session *s)
                             .downstream_local = conn_local(down),
                             .rng = loop_rng(loop_of(s))};
     if (s->attempts >= (s->config->max_connect_attempts ? s->config->max_connect_attempts : 1)) {
+        stat_inc(cluster_stats(s->cluster), STAT_CLUSTER_UPSTREAM_CX_ATTEMPTS_EXCEEDED);
         give_up(s, FLAG_URX);
         return;
     }

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tcp_proxy may do beyond joining two connections: hashing, waiting, backing off, tunnels; beside Envoy."""
+import time
+
+import pytest
+
+from lib import config
+from lib.pairs import Two
+from lib.streams import Closed, connect, unused_port
+from lib.tcp import TcpServer
+
+
+@pytest.fixture
+def start_two(start_proxy):
+    def start(*filters, clusters=()):
+        return Two(start_proxy, config.bootstrap([config.listener("tcp", *filters)], clusters))
+    return start
+
+
+@pytest.fixture
+def make_server(started):
+    def make(run):
+        return started.add(server := TcpServer(run), server.close)
+    return make
+
+
+def hear(proxy, say=b""):
+    try:
+        with connect(proxy.address("tcp")) as stream:
+            if say:
+                stream.send(say)
+            return stream.read_to_end()
+    except (Closed, OSError):
+        return b"closed"
+
+
+def answer_first(text):
+    """Says its name once it has heard something."""
+    def run(stream):
+        stream.fill()
+        stream.send(text + b":" + bytes(stream.buffer))
+    return run
+
+
+@pytest.mark.parametrize("policy", [{"source_ip": {}}, {"filter_state": {"key": "my.hash"}}])
+def test_connections_are_hashed(start_two, make_server, policy):
+    servers = [make_server(lambda s, n=n: s.send(b"%d" % n)) for n in range(5)]
+    state = {"name": "envoy.filters.network.set_filter_state", "typed_config": {
+        "@type": config.TYPE + "extensions.filters.network.set_filter_state.v3.Config", "on_new_connection": [
+            {"object_key": "my.hash", "factory_key": "envoy.hashable_string",
+             "format_string": {"text_format_source": {"inline_string": "always the same"}}}]}}
+    two = start_two(state, config.tcp_proxy("ring", hash_policy=[policy]),
+                    clusters=[config.cluster("ring", *(s.port for s in servers), lb_policy="RING_HASH")])
+    for proxy in (two.envoy, two.weft):
+        assert len({hear(proxy) for _ in range(6)}) == 1
+    two.same(hear)
+
+
+def test_an_upstream_is_connected_once_there_is_data(start_two, make_server):
+    server = make_server(answer_first(b"up"))
+    two = start_two(config.tcp_proxy("up", upstream_connect_mode="ON_DOWNSTREAM_DATA", max_early_data_bytes=1024),
+                    clusters=[config.cluster("up", server.port)])
+    for proxy in (two.envoy, two.weft):
+        with connect(proxy.address("tcp")) as stream:
+            proxy.wait_stat("tcp.tcp.downstream_cx_total", 1)
+            assert proxy.stat("cluster.up.upstream_cx_total") == 0
+            stream.send(b"hello")
+            assert stream.read_exact(8) == b"up:hello"
+    two.same_stats(r"cluster.up.upstream_cx_total|tcp.tcp.downstream_cx_total")
+
+
+def test_attempts_are_spaced(start_two):
+    more = {"max_connect_attempts": 3, "backoff_options": {"base_interval": "0.2s", "max_interval": "0.2s"}}
+    two = start_two(config.tcp_proxy("none", **more), clusters=[config.cluster("none", unused_port(), unused_port())])
+    for proxy in (two.envoy, two.weft):
+        started_at = time.monotonic()
+        assert hear(proxy) in (b"", b"closed")
+        assert time.monotonic() - started_at < 5
+    two.same_stats(r"cluster.none.upstream_cx_(connect_fail|connect_attempts_exceeded|total)")
+
+
+def test_a_life_may_be_longer_by_chance(start_two, make_server):
+    server = make_server(lambda s: s.read_to_end())
+    two = start_two(config.tcp_proxy("up", max_downstream_connection_duration="0.1s",
+                                     max_downstream_connection_duration_jitter_percentage={"value": 50}),
+                    clusters=[config.cluster("up", server.port)])
+    two.same(hear)
+    two.same_stats("max_downstream_connection_duration")
