@@ -189,6 +189,30 @@ def test_filter_config__disabled_and_enabled_per_level__as_envoy(start_proxy, or
             two.same(lambda proxy, n=name, t=target: plain(proxy, t, [], n))
 
 
+def scope(name, key, text):
+    return {"name": name, "key": {"fragments": [{"string_key": k} for k in key]}, "route_configuration": {
+        "name": name, "virtual_hosts": [config.virtual_host([answer(text)])]}}
+
+
+def scoped(extractors, scopes):
+    fields = config.hcm()["typed_config"]
+    del fields["route_config"]
+    fields["scoped_routes"] = {"name": "s", "scope_key_builder": {"fragments": [{"header_value_extractor": e} for e in extractors]},
+                               "scoped_route_configurations_list": {"scoped_route_configurations": scopes}}
+    return config.listener("http", {"name": "envoy.filters.network.http_connection_manager", "typed_config": fields})
+
+
+def test_scoped_routes__keys_of_headers__choose_the_table(start_proxy, origin):
+    extractors = [{"name": "X-Addr", "element_separator": ";", "element": {"key": "vip", "separator": "="}},
+                  {"name": "x-list", "element_separator": ",", "index": 1}]
+    two = two_of(start_proxy, origin, scoped(extractors, [scope("a", ["1.2.3.4", "b"], "first"), scope("b", ["", "b"], "empty"),
+                                                          scope("c", ["1.2.3.4", ""], "blank")]))
+    for address in ("vip=1.2.3.4", "x=1;vip=1.2.3.4;vip=5", "vip=", "vip", "vip=5", None):
+        for items in ("a,b,c", "a,", "a", None):
+            headers = [(n, v) for n, v in (("x-addr", address), ("x-list", items)) if v is not None]
+            two.same(lambda proxy, h=headers: plain(proxy, "/", h))
+
+
 def many_routes():
     routes = [answer(f"prefix {i}", {"prefix": f"/api/v1/service-{i}/"}) for i in range(300)]
     routes += [answer(f"path {i}", {"path": f"/api/v1/exact-{i}"}) for i in range(300)]

@@ -209,6 +209,7 @@ int cfg_early_header_mutation(struct config_reader *cr, const ProtobufCMessage *
 int cfg_uuid_request_id(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* out: struct hcm_config */
 
 const struct outlier_spec *cfg_outlier(struct config_reader *cr, const pb_outlier *m, struct arena *a); /* outlier.c */
+const struct cluster_breakers_spec *cfg_breakers(struct config_reader *cr, const pb_circuit_breakers *m); /* breakers.c; shared */
 /* health.c */
 const struct health_spec *cfg_health_checks(struct config_reader *cr, const pb_cluster *m, struct arena *a); /* NULL: none */
 void cfg_endpoint_check(struct config_reader *cr, const pb_endpoint_check *m, struct arena *a, struct endpoint_spec *e);
@@ -256,6 +257,8 @@ void cfg_filter_state_matcher(struct config_reader *cr, const pb_filter_state_ma
 
 /* route.c: into `a`; references to clusters go to cr->out->refs. */
 int cfg_route_config(struct config_reader *cr, const pb_route_config *m, struct arena *a, struct route_config_spec **out);
+struct route_scopes;
+struct route_scopes *cfg_scoped_routes(struct config_reader *cr, const pb_scoped_routes *m, struct arena *a); /* scoped_routes.c */
 void cfg_cluster_ref(struct config_reader *cr, const char *field, struct str name, struct cluster **slot, bool must_exist);
 
 /* access_log.c */
@@ -266,6 +269,7 @@ int cfg_stdout_logger(struct config_reader *cr, const ProtobufCMessage *msg, voi
 int cfg_stderr_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_http_grpc_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* als.c */
 int cfg_tcp_grpc_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_otel_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* otel_log.c */
 struct log_batch_opts;
 void cfg_log_batch_opts(struct config_reader *cr, const pb_grpc_log_common *m, struct log_batch_opts *o);
 void cfg_packed_node(struct config_reader *cr, struct strbuf *out);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "proxy/config/config_priv.h"
 #include "proxy/listener/listener.h"
+#include "proxy/route/scopes.h"
 
 #include <stdio.h>
 
@@ -387,8 +388,11 @@ static void read_routes(struct config_reader *cr, const pb_hcm *m, struct hcm_co
         if (!c->routes)
             cfg_fault_err(cr, "route_config", &err);
         return;
-    case HCM(ROUTE_SPECIFIER_RDS):
     case HCM(ROUTE_SPECIFIER_SCOPED_ROUTES):
+        IN("scoped_routes")
+            c->scopes = cfg_scoped_routes(cr, GET(m, scoped_routes), &c->arena);
+        return;
+    case HCM(ROUTE_SPECIFIER_RDS):
         return; /* unread */
     default:
         FAULT("", "route_config must be set");
@@ -420,6 +424,15 @@ static void read_early_mutations(struct config_reader *cr, const pb_hcm *m, stru
         }
 }
 
+static bool routes_upgrade(const struct route_config_spec *spec)
+{
+    for (uint32_t i = 0; spec && i < spec->vhost_count; i++)
+        for (uint32_t j = 0; j < spec->vhosts[i]->route_count; j++)
+            if (spec->vhosts[i]->routes[j]->upgrade_count > 0)
+                return true;
+    return false;
+}
+
 static void read_upgrades(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
 {
     c->upgrade_count = LEN(m, upgrade_configs);
@@ -429,9 +442,9 @@ static void read_upgrades(struct config_reader *cr, const pb_hcm *m, struct hcm_
         c->upgrades[i].enabled = proto_bool_or(GET(m->upgrade_configs[i], enabled), true);
     }
     bool any = c->upgrade_count > 0;
-    for (uint32_t i = 0; !any && c->route_spec && i < c->route_spec->vhost_count; i++)
-        for (uint32_t j = 0; j < c->route_spec->vhosts[i]->route_count; j++)
-            any = any || c->route_spec->vhosts[i]->routes[j]->upgrade_count > 0;
+    any = any || routes_upgrade(c->route_spec);
+    for (uint32_t i = 0; !any && c->scopes && i < c->scopes->count; i++)
+        any = routes_upgrade(c->scopes->items[i].spec);
     c->server.h1.allow_upgrade = any;
 }
 
@@ -494,6 +507,8 @@ void hcm_config_free(void *config)
     route_table_free(&c->routes);
     if (c->route_spec)
         route_config_fini(c->route_spec);
+    if (c->scopes)
+        route_scopes_fini(c->scopes);
     if (c->stats)
         stat_scope_unref(&c->stats);
     stat_scope_unref(&c->h2_stats);

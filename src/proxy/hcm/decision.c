@@ -5,6 +5,7 @@
  */
 #include "proxy/cluster/cluster.h"
 #include "proxy/hcm/exchange.h"
+#include "proxy/route/scopes.h"
 
 const struct route_entry *exchange_route(struct exchange *x)
 {
@@ -13,8 +14,10 @@ const struct route_entry *exchange_route(struct exchange *x)
     x->route_known = true;
     x->decision = (struct route_decision){0};
     struct route_request rq = {.headers = x->request, .info = &x->info, .random = x->random};
-    if (x->config->routes)
-        route_decide(x->config->routes, &rq, cluster_named, &x->decision);
+    const struct route_scope *scope = x->config->scopes ? route_scopes_find(x->config->scopes, x->request) : NULL;
+    const struct route_table *table = scope ? scope->table : x->config->routes;
+    if (table)
+        route_decide(table, &rq, cluster_named, &x->decision);
     const struct route_entry *route = x->info.route = x->decision.route;
     x->info.cluster = x->decision.cluster; /* logs name it even where a filter answers */
     if (x->decision.vhost)

@@ -6,6 +6,7 @@
  */
 #include "base/mem.h"
 #include "proxy/hcm/exchange.h"
+#include "proxy/route/scopes.h"
 #include "proxy/overload/overload.h"
 #include "proxy/stats/h2_stats.h"
 
@@ -69,6 +70,8 @@ void hcm_config_link(struct hcm_config *c)
             c->filters[i].def->link((void *)(uintptr_t)c->filters[i].config, c->stats);
     if (c->route_spec)
         route_config_link(c->route_spec);
+    for (uint32_t i = 0; c->scopes && i < c->scopes->count; i++)
+        route_config_link(c->scopes->items[i].spec);
     strbuf_fini(&prefix);
 }
 

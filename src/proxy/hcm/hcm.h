@@ -33,6 +33,7 @@ struct hcm_config {
     struct http_server_opts server;
     struct route_table *routes;
     struct route_config_spec *route_spec;
+    struct route_scopes *scopes;      /* instead: route/scopes.h; NULL */
     struct http_filter_spec *filters; uint32_t filter_count;
     struct access_log **access_logs; uint32_t access_log_count;
     bool log_at_start; bool flush_log_on_tunnel_established; uint64_t access_log_flush_interval_ms;

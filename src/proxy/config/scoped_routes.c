@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ScopedRoutes given inline. Lists that come from elsewhere (scoped_rds, route_configuration_name)
+ * stay unread or are refused by name. Main thread.
+ */
+#include "proxy/route/scopes.h"
+
+#include "proxy/config/config_priv.h"
+#include "proxy/hcm/hcm.h"
+
+#define SCOPED(x) ENVOY__EXTENSIONS__FILTERS__NETWORK__HTTP_CONNECTION_MANAGER__V3__SCOPED_ROUTES__##x
+#define EXTRACT(x) SCOPED(SCOPE_KEY_BUILDER__FRAGMENT_BUILDER__HEADER_VALUE_EXTRACTOR__EXTRACT_TYPE_##x)
+
+static void read_extractor(struct config_reader *cr, const pb_header_extractor *m, struct scope_fragment *f, struct arena *a)
+{
+    f->header = cfg_lower(a, TEXT(m, name));
+    f->separator = arena_str(a, TEXT(m, element_separator));
+    if (m->extract_type_case == EXTRACT(INDEX)) {
+        f->index = GET(m, index);
+        if (f->index && !f->separator.n)
+            FAULT("index", "must be 0 without element_separator");
+    } else if (m->extract_type_case == EXTRACT(ELEMENT)) {
+        f->by_key = true;
+        f->key_separator = arena_str(a, TEXT(GET(m, element), separator));
+        f->key = arena_str(a, TEXT(m->element, key));
+    } else {
+        FAULT("", "one of index and element must be set");
+    }
+}
+
+static void read_builder(struct config_reader *cr, const pb_scope_key_builder *m, struct route_scopes *s, struct arena *a)
+{
+    s->fragment_count = LEN(m, fragments);
+    s->fragments = ARENA_ARRAY(a, struct scope_fragment, s->fragment_count);
+    for (uint32_t i = 0; i < s->fragment_count; i++)
+        IN("fragments[%u].header_value_extractor", i)
+            if (m->fragments[i]->type_case)
+                read_extractor(cr, GET(m->fragments[i], header_value_extractor), &s->fragments[i], a);
+            else
+                FAULT("", "must be set");
+}
+
+static void read_key(struct config_reader *cr, const pb_scoped_route *m, struct route_scope *scope, struct arena *a)
+{
+    if (!GET(m, key)) {
+        FAULT("key", "must be set");
+        return;
+    }
+    scope->key_count = LEN(m->key, fragments);
+    scope->key = ARENA_ARRAY(a, struct str, scope->key_count);
+    for (uint32_t i = 0; i < scope->key_count; i++)
+        scope->key[i] = arena_str(a, TEXT(m->key->fragments[i], string_key));
+}
+
+static void read_scope(struct config_reader *cr, const pb_scoped_route *m, struct route_scope *scope, struct arena *a)
+{
+    scope->name = arena_str(a, TEXT(m, name));
+    read_key(cr, m, scope, a);
+    if (!GET(m, route_configuration))
+        FAULT("route_configuration", "must be set");
+    else
+        IN("route_configuration")
+            cfg_route_config(cr, m->route_configuration, a, &scope->spec);
+}
+
+struct route_scopes *cfg_scoped_routes(struct config_reader *cr, const pb_scoped_routes *m, struct arena *a)
+{
+    struct err err = {0};
+    size_t faults = cr->r.faults->count;
+    struct route_scopes *s = arena_zalloc(a, sizeof *s);
+    (void)TEXT(m, name);
+    IN("scope_key_builder")
+        if (GET(m, scope_key_builder))
+            read_builder(cr, m->scope_key_builder, s, a);
+        else
+            FAULT("", "must be set");
+    if (m->config_specifier_case != SCOPED(CONFIG_SPECIFIER_SCOPED_ROUTE_CONFIGURATIONS_LIST))
+        return s; /* scoped_rds stays unread */
+    if (GET(m, rds_config_source)) /* for scopes that name their configuration: those are refused */
+        proto_read_whole(&cr->r, &m->rds_config_source->base);
+    const pb_scoped_list *list = GET(m, scoped_route_configurations_list);
+    uint32_t n = LEN(list, scoped_route_configurations);
+    s->items = ARENA_ARRAY(a, struct route_scope, n);
+    IN("scoped_route_configurations_list")
+        for (; s->count < n; s->count++)
+            IN("scoped_route_configurations[%u]", s->count)
+                read_scope(cr, list->scoped_route_configurations[s->count], &s->items[s->count], a);
+    if (cr->r.faults->count == faults && route_scopes_init(s, &err) < 0)
+        cfg_fault_err(cr, "scoped_route_configurations_list", &err);
+    return s;
+}

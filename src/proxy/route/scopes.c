@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Scoped routes. A key's fragments are put one behind the other, each with its length before it, so
+ * that no two keys look alike. Built on the main thread, read by every worker; no memory at look-up.
+ */
+#include "proxy/route/scopes.h"
+
+#include "base/mem.h"
+
+#define KEY_BYTES_MAX 2048 /* of a request's key; longer ones are nobody's */
+
+struct key {
+    char bytes[KEY_BYTES_MAX];
+    size_t n;
+};
+
+static bool key_add(struct key *k, struct str part)
+{
+    uint32_t n = (uint32_t)part.n;
+    if (part.n > sizeof k->bytes || k->n + sizeof n + part.n > sizeof k->bytes)
+        return false;
+    memcpy(k->bytes + k->n, &n, sizeof n);
+    if (part.n)
+        memcpy(k->bytes + k->n + sizeof n, part.p, part.n);
+    k->n += sizeof n + part.n;
+    return true;
+}
+
+/* Splits at a whole separator; *rest is null at the end. */
+static struct str split(struct str s, struct str separator, struct str *rest)
+{
+    ptrdiff_t at = separator.n ? str_find(s, separator) : -1;
+    if (at < 0) {
+        *rest = STR_NULL;
+        return s;
+    }
+    *rest = str_make(s.p + at + separator.n, s.n - (size_t)at - separator.n);
+    return str_make(s.p, (size_t)at);
+}
+
+static bool element_of(const struct scope_fragment *f, struct str value, struct str *out)
+{
+    uint32_t i = 0;
+    while (value.p) {
+        struct str one = split(value, f->separator, &value), rest;
+        if (!f->by_key && i++ == f->index) {
+            *out = one;
+            return true;
+        }
+        if (f->by_key && str_eq(split(one, f->key_separator, &rest), f->key)) {
+            *out = rest.p ? rest : STR(""); /* a bare key has the empty value */
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct route_scope *route_scopes_find(const struct route_scopes *s, const struct headers *h)
+{
+    struct key key = {.n = 0};
+    for (uint32_t i = 0; i < s->fragment_count; i++) {
+        const struct scope_fragment *f = &s->fragments[i];
+        struct str value = headers_get(h, f->header), part;
+        if (!value.p || !element_of(f, value, &part) || !key_add(&key, part))
+            return NULL;
+    }
+    return map_get(s->by_key, str_make(key.bytes, key.n));
+}
+
+static int add_scope(struct route_scopes *s, struct route_scope *scope, struct err *err)
+{
+    struct key key = {.n = 0};
+    for (uint32_t i = 0; i < scope->key_count; i++)
+        if (!key_add(&key, scope->key[i]))
+            return err_set(err, ERR_LIMIT, "the key of scope '%.*s' is longer than %d bytes", STR_ARG(scope->name), KEY_BYTES_MAX);
+    if (map_get(s->by_key, str_make(key.bytes, key.n)))
+        return err_set(err, ERR_INVALID, "scope '%.*s' has the key of an earlier one", STR_ARG(scope->name));
+    scope->table = route_table_new(scope->spec, err);
+    if (!scope->table)
+        return ERR_INVALID;
+    map_set(s->by_key, str_make(key.bytes, key.n), scope);
+    return 0;
+}
+
+int route_scopes_init(struct route_scopes *s, struct err *err)
+{
+    s->by_key = map_new();
+    for (uint32_t i = 0; i < s->count; i++)
+        if (add_scope(s, &s->items[i], err) < 0) {
+            err_prefix(err, "scoped_route_configurations[%u]", i);
+            return ERR_INVALID;
+        }
+    return 0;
+}
+
+void route_scopes_fini(struct route_scopes *s)
+{
+    for (uint32_t i = 0; i < s->count; i++) {
+        route_table_free(&s->items[i].table);
+        if (s->items[i].spec)
+            route_config_fini(s->items[i].spec);
+    }
+    map_free(&s->by_key);
+}

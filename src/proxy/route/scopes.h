@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Scoped routes: several route configurations, of which a key built from the request's headers
+ * chooses one (Envoy: ScopedRoutes). Immutable once built; the lists are an arena's.
+ */
+#ifndef PROXY_ROUTE_SCOPES_H
+#define PROXY_ROUTE_SCOPES_H
+
+#include "base/map.h"
+#include "proxy/route/route.h"
+
+struct scope_fragment {              /* one part of the key, from one header's first value */
+    struct str header;               /* lower case */
+    struct str separator;            /* of elements; "": the value is one element */
+    bool by_key;
+    uint32_t index;                  /* which element, or … */
+    struct str key_separator, key;   /* … the value behind the first one with this key */
+};
+struct route_scope {
+    struct str name;
+    struct str *key; uint32_t key_count;
+    struct route_config_spec *spec;
+    struct route_table *table;
+};
+struct route_scopes {
+    struct scope_fragment *fragments; uint32_t fragment_count;
+    struct route_scope *items; uint32_t count;
+    struct map *by_key;              /* made by route_scopes_init */
+};
+/* Tables and the look-up. Two scopes with one key are an error. */
+int route_scopes_init(struct route_scopes *s, struct err *err);
+/* NULL: the headers give no key, or no scope has it. */
+const struct route_scope *route_scopes_find(const struct route_scopes *s, const struct headers *h);
+void route_scopes_fini(struct route_scopes *s); /* tables, specs, the map */
+
+#endif
