@@ -44,26 +44,26 @@ void cfg_packed_node(struct config_reader *cr, struct strbuf *out)
     wire_bytes(out, 7, version.p, version.n);
 }
 
-static struct als_channel *make_channel(struct config_reader *cr, const pb_grpc_log_common *m, bool is_tcp, struct str key)
+static struct log_channel *make_channel(struct config_reader *cr, const pb_grpc_log_common *m, bool is_tcp, struct str key)
 {
     struct log_batch_opts o = {0};
     struct strbuf node = {0};
     cfg_packed_node(cr, &node);
     cfg_log_batch_opts(cr, m, &o);
-    struct als_channel *c = als_channel_new(key, &o, is_tcp, strbuf_str(&node), TEXT(m, log_name));
+    struct log_channel *c = als_channel_new(key, &o, is_tcp, strbuf_str(&node), TEXT(m, log_name));
     IN("grpc_service")
-        cfg_grpc_service(cr, GET(m, grpc_service), &cr->out->arena, als_channel_service(c));
+        cfg_grpc_service(cr, GET(m, grpc_service), &cr->out->arena, log_batch_service(log_channel_batch(c)));
     strbuf_fini(&node);
     return c;
 }
 
 /* Equal settings, one channel: a mesh's thousand listeners all log to the same collector. */
-static struct als_channel *get_channel(struct config_reader *cr, const pb_grpc_log_common *m, bool is_tcp)
+static struct log_channel *get_channel(struct config_reader *cr, const pb_grpc_log_common *m, bool is_tcp)
 {
     struct strbuf key = {0};
     strbuf_addc(&key, is_tcp ? 't' : 'h');
     proto_pack(&m->base, &key);
-    struct als_channel *c = als_channel_find(strbuf_str(&key));
+    struct log_channel *c = log_channel_find(strbuf_str(&key));
     if (c)
         proto_read_whole(&cr->r, &m->base);
     else

@@ -136,6 +136,8 @@ static const struct extension extensions[] = {
 
     {P "health_check.event_sinks.file.v3.HealthCheckEventFileSink", EXT_HEALTH_SINK, "envoy.health_check.event_sinks.file",
      cfg_health_file_sink, NULL},
+    {P "access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig", EXT_ACCESS_LOGGER, "envoy.access_loggers.open_telemetry",
+     cfg_otel_logger, NULL},
     {P "clusters.dns.v3.DnsCluster", EXT_CLUSTER, "envoy.cluster.dns", cfg_dns_cluster, NULL},
 
     {P "load_balancing_policies.round_robin.v3.RoundRobin", EXT_LB_POLICY, "envoy.load_balancing_policies.round_robin",
