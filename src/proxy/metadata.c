@@ -246,7 +246,9 @@ static int shortest_digits(double v, char digits[20], int *exponent)
     for (; *p != 'e'; p++)
         if (*p != '.')
             digits[n++] = *p;
-    *exponent = atoi(p + 1);
+    uint64_t e = 0;
+    str_to_u64(str_from(p + 2), &e); /* "e+05" */
+    *exponent = p[1] == '-' ? -(int)e : (int)e;
     return n;
 }
 

@@ -98,6 +98,7 @@ def csrf():
 def buffers():
     return [chain_listener("buffer", http_filter("buffer", max_request_bytes=1000), routes=[
         route("/off", **per_route("buffer", "BufferPerRoute", disabled=True)),
+        route("/roomy", **per_route("buffer", "BufferPerRoute", buffer={"max_request_bytes": 3000000})),
         route("/small", **per_route("buffer", "BufferPerRoute", buffer={"max_request_bytes": 10})),
         route("/")])]
 
@@ -237,7 +238,7 @@ def test_buffer_chunked(world, target, parts):
     assert seen[0] == seen[1]
 
 
-BUFFER = [Ask("buffer"), Ask("buffer", "POST", body=b"x" * 999), Ask("buffer", "POST", body=b"x" * 1000), Ask("buffer", "POST", "/small", body=b"x" * 11)]
+BUFFER = [Ask("buffer"), Ask("buffer", "POST", "/roomy", body=b"x" * 2000000), Ask("buffer", "POST", body=b"x" * 999), Ask("buffer", "POST", body=b"x" * 1000), Ask("buffer", "POST", "/small", body=b"x" * 11)]
 
 
 @pytest.mark.parametrize("ask", BUFFER, ids=lambda a: f"{a.method}-{a.target}-{len(a.body)}")

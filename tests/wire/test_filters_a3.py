@@ -37,7 +37,7 @@ def route(prefix, target="origin", **more):
 def sessions():
     def of(state, **fields):
         return http_filter("stateful_session", session_state=state, **fields)
-    other = {"session_state": {**HEADER_STATE}}
+    other = {"session_state": HEADER_STATE, "stat_prefix": "of_route"}
     return [
         chain_listener("cookie", of(cookie_state(path="/p", ttl="120s", attributes=[{"name": "SameSite", "value": "Strict"},
                                                                                     {"name": "Secure"}]), stat_prefix="mine")),
@@ -236,6 +236,6 @@ def test_log_filter_by_metadata(world):
 
 def test_statistics(world):
     """Portions and sizes of the moment depend on the clock."""
-    both = world.statistics(r"^(http\.\w+\.(stateful_session|admission_control)\.|bw\w*\.http_bandwidth_limit\.\w+_(enabled|pending|total_size)$)")
+    both = world.statistics(r"^(http\.\w+\.(stateful_session|admission_control)\.|stateful_session\.|bw\w*\.http_bandwidth_limit\.\w+_(enabled|pending|total_size)$)")
     counted = [{k: v for k, v in one.items() if "rejects" not in k} for one in both]
     assert counted[0] and counted[0] == counted[1]

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * set_metadata's configuration. Typed metadata is refused by name: nothing here could read it. Main thread.
+ * set_metadata's configuration. Typed metadata is refused by name: nothing here could read it; settings in routes are, since
+ * Envoy takes them and heeds them not. Main thread.
  */
 #include "proxy/filter/set_metadata.h"
 
@@ -37,13 +38,5 @@ int cfg_set_metadata(struct config_reader *cr, const ProtobufCMessage *msg, void
     struct cfg_http_filter *f = out;
     f->spec->config = read_config(cr, (const pb_set_metadata *)msg, f->arena);
     f->spec->free_config = free_config;
-    return 0;
-}
-
-int cfg_set_metadata_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
-{
-    struct cfg_route_filter *f = out;
-    f->override->config = read_config(cr, (const pb_set_metadata *)msg, f->arena);
-    f->override->free_config = free_config;
     return 0;
 }

@@ -55,6 +55,7 @@ static void read_session(struct config_reader *cr, const pb_stateful_session *m,
     struct cfg_session to = {c, a};
     c->strict = GET(m, strict);
     c->disabled = !state;
+    c->stat_prefix = arena_str(a, TEXT(m, stat_prefix));
     if (!state)
         return;
     IN("session_state") {
@@ -71,7 +72,6 @@ int cfg_stateful_session(struct config_reader *cr, const ProtobufCMessage *msg, 
     struct cfg_http_filter *f = out;
     struct session_config *c = arena_zalloc(f->arena, sizeof *c);
     read_session(cr, m, f->arena, c);
-    c->stat_prefix = arena_str(f->arena, TEXT(m, stat_prefix));
     f->spec->config = c;
     f->spec->free_config = free_config;
     return 0;
@@ -85,9 +85,10 @@ int cfg_stateful_session_route(struct config_reader *cr, const ProtobufCMessage 
     if (m->override_case == OVERRIDE(DISABLED))
         c->disabled = GET(m, disabled);
     else if (GET(m, stateful_session))
-        IN("stateful_session") /* its stat_prefix stays unread: sessions are counted for the filter */
+        IN("stateful_session")
             read_session(cr, m->stateful_session, f->arena, c);
     f->override->config = c;
     f->override->free_config = free_config;
+    f->override->link = stateful_session_link;
     return 0;
 }

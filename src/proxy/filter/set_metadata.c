@@ -17,12 +17,12 @@ static const struct stat_table table = {rows, ARRAY_LEN(rows)};
 static enum filter_headers on_request_headers(struct http_filter *f, struct headers *h, bool end)
 {
     (void)h, (void)end;
-    const struct set_metadata_config *all = f->config, *own = exchange_route_config(f), *c = own ? own : all;
+    const struct set_metadata_config *c = f->config;
     struct metadata *m = &exchange_info(f->x)->metadata;
     for (uint32_t i = 0; i < c->count; i++) {
         const struct set_metadata_entry *e = &c->entries[i];
         if (metadata_find(m, e->space, NULL, 0) && !e->allow_overwrite)
-            stat_inc(all->stats, STAT_SET_METADATA_OVERWRITE_DENIED);
+            stat_inc(c->stats, STAT_SET_METADATA_OVERWRITE_DENIED);
         else
             metadata_merge(m, exchange_arena(f->x), e->space, &e->value);
     }

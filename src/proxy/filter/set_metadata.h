@@ -14,7 +14,7 @@ struct set_metadata_entry {
 };
 struct set_metadata_config {
     struct set_metadata_entry *entries; uint32_t count;
-    struct stat_scope *stats; /* http.<prefix>.set_metadata.; the filter's own, routes have none */
+    struct stat_scope *stats; /* http.<prefix>.set_metadata. */
 };
 extern const struct http_filter_def set_metadata_filter;
 

@@ -219,6 +219,17 @@ static void link(void *config, struct stat_scope *stats)
     strbuf_fini(&below);
 }
 
+void stateful_session_link(void *config)
+{
+    struct session_config *c = config;
+    if (c->stats || !c->stat_prefix.n)
+        return;
+    struct strbuf prefix = {0};
+    strbuf_addf(&prefix, "stateful_session.%.*s.", STR_ARG(c->stat_prefix));
+    c->stats = stat_scope_get(strbuf_str(&prefix), &table, strbuf_str(&prefix), NULL, 0);
+    strbuf_fini(&prefix);
+}
+
 const struct http_filter_def stateful_session_filter = {
     .name = "envoy.filters.http.stateful_session",
     .state_bytes = sizeof(struct session),

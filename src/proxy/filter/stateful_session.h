@@ -17,9 +17,10 @@ struct session_config {
     uint64_t ttl_s;         /* cookie: 0 as long as the browser runs */
     struct session_attribute *attributes; uint32_t attribute_count;
     struct str stat_prefix; /* "" : nothing is counted */
-    struct stat_scope *stats; /* http.<prefix>.stateful_session.<stat_prefix>. */
+    struct stat_scope *stats; /* http.<prefix>.stateful_session.<stat_prefix>.; a route's without "http.<prefix>." */
 };
 extern const struct http_filter_def stateful_session_filter;
+void stateful_session_link(void *config); /* of routes */
 
 /* What a cookie says: an address (borrowed from `a`); null str when it is broken, or past its time. */
 struct str session_cookie_read(struct str value, uint64_t wall_s, struct arena *a);
