@@ -144,7 +144,7 @@ static struct arena *on_begin(void *ctx, struct h2_stream *codec, void **user)
 static void on_goaway(void *ctx, uint32_t last_stream_id, uint32_t error_code)
 {
     struct h2_half *half = ctx;
-    (void)last_stream_id, (void)error_code; /* the library closes what lies above */
+    (void)last_stream_id, (void)error_code; /* the codec closes what lies above */
     if (!half->dead)
         client_conn_goaway(conn_of(half->owner));
 }

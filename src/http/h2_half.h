@@ -80,7 +80,7 @@ static inline struct h2_http_stream *h2_stream_from(const struct http_stream *s)
     return CONTAINER_OF(s, h2_http_stream, base);
 }
 
-/* NULL: no memory, or options the library refuses. `half` is freed by h2_half_destroy. */
+/* NULL: no memory. `half` is freed by h2_half_destroy. */
 struct h2_half *h2_half_new(struct conn *conn, void *owner, const struct h2_role *role,
                             const struct h2_opts *opts, const struct h2_callbacks *cb,
                             const struct h2_keepalive *keepalive, size_t buffer_limit);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HTTP/2 codec on nghttp2, sans I/O (RFC 9113, 8441): one session of either role. Bytes are fed in;
- * events come as callbacks; bytes to send are pulled into a buf. It adds what nghttp2 lacks: header
- * lists in our form, limits on floods with their names, flow control tied to our back-pressure
- * (windows are given back when the consumer has taken the bytes), and body bytes without a copy on
- * sending.
+ * HTTP/2 codec, sans I/O (RFC 9113, 8441, 7541): one session of either role. Bytes are fed in;
+ * events come as callbacks; bytes to send are pulled into a buf. Header lists are in our form, limits
+ * on floods have names, flow control is tied to our back-pressure (windows are given back when the
+ * consumer has taken the bytes), and body bytes travel without a copy.
  *
  * Callbacks run inside h2_session_feed; they may submit, reset and consume, never free the session.
  */
@@ -142,7 +141,7 @@ void h2_stream_set_watermark(struct h2_stream *s, size_t high_bytes); /* for on_
 void h2_stream_consume(struct h2_stream *s, size_t n); /* gives window back */
 /* `s` is gone when it returns: no on_close. */
 void h2_stream_reset(struct h2_stream *s, uint32_t error_code);
-/* Gives this thread's idle memory of the library back; at the end of a thread. */
+/* Gives this thread's idle memory back; at the end of a thread. */
 void h2_thread_fini(void);
 
 /* RFC 9113 section 7. */

@@ -1,75 +1,129 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Bytes from the peer, given to nghttp2 a frame at a time: each frame's header meets the limits
- * before anything is done about the frame, those that nghttp2 would ignore included. Takes any
- * split of the bytes. After a fault the rest is thrown away.
+ * Bytes from the peer, made into frames. Takes any split of them. DATA is taken as it comes; any other
+ * frame is looked at where it lies if it lies there whole, and put together in `partial` if not;
+ * frames that mean nothing to us are skipped.
+ *
+ *     [preface] -> head (9 bytes) -> payload -> head ...
+ *
+ * Everything about a frame's place is checked at its head: the first must be SETTINGS (RFC 9113
+ * section 3.4), and nothing may come between HEADERS and the CONTINUATIONs that belong to it
+ * (section 6.10). After a fault the rest is thrown away.
  */
 #include "http/codec/h2_priv.h"
 
-#include <stdio.h>
+static const char client_magic[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-enum h2_fault h2_fault_of(ssize_t rv)
+static struct h2_frame read_head(const uint8_t *p)
 {
-    switch (rv) {
-    case NGHTTP2_ERR_NOMEM:
-        return H2_FAULT_NO_MEMORY;
-    case NGHTTP2_ERR_FLOODED:
-        return H2_FAULT_OUTBOUND_CONTROL_FLOOD;
-    case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
-        return H2_FAULT_CONTINUATION_FLOOD;
-    default:
-        return H2_FAULT_PROTOCOL;
-    }
-}
-
-/* DATA callbacks move their bytes out of `in` themselves; s->at follows. */
-static void feed_nghttp2(struct h2_session *s, const uint8_t *p, size_t n)
-{
-    ssize_t rv = nghttp2_session_mem_recv(s->ng, p, n);
-    if (rv >= 0)
-        return;
-    if (!s->fault)
-        snprintf(s->error_text, sizeof(s->error_text), "%s", nghttp2_strerror((int)rv));
-    h2_fail(s, h2_fault_of(rv));
-}
-
-static nghttp2_frame_hd read_head(const uint8_t *p)
-{
-    return (nghttp2_frame_hd){
-        .length = (size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2],
+    return (struct h2_frame){
+        .length = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2],
         .type = p[3],
         .flags = p[4],
-        .stream_id = (int32_t)((uint32_t)(p[5] & 0x7f) << 24 | (uint32_t)p[6] << 16 |
-                               (uint32_t)p[7] << 8 | p[8]),
+        .id = h2_get_u32(p + 5) & H2_MAX_ID,
     };
 }
 
-/* How many of the next n bytes may go to nghttp2 in one go: to the end of a frame at most. */
-static size_t next_bytes(struct h2_session *s, const uint8_t *p, size_t n)
+/* False: the session has failed. */
+static bool check_place(struct h2_session *s, const struct h2_frame *f)
 {
-    if (s->preface_left) {
-        size_t take = n < s->preface_left ? n : s->preface_left;
-        s->preface_left -= (uint32_t)take;
-        return take;
+    uint32_t max = s->opts.max_frame_bytes > H2_FRAME_BYTES ? s->opts.max_frame_bytes : H2_FRAME_BYTES;
+    if (f->length > max)
+        h2_fail_with(s, H2_FRAME_SIZE_ERROR, "frame too large");
+    else if (!s->settings_received && (f->type != H2_SETTINGS || f->flags & H2_ACK))
+        h2_fail_with(s, H2_PROTOCOL_ERROR, "the first frame isn't SETTINGS");
+    else if (s->in_block && (f->type != H2_CONTINUATION || f->id != s->block_frame.id))
+        h2_fail_with(s, H2_PROTOCOL_ERROR, "CONTINUATION expected");
+    else if (!s->in_block && f->type == H2_CONTINUATION)
+        h2_fail_with(s, H2_PROTOCOL_ERROR, "unexpected CONTINUATION");
+    s->settings_received = true;
+    return !s->fault;
+}
+
+static void begin_frame(struct h2_session *s)
+{
+    const struct h2_frame *f = &s->frame;
+    s->in_frame = true;
+    s->payload_left = f->length;
+    s->skipping = f->type > H2_CONTINUATION;
+    if (!check_place(s, f) || !h2_check_frame(s, f))
+        return;
+    if (f->type == H2_DATA)
+        h2_data_begin(s, f);
+    else if (f->type == H2_HEADERS)
+        h2_headers_begin(s, f);
+}
+
+static void end_frame(struct h2_session *s, const uint8_t *payload)
+{
+    const struct h2_frame *f = &s->frame;
+    s->in_frame = false;
+    if (s->fault || s->skipping)
+        return;
+    if (f->type == H2_DATA)
+        h2_data_end(s);
+    else if (f->type == H2_HEADERS)
+        h2_on_headers_frame(s, f, payload);
+    else if (f->type == H2_CONTINUATION)
+        h2_on_continuation(s, f, payload);
+    else
+        h2_on_control_frame(s, f, payload);
+}
+
+/* Each of the following takes some of the n (> 0) bytes at p, and says how many. */
+
+static size_t take_preface(struct h2_session *s, const uint8_t *p, size_t n)
+{
+    size_t take = n < s->preface_left ? n : s->preface_left;
+    if (memcmp(p, client_magic + sizeof(client_magic) - 1 - s->preface_left, take) != 0)
+        h2_fail_with(s, H2_PROTOCOL_ERROR, "bad connection preface");
+    s->preface_left -= (uint32_t)take;
+    return take;
+}
+
+static size_t take_head(struct h2_session *s, const uint8_t *p, size_t n)
+{
+    size_t take = H2_HEAD_BYTES - s->head_bytes;
+    if (take > n) {
+        memcpy(s->head + s->head_bytes, p, n);
+        s->head_bytes += (uint8_t)n;
+        return n;
     }
-    size_t head = 0;
-    if (!s->payload_left) {
-        head = sizeof(s->head) - s->head_bytes;
-        if (head > n)
-            head = n;
-        memcpy(s->head + s->head_bytes, p, head);
-        s->head_bytes += (uint8_t)head;
-        if (s->head_bytes < sizeof(s->head))
-            return head;
+    if (s->head_bytes) {
+        memcpy(s->head + s->head_bytes, p, take);
         s->head_bytes = 0;
-        nghttp2_frame_hd hd = read_head(s->head);
-        s->payload_left = (uint32_t)hd.length;
-        if (!h2_check_frame(s, &hd))
-            return 0;
+        p = s->head;
     }
-    size_t payload = n - head < s->payload_left ? n - head : s->payload_left;
-    s->payload_left -= (uint32_t)payload;
-    return head + payload;
+    s->frame = read_head(p);
+    begin_frame(s);
+    if (!s->payload_left && !s->fault)
+        end_frame(s, p);
+    return take;
+}
+
+static size_t take_payload(struct h2_session *s, const uint8_t *p, size_t n)
+{
+    size_t take = n < s->payload_left ? n : s->payload_left;
+    s->payload_left -= (uint32_t)take;
+    if (s->skipping) {
+        if (!s->payload_left)
+            end_frame(s, NULL);
+    } else if (s->frame.type == H2_DATA) {
+        h2_data_take(s, p, take);
+        if (!s->payload_left && !s->fault)
+            end_frame(s, NULL);
+    } else if (!s->partial.len && !s->payload_left) {
+        end_frame(s, p);
+    } else {
+        buf_append(&s->partial, p, take);
+        if (!s->payload_left) {
+            struct buf payload = s->partial;
+            s->partial = BUF_INIT;
+            end_frame(s, buf_pullup(&payload, payload.len));
+            buf_fini(&payload);
+        }
+    }
+    return take;
 }
 
 /* One contiguous piece of `in`. */
@@ -78,16 +132,17 @@ static void feed_piece(struct h2_session *s, struct buf *in, struct str piece)
     const uint8_t *p = (const uint8_t *)piece.p, *end = p + piece.n;
     s->in = in;
     s->at = p;
-    while (p < end) {
-        size_t n = next_bytes(s, p, (size_t)(end - p));
-        if (!s->fault)
-            feed_nghttp2(s, p, n);
-        if (s->fault)
-            break;
-        p += n;
+    while (p < end && !s->fault) {
+        size_t n = (size_t)(end - p);
+        if (s->in_frame)
+            p += take_payload(s, p, n);
+        else if (s->preface_left)
+            p += take_preface(s, p, n);
+        else
+            p += take_head(s, p, n);
     }
     if (s->held && !s->fault)
-        h2_tell_data(s, false); /* a DATA frame goes on in the next piece */
+        h2_data_tell(s, false); /* a DATA frame goes on in the next piece */
     s->in = NULL;
     if (!s->fault)
         buf_drain(in, (size_t)(end - s->at));
