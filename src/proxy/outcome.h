@@ -53,16 +53,16 @@ enum response_flag {
     X(LATE_TERMINATED, FLAG_UC, 0, -1, false, "upstream_reset_after_response_started{connection_termination}") \
     X(LATE_REMOTE_RESET, FLAG_UR, 0, -1, false, "upstream_reset_after_response_started{remote_reset}") \
     X(LATE_PROTOCOL_ERROR, FLAG_UPE, 0, -1, false, "upstream_reset_after_response_started{protocol_error}") \
-    X(UPSTREAM_TIMEOUT, FLAG_UT, 504, 4, false, "response_timeout")                                \
-    X(UPSTREAM_PER_TRY_TIMEOUT, FLAG_UT, 504, 4, true, "upstream_per_try_timeout")                 \
-    X(UPSTREAM_PER_TRY_IDLE, FLAG_UT, 504, 4, true, "upstream_per_try_idle_timeout")               \
-    X(UPSTREAM_MAX_DURATION, FLAG_UMSDR, 408, 4, false, "upstream_max_stream_duration_reached")    \
+    X(UPSTREAM_TIMEOUT, FLAG_UT, 504, -1, false, "response_timeout")                                \
+    X(UPSTREAM_PER_TRY_TIMEOUT, FLAG_UT, 504, -1, true, "upstream_per_try_timeout")                 \
+    X(UPSTREAM_PER_TRY_IDLE, FLAG_UT, 504, -1, true, "upstream_per_try_idle_timeout")               \
+    X(UPSTREAM_MAX_DURATION, FLAG_UMSDR, 504, -1, false, "upstream_max_stream_duration_reached")    \
     X(RETRY_LIMIT, FLAG_URX, 0, -1, false, "via_upstream")                                         \
     X(STREAM_IDLE, FLAG_SI, 408, -1, false, "stream_idle_timeout")                                 \
     X(STREAM_IDLE_LATE, FLAG_SI, 0, -1, false, "stream_idle_timeout")                              \
     X(REQUEST_TIMEOUT, FLAG_DT, 408, -1, false, "request_overall_timeout")                         \
     X(REQUEST_HEADER_TIMEOUT, FLAG_DT, 408, -1, false, "request_header_timeout")                   \
-    X(MAX_DURATION, FLAG_DT, 408, -1, false, "max_duration_timeout")                               \
+    X(MAX_DURATION, 0, 408, 4, false, "max_duration_timeout")                               \
     X(DOWNSTREAM_GONE, FLAG_DC, 0, -1, false, "downstream_remote_disconnect")                      \
     X(DOWNSTREAM_LOCAL_CLOSE, FLAG_DC, 0, -1, false, "downstream_local_disconnect")                \
     X(DOWNSTREAM_RESET, FLAG_DR, 0, -1, false, "downstream_remote_reset")                          \
@@ -77,6 +77,7 @@ enum response_flag {
     X(REQUEST_TOO_LARGE, 0, 413, -1, false, "request_payload_too_large")                           \
     X(RESPONSE_TOO_LARGE, 0, 500, -1, false, "response_payload_too_large")                         \
     X(RETRY_BODY_TOO_LARGE, 0, 507, -1, false, "request_payload_exceeded_retry_buffer_limit")      \
+    X(STRICT_CHECK, FLAG_IH, 400, -1, false, "request_headers_failed_strict_check")                \
     X(INTERNAL_REDIRECT, 0, 302, -1, false, "internal_redirect")                                   \
     X(MISDIRECTED, 0, 421, -1, false, "misdirected_request")                                       \
     X(RATE_LIMITED, FLAG_RL, 429, -1, false, "request_rate_limited")                               \

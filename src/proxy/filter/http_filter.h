@@ -110,7 +110,7 @@ const struct format_context *exchange_format_context(struct exchange *x);
 void exchange_put_decision(struct exchange *x, const struct route_decision *d);
 /* Starts again as if the request had just arrived with its (changed) headers: a new decision, a new chain (internal
  * redirects). Only for complete requests whose body the caller hands in; the present filters are destroyed at once. The
- * pass that ends is logged and counted by its info's status and details, with `response`. */
+ * pass that ends is logged with its info's status and details, and `response`. */
 void exchange_restart(struct exchange *x, struct headers *response, struct buf *body);
 
 /* Zeroed memory under `key` that all exchanges of this downstream connection share; the same for the same key, gone with the

@@ -164,6 +164,15 @@ static void request_complete(struct router *r)
         timeouts_on_request_complete(r);
 }
 
+static enum filter_headers refuse_header(struct router *r, const struct header *fault)
+{
+    struct arena *a = exchange_arena(r->x);
+    struct str body = arena_printf(a, "invalid header '%.*s' with value '%.*s'", STR_ARG(fault->name), STR_ARG(fault->value));
+    struct str details = arena_printf(a, "%s{%.*s}", OUTCOME(STRICT_CHECK)->details, STR_ARG(fault->name));
+    router_answer(r, OUTCOME(STRICT_CHECK), 400, body, details);
+    return FILTER_HEADERS_STOP;
+}
+
 static bool find_cluster(struct router *r)
 {
     r->cluster = r->decision->cluster;
@@ -202,6 +211,9 @@ static enum filter_headers send_upstream(struct router *r, struct headers *h, bo
 {
     if (!find_cluster(r))
         return FILTER_HEADERS_STOP;
+    const struct header *fault = r->config->strict_headers ? strict_fault(r->config, h) : NULL;
+    if (fault)
+        return refuse_header(r, fault);
     r->is_upstream_ours = true;
     exchange_info(r->x)->cluster = r->cluster;
     r->here = cluster_here(r->cluster);

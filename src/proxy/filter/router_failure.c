@@ -17,7 +17,6 @@ void router_edit_answer(struct headers *h, void *arg)
         headers_add_id_ref(h, HDR_ENVOY_OVERLOADED, STR("true"));
     if (!r->route)
         return;
-    route_edit_response(r->decision, h, exchange_format_context(r->x), a);
     if (r->is_upstream_ours && r->route->include_attempt_count_in_response)
         headers_set_id_ref(h, HDR_ENVOY_ATTEMPT_COUNT, arena_printf(a, "%u", (unsigned)exchange_info(r->x)->attempts));
 }
@@ -70,7 +69,7 @@ static bool is_transport_failure(enum stream_reset why)
     return why == STREAM_CONNECT_FAILED || why == STREAM_CONNECT_TIMEOUT;
 }
 
-static const struct outcome *outcome_of_reset(enum stream_reset why, bool started)
+const struct outcome *router_outcome_of(enum stream_reset why, bool started)
 {
     switch (why) {
     case STREAM_REMOTE:
@@ -164,10 +163,10 @@ void router_on_failed(struct upstream_try *t, enum stream_reset why, const char 
         return;
     }
     if (stale)
-        stats_report(r, t, HOST_RESET, 0, NULL, NULL);
+        stats_report(r, t, HOST_RESET, 0, NULL);
     if (router_retry_reset(t, why))
         return;
-    const struct outcome *o = outcome_of_reset(why, started);
+    const struct outcome *o = router_outcome_of(why, started);
     r->answer_is_overload = why == STREAM_OVERFLOW;
     router_charge_abort(t, (unsigned)o->http_status);
     if (!started && (tries_await_headers(r) || retry_is_pending(r)))

@@ -20,6 +20,7 @@
 struct try_timers {
     struct upstream_try *of;
     struct timer timeout, idle, duration; /* per try; per try idle; upstream's max_stream_duration */
+    struct timer log;                     /* upstream_log_flush_interval */
 };
 
 /* One attempt: a host, a place in its pool's queue or a stream on one of its connections. */
@@ -40,6 +41,10 @@ struct upstream_try {
     bool grpc_result_due;              /* whether the host did well stands in the trailers */
     bool is_canary;
     bool outlier_told;                 /* its timeout was reported */
+    bool logged;
+    uint16_t status;                   /* of its response; 0 none yet */
+    uint32_t flags;                    /* its own response flags, for upstream logs */
+    const struct headers *response, *trailers;
     uint64_t start_us, first_tx_us;
 };
 
@@ -121,6 +126,7 @@ void router_on_no_host(struct router *r);
 void router_on_no_memory(struct router *r);
 /* An attempt or the whole took too long; `o` says which. */
 void router_on_timeout(struct router *r, const struct outcome *o, unsigned status, struct str body);
+const struct outcome *router_outcome_of(enum stream_reset why, bool started);
 /* True: another attempt follows. False: nothing more can come of it. */
 bool router_retry_reset(struct upstream_try *t, enum stream_reset why);
 void router_charge_abort(struct upstream_try *t, unsigned status);
@@ -154,8 +160,14 @@ void stats_code(struct router *r, unsigned status, const struct headers *respons
 void stats_retried(struct router *r, unsigned status);
 void stats_time(struct router *r, const struct upstream_try *t);
 void stats_row(struct router *r, uint32_t route_row); /* of the route and the virtual cluster */
-void stats_report(struct router *r, struct upstream_try *t, enum host_result result, unsigned status, const struct headers *h,
-                  const struct headers *trailers);
+void stats_report(struct router *r, struct upstream_try *t, enum host_result result, unsigned status, const struct headers *h);
+
+/* ---- router_log.c: upstream_log, a line each attempt ---- */
+void log_attempt(struct upstream_try *t, const char *log_type);
+
+/* ---- router_strict.c: strict_check_headers ---- */
+/* The first listed header that can't be read; NULL: all can. */
+const struct header *strict_fault(const struct router_config *c, const struct headers *h);
 
 /* ---- router_shadow.c: mirrored requests ---- */
 void shadow_start(struct router *r, const struct headers *h, bool end);

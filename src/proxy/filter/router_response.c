@@ -150,7 +150,8 @@ void router_on_headers(struct upstream_try *t, struct headers *h, bool end)
     bool grpc_said = false;
     str_to_u64(headers_get_id(h, HDR_STATUS), &status);
     unsigned grpc_status = r->is_grpc ? status_of_grpc(h, &grpc_said) : 0;
-    stats_report(r, t, HOST_RESPONDED, grpc_said ? grpc_status : (unsigned)status, h, NULL);
+    t->status = (uint16_t)status;
+    stats_report(r, t, HOST_RESPONDED, grpc_said ? grpc_status : (unsigned)status, h);
     if (!r->final && passes_over(t, h, (unsigned)status))
         return;
     if (!r->final && wants_redirect(r, (unsigned)status) && redirect_follow(t, h, (unsigned)status))
@@ -191,7 +192,6 @@ void router_on_data(struct upstream_try *t, struct buf *data, bool end)
 void router_on_trailers(struct upstream_try *t, struct headers *h)
 {
     settle_grpc_result(t, h);
-    stats_report(t->router, t, HOST_RESPONDED, 0, NULL, h);
     response_complete(t);
     exchange_respond_trailers(t->router->x, h);
 }

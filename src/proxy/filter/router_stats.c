@@ -44,7 +44,6 @@ void stats_settle(struct router *r, struct headers *h)
             headers_remove(h, STR("x-envoy-upstream-alt-stat-name"));
         }
     }
-    stats_row(r, STAT_ROUTE_RQ_TOTAL);
 }
 
 void stats_row(struct router *r, uint32_t route_row)
@@ -118,8 +117,7 @@ void stats_time(struct router *r, const struct upstream_try *t)
 
 /* ---- what the balancer hears ---- */
 
-void stats_report(struct router *r, struct upstream_try *t, enum host_result result, unsigned status, const struct headers *h,
-                  const struct headers *trailers)
+void stats_report(struct router *r, struct upstream_try *t, enum host_result result, unsigned status, const struct headers *h)
 {
     if (!t->host)
         return;
@@ -129,7 +127,6 @@ void stats_report(struct router *r, struct upstream_try *t, enum host_result res
         .status = status,
         .duration_us = t->first_tx_us ? now - t->first_tx_us : 0,
         .response = h,
-        .trailers = trailers,
     };
-    (void)report;
+    cluster_report(r->here, t->host, &report);
 }

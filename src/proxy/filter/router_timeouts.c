@@ -122,12 +122,15 @@ static void on_timeout(struct timer *timer)
         struct upstream_try *t = CONTAINER_OF(list_last(&r->tries), upstream_try, node);
         count_timeout(t);
         if (!t->outlier_told)
-            stats_report(r, t, HOST_TIMED_OUT, r->timeout_status, NULL, NULL);
+            stats_report(r, t, HOST_TIMED_OUT, r->timeout_status, NULL);
         router_charge_abort(t, r->timeout_status);
+        t->flags |= FLAG_UT;
         try_abandon(t);
     }
-    if (r->final)
+    if (r->final) {
         count_timeout(r->final);
+        r->final->flags |= FLAG_UT;
+    }
     router_on_timeout(r, OUTCOME(UPSTREAM_TIMEOUT), r->timeout_status, timeout_body(r));
 }
 
@@ -139,8 +142,9 @@ static void try_failed_by_time(struct upstream_try *t, const struct outcome *o, 
     stat_inc(cluster_stats(r->cluster), row);
     if (t->host)
         host_stat_add(t->host, HOST_RQ_TIMEOUT, 1);
-    stats_report(r, t, HOST_TIMED_OUT, r->timeout_status, NULL, NULL);
+    stats_report(r, t, HOST_TIMED_OUT, r->timeout_status, NULL);
     struct host *host = t->host ? host_ref(t->host) : NULL;
+    t->flags |= o->flag;
     try_abandon(t);
     t->host = host;
     bool again = router_retry_reset(t, STREAM_LOCAL);
@@ -157,7 +161,7 @@ static void try_failed_by_time(struct upstream_try *t, const struct outcome *o, 
 static void try_is_slow(struct upstream_try *t)
 {
     struct router *r = t->router;
-    stats_report(r, t, HOST_TIMED_OUT, r->timeout_status, NULL, NULL);
+    stats_report(r, t, HOST_TIMED_OUT, r->timeout_status, NULL);
     t->outlier_told = true;
     if (!r->retry)
         return;
@@ -204,9 +208,17 @@ static void on_duration(struct timer *timer)
     struct router *r = t->router;
     const struct outcome *o = OUTCOME(UPSTREAM_MAX_DURATION);
     stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_MAX_DURATION_REACHED);
+    t->flags |= o->flag;
     try_abandon(t);
     if (!router_retry_reset(t, STREAM_LOCAL))
-        router_on_timeout(r, o, (unsigned)o->http_status, STR("upstream max stream duration reached"));
+        router_on_timeout(r, o, r->request_end ? 504 : 408, STR("upstream max stream duration reached"));
+}
+
+static void on_log_interval(struct timer *timer)
+{
+    struct upstream_try *t = CONTAINER_OF(timer, try_timers, log)->of;
+    log_attempt(t, "UpstreamPeriodic");
+    timer_set_ms(timer, t->router->config->log_interval_ms);
 }
 
 static void arm_per_try(struct upstream_try *t)
@@ -222,7 +234,7 @@ void timeouts_on_stream(struct upstream_try *t)
 {
     struct router *r = t->router;
     struct loop *loop = exchange_loop(r->x);
-    if (!r->per_try_ms && !r->per_try_idle_ms && !r->duration_ms)
+    if (!r->per_try_ms && !r->per_try_idle_ms && !r->duration_ms && !r->config->log_interval_ms)
         return;
     t->timers = arena_zalloc(exchange_arena(r->x), sizeof(*t->timers));
     if (!t->timers)
@@ -231,8 +243,11 @@ void timeouts_on_stream(struct upstream_try *t)
     timer_init(&t->timers->timeout, loop, on_try_timeout);
     timer_init(&t->timers->idle, loop, on_try_idle);
     timer_init(&t->timers->duration, loop, on_duration);
+    timer_init(&t->timers->log, loop, on_log_interval);
     if (r->duration_ms)
         timer_set_ms(&t->timers->duration, r->duration_ms);
+    if (r->config->log_interval_ms)
+        timer_set_ms(&t->timers->log, r->config->log_interval_ms);
     if (r->request_end)
         arm_per_try(t);
 }
@@ -265,4 +280,5 @@ void timeouts_clear(struct upstream_try *t)
     timer_clear(&t->timers->timeout);
     timer_clear(&t->timers->idle);
     timer_clear(&t->timers->duration);
+    timer_clear(&t->timers->log);
 }

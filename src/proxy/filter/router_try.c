@@ -10,6 +10,7 @@
  * exchange's and isn't used again: whoever is on the stack may still look at it.
  */
 #include "proxy/filter/router_priv.h"
+#include "proxy/route/route_stats.h"
 
 static struct upstream_try *of_sink(struct http_sink *sink)
 {
@@ -47,6 +48,10 @@ static void release(struct upstream_try *t)
     struct router *r = t->router;
     list_remove(&t->node);
     timeouts_clear(t);
+    if (r->config->upstream_log_count && t->host && !t->logged) {
+        t->logged = true;
+        log_attempt(t, "UpstreamEnd");
+    }
     if (t->holds_request_slot) {
         t->holds_request_slot = false;
         cluster_breaker_release(r->cluster, r->route->priority, BREAKER_REQUESTS);
@@ -208,9 +213,11 @@ static void on_stream(void *user, struct http_stream *s, struct http_client_conn
     t->waiting = NULL;
     t->stream = s;
     t->first_tx_us = loop_now_us(exchange_loop(r->x));
-    if (!s->reused_connection)
-        stats_report(r, t, HOST_CONNECTED, 0, NULL, NULL);
+    stats_report(r, t, HOST_CONNECTED, 0, NULL);
     note_connection(t);
+    stats_row(r, STAT_ROUTE_RQ_TOTAL);
+    if (r->config->log_new_streams)
+        log_attempt(t, "UpstreamPoolReady");
     bool end = r->request_end && !t->pending.len && !r->trailers;
     t->headers_sent = true;
     t->end_sent = end;
@@ -230,9 +237,10 @@ static void on_pool_failed(void *user, enum stream_reset why, const char *transp
     t->waiting = NULL;
     exchange_info(r->x)->pool_ready_us = loop_now_us(exchange_loop(r->x)) - t->start_us;
     if (why == STREAM_CONNECT_FAILED || why == STREAM_CONNECT_TIMEOUT)
-        stats_report(r, t, why == STREAM_CONNECT_TIMEOUT ? HOST_CONNECT_TIMEOUT : HOST_CONNECT_FAILED, 0, NULL, NULL);
+        stats_report(r, t, why == STREAM_CONNECT_TIMEOUT ? HOST_CONNECT_TIMEOUT : HOST_CONNECT_FAILED, 0, NULL);
     struct buf left = BUF_INIT;
     buf_move(&left, &t->pending);
+    t->flags |= router_outcome_of(why, false)->flag;
     release(t);
     buf_move(&t->pending, &left); /* a replay takes it along */
     router_on_failed(t, why, transport_failure, false);
@@ -248,6 +256,7 @@ static void on_headers(struct http_sink *sink, struct headers *h, bool end)
     struct upstream_try *t = of_sink(sink);
     t->response_started = true;
     t->response_end = end;
+    t->response = h;
     timeouts_touch(t);
     router_on_headers(t, h, end);
 }
@@ -270,6 +279,7 @@ static void on_trailers(struct http_sink *sink, struct headers *h)
 {
     struct upstream_try *t = of_sink(sink);
     t->response_end = true;
+    t->trailers = h;
     router_on_trailers(t, h);
 }
 
@@ -306,9 +316,10 @@ static void on_closed(struct http_sink *sink, enum stream_reset why, const char 
     if (why == STREAM_REMOTE || why == STREAM_REMOTE_REFUSED)
         stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_RX_RESET);
     if (!stale)
-        stats_report(r, t, HOST_RESET, 0, NULL, NULL);
+        stats_report(r, t, HOST_RESET, 0, NULL);
     struct buf left = BUF_INIT;
     buf_move(&left, &t->pending);
+    t->flags |= router_outcome_of(why, t->response_started)->flag;
     release(t);
     buf_move(&t->pending, &left);
     if (!r->done)
@@ -370,6 +381,7 @@ static struct upstream_try *try_new(struct router *r, struct buf *left)
 
 static void fail_by_overflow(struct upstream_try *t)
 {
+    t->flags |= FLAG_UO;
     release(t);
     router_on_failed(t, STREAM_OVERFLOW, "", false);
     let_go(t);
@@ -401,8 +413,9 @@ void try_start(struct router *r, bool fresh, struct buf *left)
         .downstream = info->downstream,
     };
     struct http_pool *pool = cluster_http_pool(r->here, t->host, &key);
-    if (!pool) {
-        fail_by_overflow(t);
+    if (!pool) { /* too many pools: Envoy has no host for it then */
+        let_go(t);
+        router_on_no_host(r);
         return;
     }
     struct http_pool_request *waiting = http_pool_request(pool, fresh, &t->sink, exchange_arena(r->x), &pool_user, t);

@@ -90,7 +90,7 @@ static void on_closed(struct conn *c, void *user, enum conn_close why)
     const char *text = conn_failure_text(c);
     finish(t, why);
     r->tunnel = NULL;
-    stats_report(r, &t->attempt, connected ? HOST_RESET : late ? HOST_CONNECT_TIMEOUT : HOST_CONNECT_FAILED, 0, NULL, NULL);
+    stats_report(r, &t->attempt, connected ? HOST_RESET : late ? HOST_CONNECT_TIMEOUT : HOST_CONNECT_FAILED, 0, NULL);
     router_on_failed(&t->attempt, connected ? STREAM_TERMINATED : late ? STREAM_CONNECT_TIMEOUT : STREAM_CONNECT_FAILED, text,
                      false);
     host_unref(&t->attempt.host);

@@ -76,7 +76,7 @@ void duration_settle(struct exchange *x)
     timer_clear(&x->duration_timer);
     if (!ms && !by_client)
         return;
-    if (has_grpc)
+    if (headers_has_id(x->request, HDR_GRPC_TIMEOUT)) /* one that can't be read is replaced, too */
         put_grpc_timeout(x, ms);
     uint64_t used_us = loop_now_us(x->loop) - x->info.start_us, us = ms * 1000;
     timer_set_us(&x->duration_timer, us > used_us ? us - used_us : 0);

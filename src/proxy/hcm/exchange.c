@@ -175,7 +175,6 @@ void exchange_settle(struct exchange *x)
     x->info.end_us = loop_now_us(x->loop);
     chain_complete(x);
     stat_dec(x->config->stats, STAT_HCM_RQ_ACTIVE);
-    count_response(x);
     write_access_logs(x);
     chain_destroy(x);
     if (x->info.host)
@@ -193,6 +192,7 @@ static void finish(struct exchange *x)
     if (x->is_upgrade && x->info.status == 101)
         stat_dec(x->config->stats, STAT_HCM_CX_UPGRADES_ACTIVE);
     exchange_settle(x);
+    count_response(x);
     filter_state_fini(&x->info.filter_state);
     list_remove(&x->node);
     x->hc->active--;

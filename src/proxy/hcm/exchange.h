@@ -100,7 +100,7 @@ struct exchange *exchange_new(struct hcm_conn *hc, struct http_stream *s);
 bool exchange_filter_is_off(struct exchange *x, uint32_t index); /* decision.c: by its place in the chain's configuration */
 void exchange_touch(struct exchange *x); /* restarts the idle timer */
 void exchange_note_connection(struct exchange *x); /* into info: what the connection tells */
-void exchange_settle(struct exchange *x);  /* completes filters and info: counted, logged, destroyed */
+void exchange_settle(struct exchange *x);  /* completes filters and info: logged, destroyed */
 void exchange_end_with(struct exchange *x, const struct outcome *o);
 
 /* hcm/durations.c: max_stream_duration as the route says it. */

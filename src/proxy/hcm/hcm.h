@@ -125,7 +125,17 @@ enum hcm_stat {
 
 extern const struct network_filter_def hcm_filter;   /* config: struct hcm_config */
 extern const struct http_filter_def router_filter;   /* config: struct router_config */
-struct router_config { bool suppress_envoy_headers, start_child_span, respect_expected_rq_timeout, suppress_grpc_stats; bool dynamic_stats; };
+/* What strict_check_headers may name; a bit each, in this order. */
+#define ROUTER_STRICT_HEADERS                                                                                          \
+    "x-envoy-upstream-rq-timeout-ms", "x-envoy-upstream-rq-per-try-timeout-ms", "x-envoy-max-retries", "x-envoy-retry-on", \
+    "x-envoy-retry-grpc-on"
+struct router_config {
+    bool suppress_envoy_headers, start_child_span, respect_expected_rq_timeout, suppress_grpc_stats, dynamic_stats;
+    bool log_new_streams;             /* upstream_log_options */
+    uint64_t log_interval_ms;         /* 0 none */
+    uint32_t strict_headers;
+    struct access_log **upstream_logs; uint32_t upstream_log_count; /* a line each attempt */
+};
 /* Overload, on the connection's worker; nothing happens to connections of other filters. Timers are set anew, never to later
  * than they were; streams that hold much memory are reset (overload.h says how much). */
 void hcm_retime(struct downstream *d);

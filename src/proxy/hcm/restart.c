@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Starting an exchange again with changed request headers (internal redirects): the pass that ends is completed,
- * counted and logged like a request of its own, as Envoy does; then a new decision, a new chain, the same client.
+ * Starting an exchange again with changed request headers (internal redirects): the pass that ends is completed
+ * and logged like a request of its own, as Envoy does, though no answer of it is counted; then a new decision, a new chain, the same client.
  * Only what the request and its connection are stays: filter state, the client's address, the request's id.
  * On the exchange's worker.
  */
