@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "proxy/filter/filter_scope.h"
+#include "proxy/route/route.h"
 
 #define LEVELS_MAX 4
 
@@ -132,6 +133,9 @@ static enum filter_headers on_request_headers(struct http_filter *f, struct head
     const struct cors_config *c = f->config;
     s->origin = headers_get_id(h, HDR_ORIGIN);
     if (!s->origin.n)
+        return FILTER_HEADERS_CONTINUE;
+    const struct route_entry *route = exchange_route(f->x);
+    if (!route || route->action != ROUTE_CLUSTER) /* redirects and direct responses have no policy */
         return FILTER_HEADERS_CONTINUE;
     find_policies(f);
     if (!s->count)

@@ -167,6 +167,10 @@ void exchange_local_reply(struct exchange *x, const struct outcome *o, unsigned 
         return;
     }
     headers_init(h, x->arena);
+    /* The route's response headers stand in our answers too, whoever of the chain gives them (Envoy:
+     * DownstreamFilterManager); the router gives those of other actions theirs itself. */
+    if (x->route_known && x->decision.route && x->decision.route->action == ROUTE_CLUSTER)
+        route_edit_response(&x->decision, h, exchange_format_context(x), x->arena);
     if (edit)
         edit(h, arg);
     struct str content_type = STR("text/plain");
