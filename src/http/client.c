@@ -216,7 +216,11 @@ void client_conn_again(struct http_client_conn *c)
 
 static void on_life(struct timer *t)
 {
-    http_client_conn_drain(of(CONTAINER_OF(t, http_client_conn, life)));
+    struct http_client_conn *c = of(CONTAINER_OF(t, http_client_conn, life));
+
+    if (c->handler->on_max_duration)
+        c->handler->on_max_duration(c->user, c);
+    http_client_conn_drain(c);
 }
 
 /* ---- public ---- */

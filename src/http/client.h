@@ -30,6 +30,7 @@ struct http_client_handler {
     /* Last call. `was_ready` false: connecting failed. */
     void (*on_closed)(void *user, struct http_client_conn *c, bool was_ready, enum conn_close why);
     void (*on_protocol_error)(void *user, struct http_client_conn *c, const char *details);
+    void (*on_max_duration)(void *user, struct http_client_conn *c); /* old enough: it drains. May be NULL. */
     /* One of Envoy's "http2." counters moved. May be NULL. */
     void (*on_h2_stat)(void *user, struct http_client_conn *c, enum h2_stat stat);
 };

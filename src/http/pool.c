@@ -514,6 +514,18 @@ static void on_closed(void *user, struct http_client_conn *c, bool was_ready, en
     check_empty(p);
 }
 
+static void on_max_duration(void *user, struct http_client_conn *c)
+{
+    struct member *m = user;
+    struct http_pool *p = m->pool;
+
+    (void)c;
+    m->leaving = true;
+    settle(m);
+    if (p->events->on_max_duration)
+        p->events->on_max_duration(p->owner);
+}
+
 static void on_protocol_error(void *user, struct http_client_conn *c, const char *details)
 {
     struct member *m = user;
@@ -538,6 +550,7 @@ static const struct http_client_handler client_handler = {
     .on_ready = on_ready,
     .on_capacity = on_capacity,
     .on_goaway = on_goaway,
+    .on_max_duration = on_max_duration,
     .on_closed = on_closed,
     .on_protocol_error = on_protocol_error,
     .on_h2_stat = on_h2_stat,

@@ -32,6 +32,7 @@ struct http_pool_events {
     void (*on_pending)(void *owner, int delta);
     void (*on_active)(void *owner, int delta);
     void (*on_max_requests)(void *owner);
+    void (*on_max_duration)(void *owner);
     void (*on_idle_timeout)(void *owner);
     void (*on_protocol_error)(void *owner, const char *details);
     void (*on_h2_stat)(void *owner, enum h2_stat stat); /* may be NULL */

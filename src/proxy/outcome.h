@@ -40,6 +40,8 @@ enum response_flag {
     X(DIRECT_RESPONSE, 0, 0, -1, false, "direct_response")                                         \
     X(ROUTE_NOT_FOUND, FLAG_NR, 404, -1, false, "route_not_found")                                 \
     X(CLUSTER_NOT_FOUND, FLAG_NC, 503, -1, false, "cluster_not_found")                             \
+    X(LOCAL_HEALTH_CHECK, 0, 200, -1, false, "health_check_ok")                                    \
+    X(LOCAL_HEALTH_CHECK_FAILED, FLAG_LH, 503, -1, false, "health_check_failed")                   \
     X(MAINTENANCE, FLAG_UO, 503, -1, false, "maintenance_mode")                                    \
     X(NO_HEALTHY, FLAG_UH, 503, 14, false, "no_healthy_upstream")                                  \
     X(OVERFLOW, FLAG_UO, 503, 14, true, "upstream_reset_before_response_started{overflow}")        \

@@ -52,6 +52,7 @@ struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
         c->h2_stats = cluster_scope(take_spec, ".http2.", &h2_stat_table);
     pthread_mutex_init(&c->hosts_lock, NULL);
     c->hosts = host_set_new(NULL, 0, take_spec->lb, take_spec->overprovisioning_factor);
+    cluster_breakers_init(c);
     if (take_spec->outlier)
         c->outlier = outlier_new(c, take_spec->outlier);
     if (take_spec->check)
@@ -78,6 +79,7 @@ void cluster_unref(struct cluster **cluster)
     health_free(&c->checker);
     outlier_free(&c->outlier);
     turn_task_cancel(&c->health_task);
+    cluster_breakers_fini(c);
     host_set_unref(&c->hosts);
     stat_scope_unref(&c->stats);
     stat_scope_unref(&c->tls_stats);
@@ -299,79 +301,6 @@ void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg)
 void cluster_stop(struct cluster *c)
 {
     cluster_dns_stop(c);
-}
-
-/* ---- circuit breakers ---- */
-
-static uint32_t limit_of(const struct cluster *c, unsigned priority, enum breaker b)
-{
-    const struct circuit_thresholds *t = &c->spec->breakers->thresholds[priority];
-    switch (b) {
-    case BREAKER_CONNECTIONS:
-        return t->max_connections;
-    case BREAKER_PENDING:
-        return t->max_pending;
-    case BREAKER_REQUESTS:
-        return t->max_requests;
-    case BREAKER_RETRIES:
-        return t->max_retries;
-    case BREAKER_COUNT:
-        break;
-    }
-    return 0;
-}
-
-static const uint16_t open_stats[ROUTING_PRIORITIES][BREAKER_COUNT] = {
-    [PRIORITY_DEFAULT] = {[BREAKER_CONNECTIONS] = STAT_CLUSTER_CB_DEFAULT_CX_OPEN,
-                          [BREAKER_PENDING] = STAT_CLUSTER_CB_DEFAULT_RQ_PENDING_OPEN,
-                          [BREAKER_REQUESTS] = STAT_CLUSTER_CB_DEFAULT_RQ_OPEN,
-                          [BREAKER_RETRIES] = STAT_CLUSTER_CB_DEFAULT_RQ_RETRY_OPEN},
-    [PRIORITY_HIGH] = {[BREAKER_CONNECTIONS] = STAT_CLUSTER_CB_HIGH_CX_OPEN,
-                       [BREAKER_PENDING] = STAT_CLUSTER_CB_HIGH_RQ_PENDING_OPEN,
-                       [BREAKER_REQUESTS] = STAT_CLUSTER_CB_HIGH_RQ_OPEN,
-                       [BREAKER_RETRIES] = STAT_CLUSTER_CB_HIGH_RQ_RETRY_OPEN},
-};
-
-/* A gauge says whether the limit is reached. Steps across the limit alternate up and down in the count's own order,
- * so that counting them keeps the sum over all workers at 0 or 1. */
-static uint32_t count_up(struct cluster *c, unsigned priority, enum breaker b, uint32_t limit)
-{
-    uint32_t before = atomic_fetch_add_explicit(&c->used[priority][b], 1, memory_order_relaxed);
-    if (before + 1 == limit)
-        stat_inc(c->stats, open_stats[priority][b]);
-    return before;
-}
-
-static void count_down(struct cluster *c, unsigned priority, enum breaker b, uint32_t limit)
-{
-    uint32_t before = atomic_fetch_sub_explicit(&c->used[priority][b], 1, memory_order_relaxed);
-    DCHECK(before > 0);
-    if (before == limit)
-        stat_dec(c->stats, open_stats[priority][b]);
-}
-
-bool cluster_breaker_acquire(struct cluster *c, unsigned priority, enum breaker b)
-{
-    uint32_t limit = limit_of(c, priority, b);
-    if (count_up(c, priority, b, limit) < limit)
-        return true;
-    count_down(c, priority, b, limit);
-    return false;
-}
-
-void cluster_breaker_force(struct cluster *c, unsigned priority, enum breaker b)
-{
-    count_up(c, priority, b, limit_of(c, priority, b));
-}
-
-void cluster_breaker_release(struct cluster *c, unsigned priority, enum breaker b)
-{
-    count_down(c, priority, b, limit_of(c, priority, b));
-}
-
-uint32_t cluster_breaker_used(const struct cluster *c, unsigned priority, enum breaker b)
-{
-    return atomic_load_explicit(&c->used[priority][b], memory_order_relaxed);
 }
 
 /* ---- choosing ---- */

@@ -116,6 +116,7 @@ struct cluster_spec {
     const struct outlier_spec *outlier;           /* proxy/health/outlier.h; NULL: no detection */
     const struct health_spec *check;              /* proxy/health/health_check.h; NULL: no active checks */
     bool ignore_new_until_checked;
+    float preconnect_ratio;      /* per_upstream_preconnect_ratio; 1.0 */
     bool ignore_health_on_removal, close_on_health_failure;
     bool wait_for_warm_on_init;  /* true */
     bool track_timeout_budgets, track_request_response_sizes;
@@ -328,6 +329,7 @@ struct pool_key {
     const struct addr *bind;     /* original source; NULL */
     const struct conn *downstream; /* for the PROXY protocol header; NULL: pool is shared */
 };
+/* NULL: the cluster has as many pools as it may. */
 struct http_pool *cluster_http_pool(struct cluster_worker *cw, struct host *h, const struct pool_key *key);
 
 /* A raw TCP connection for tcp_proxy: counts, breakers, TLS as the cluster says. Result by the conn's handler. */

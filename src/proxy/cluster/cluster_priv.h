@@ -25,6 +25,7 @@ struct cluster {
     struct cluster_spec *spec;
     struct stat_scope *stats, *tls_stats; /* tls_stats NULL for raw ones */
     struct stat_scope *h2_stats;          /* NULL where HTTP/2 is never spoken */
+    struct stat_scope *remaining[ROUTING_PRIORITIES]; /* NULL without track_remaining */
     _Atomic uint32_t used[ROUTING_PRIORITIES][BREAKER_COUNT];
     _Atomic uint64_t cursor;              /* balancing, all workers */
     pthread_mutex_t hosts_lock;           /* publishing, and a worker's first look; never on a request's path */
@@ -76,6 +77,10 @@ void cluster_health_changed(struct cluster *c);
 void cluster_health_publish(struct cluster *c);
 /* A member has just become unhealthy: its connections are not used for new requests. */
 void cluster_host_failed(struct cluster *c, struct host *h);
+
+/* breakers.c */
+void cluster_breakers_init(struct cluster *c);
+void cluster_breakers_fini(struct cluster *c);
 
 /* view.c */
 void view_publish(struct cluster *c, struct host_set *hosts); /* main thread: hands it to every worker */

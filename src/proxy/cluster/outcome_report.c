@@ -27,7 +27,8 @@ static void count_alike(struct outlier_detector *d, struct host *h, const struct
         outlier_count_status(d, h, r->status ? r->status : 504);
         break;
     case HOST_RESPONDED:
-        outlier_count_status(d, h, r->status);
+        if (r->status) /* else trailers, whose response has counted */
+            outlier_count_status(d, h, r->status);
         break;
     }
 }
@@ -46,7 +47,8 @@ static void count_split(struct outlier_detector *d, struct host *h, const struct
         outlier_count_local(d, h, false);
         break;
     case HOST_RESPONDED:
-        outlier_count_status(d, h, r->status);
+        if (r->status)
+            outlier_count_status(d, h, r->status);
         break;
     }
 }

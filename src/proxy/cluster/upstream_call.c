@@ -15,6 +15,7 @@
 
 #include "base/mem.h"
 #include "proxy/cluster/cluster_priv.h"
+#include "proxy/outcome.h"
 
 #define CALL_MAGIC 0x55434c4cu
 #define CALL_ARENA_BYTES ((size_t)1 << 20) /* headers both ways; the codec bounds those received far below */
@@ -40,7 +41,8 @@ struct upstream_call {
     uint8_t priority, replays;
     bool request_end, has_trailers;    /* of the caller's side: no more will come */
     bool headers_sent, end_sent;
-    bool response_started, replay_lost;
+    bool response_started, response_end, replay_lost;
+    bool is_grpc_answer;               /* its trailers say how it went */
     bool holds_slot, above, told_above;
     bool is_over;
     uint8_t inside;                    /* the caller is in one of our functions */
@@ -96,15 +98,43 @@ static void destroy(struct deferred *d)
     mem_free(c);
 }
 
+/* Rows "completed, 1xx … 5xx" stand one after the other. */
+static void count_code(struct stat_scope *s, uint32_t completed_row, const char *family, unsigned status)
+{
+    stat_inc(s, completed_row);
+    if (status >= 100 && status < 600)
+        stat_inc(s, completed_row + status / 100);
+    stat_code(s, family, status);
+}
+
+static bool is_internal(const struct upstream_call *c)
+{
+    return str_eq(headers_get_id(&c->request, HDR_ENVOY_INTERNAL), STR("true"));
+}
+
 static void note_status(struct upstream_call *c, unsigned status)
 {
     struct stat_scope *s = cluster_stats(c->cluster);
-    stat_inc(s, STAT_CLUSTER_UPSTREAM_RQ_COMPLETED);
-    if (status >= 100 && status < 600)
-        stat_inc(s, STAT_CLUSTER_UPSTREAM_RQ_1XX + status / 100 - 1);
-    stat_code(s, "upstream_rq", status);
+    count_code(s, STAT_CLUSTER_UPSTREAM_RQ_COMPLETED, "upstream_rq", status);
+    if (is_internal(c))
+        count_code(s, STAT_CLUSTER_INTERNAL_RQ_COMPLETED, "internal.upstream_rq", status);
+    else
+        count_code(s, STAT_CLUSTER_EXTERNAL_RQ_COMPLETED, "external.upstream_rq", status);
     if (c->host)
         host_stat_add(c->host, status >= 500 ? HOST_RQ_ERROR : HOST_RQ_SUCCESS, 1);
+}
+
+static void report(struct upstream_call *c, enum host_result result, unsigned status, const struct headers *h, const struct headers *trailers)
+{
+    const struct host_report what = {
+        .result = result,
+        .status = status,
+        .duration_us = loop_now_us(c->here->loop) - c->start_us,
+        .response = h,
+        .trailers = trailers,
+    };
+    if (c->host)
+        cluster_report(c->here, c->host, &what);
 }
 
 /* Gives everything back but the memory, which lives to the turn's end. */
@@ -122,9 +152,11 @@ static void let_go(struct upstream_call *c)
     struct http_stream *stream = c->stream;
     c->stream = NULL;
     if (stream) {
-        stat_inc(s, STAT_CLUSTER_UPSTREAM_RQ_TX_RESET);
         stream->sink = &ignore_sink;
-        stream_reset(stream, STREAM_LOCAL);
+        if (!c->response_end || !c->end_sent) { /* else the codec closes it itself */
+            stat_inc(s, STAT_CLUSTER_UPSTREAM_RQ_TX_RESET);
+            stream_reset(stream, STREAM_LOCAL);
+        }
     }
     if (c->holds_slot)
         cluster_breaker_release(c->cluster, c->priority, BREAKER_REQUESTS);
@@ -159,15 +191,24 @@ static void fail(struct upstream_call *c, enum stream_reset why, const char *det
 
 static void succeed(struct upstream_call *c)
 {
-    struct loop *loop = c->here->loop;
-    stat_record(cluster_stats(c->cluster), STAT_CLUSTER_UPSTREAM_RQ_TIME, (loop_now_us(loop) - c->start_us) / 1000);
-    if (c->stream && c->end_sent) { /* it is complete both ways: the codec closes it itself */
-        c->stream->sink = &ignore_sink;
-        c->stream = NULL;
-    }
     let_go(c);
     if (c->handler->on_done)
         c->handler->on_done(c->user, STREAM_OK, "");
+}
+
+/* The answer is whole; before its last event is told. */
+static void note_end(struct upstream_call *c, const struct headers *trailers)
+{
+    struct stat_scope *s = cluster_stats(c->cluster);
+    uint64_t grpc = 0, ms = (loop_now_us(c->here->loop) - c->start_us) / 1000;
+    c->response_end = true;
+    stat_record(s, STAT_CLUSTER_UPSTREAM_RQ_TIME, ms);
+    stat_record(s, is_internal(c) ? STAT_CLUSTER_INTERNAL_RQ_TIME : STAT_CLUSTER_EXTERNAL_RQ_TIME, ms);
+    if (!c->is_grpc_answer)
+        return;
+    if (!trailers || !str_to_u64(headers_get_id(trailers, HDR_GRPC_STATUS), &grpc))
+        grpc = 2; /* UNKNOWN */
+    report(c, HOST_RESPONDED, http_status_of_grpc(grpc <= 16 ? (int)grpc : 2), NULL, trailers);
 }
 
 static void tell_later(struct turn_task *t)
@@ -193,6 +234,7 @@ static void on_timeout(struct timer *t)
     stat_inc(cluster_stats(c->cluster), STAT_CLUSTER_UPSTREAM_RQ_TIMEOUT);
     if (c->host)
         host_stat_add(c->host, HOST_RQ_TIMEOUT, 1);
+    report(c, HOST_TIMED_OUT, 504, NULL, NULL);
     fail(c, STREAM_TIMEOUT, "upstream request timeout");
 }
 
@@ -232,6 +274,7 @@ static void on_stream(void *user, struct http_stream *s, struct http_client_conn
     struct upstream_call *c = user;
     c->waiting = NULL;
     c->stream = s;
+    report(c, HOST_CONNECTED, 0, NULL, NULL);
     c->end_sent = c->request_end && !c->pending.len && !c->has_trailers;
     c->headers_sent = true;
     c->inside++;
@@ -245,6 +288,8 @@ static void on_pool_failed(void *user, enum stream_reset why, const char *transp
     (void)failed;
     struct upstream_call *c = user;
     c->waiting = NULL;
+    if (why == STREAM_CONNECT_FAILED || why == STREAM_CONNECT_TIMEOUT)
+        report(c, why == STREAM_CONNECT_TIMEOUT ? HOST_CONNECT_TIMEOUT : HOST_CONNECT_FAILED, 0, NULL, NULL);
     fail(c, why, transport_failure);
 }
 
@@ -259,7 +304,12 @@ static void on_headers(struct http_sink *sink, struct headers *h, bool end)
     str_to_u64(headers_get_id(h, HDR_STATUS), &status);
     c->response_started = true;
     buf_drain(&c->replay, c->replay.len);
+    c->is_grpc_answer = status == 200 && str_has_prefix(headers_get_id(h, HDR_CONTENT_TYPE), STR("application/grpc"));
     note_status(c, (unsigned)status);
+    if (!c->is_grpc_answer)
+        report(c, HOST_RESPONDED, (unsigned)status, h, NULL);
+    if (end)
+        note_end(c, h);
     if (c->handler->on_headers)
         c->handler->on_headers(c->user, h, end);
     if (end && !c->is_over)
@@ -274,6 +324,8 @@ static void on_informational(struct http_sink *sink, struct headers *h)
 static void on_data(struct http_sink *sink, struct buf *data, bool end)
 {
     struct upstream_call *c = of_sink(sink);
+    if (end)
+        note_end(c, NULL);
     if (c->handler->on_data)
         c->handler->on_data(c->user, data, end);
     buf_drain(data, data->len);
@@ -284,6 +336,7 @@ static void on_data(struct http_sink *sink, struct buf *data, bool end)
 static void on_trailers(struct http_sink *sink, struct headers *h)
 {
     struct upstream_call *c = of_sink(sink);
+    note_end(c, h);
     if (c->handler->on_trailers)
         c->handler->on_trailers(c->user, h);
     if (!c->is_over)
@@ -319,10 +372,12 @@ static void on_closed(struct http_sink *sink, enum stream_reset why, const char 
     c->stream = NULL;
     if (why == STREAM_REMOTE || why == STREAM_REMOTE_REFUSED)
         stat_inc(cluster_stats(c->cluster), STAT_CLUSTER_UPSTREAM_RQ_RX_RESET);
-    if (s && !c->inside && may_replay(c, s, why))
+    if (s && !c->inside && may_replay(c, s, why)) {
         replay(c);
-    else
-        fail(c, why == STREAM_OK ? STREAM_TERMINATED : why, details);
+        return;
+    }
+    report(c, HOST_RESET, 0, NULL, NULL);
+    fail(c, why == STREAM_OK ? STREAM_TERMINATED : why, details);
 }
 
 static void on_watermark(struct http_sink *sink, bool above)
@@ -471,6 +526,12 @@ bool upstream_call_send_trailers(struct upstream_call *c, const struct headers *
     c->request_end = c->has_trailers = true;
     flush(c);
     return c->failure == STREAM_OK;
+}
+
+void upstream_call_pause(struct upstream_call *c, bool on)
+{
+    if (c->stream)
+        stream_pause(c->stream, on);
 }
 
 void upstream_call_cancel(struct upstream_call **call)

@@ -41,6 +41,8 @@ bool upstream_call_send(struct upstream_call *c, struct buf *data, bool end);
 bool upstream_call_send_trailers(struct upstream_call *c, const struct headers *h);
 size_t upstream_call_queued(const struct upstream_call *c); /* bytes of the body that aren't handed to the socket yet */
 bool upstream_call_has_room(const struct upstream_call *c, size_t n);
+/* Nothing more of the response is read while it is on (counted by the stream). No effect before there is a stream. */
+void upstream_call_pause(struct upstream_call *c, bool on);
 void upstream_call_cancel(struct upstream_call **c); /* resets; no event follows */
 struct loop *upstream_call_loop(const struct upstream_call *c);
 struct host *upstream_call_host(const struct upstream_call *c); /* borrowed; NULL before it was picked */

@@ -276,6 +276,11 @@ static void on_max_requests(void *owner)
     stat_inc(cluster_of(owner)->stats, STAT_CLUSTER_UPSTREAM_CX_MAX_REQUESTS);
 }
 
+static void on_max_duration(void *owner)
+{
+    stat_inc(cluster_of(owner)->stats, STAT_CLUSTER_UPSTREAM_CX_MAX_DURATION_REACHED);
+}
+
 static void on_idle_timeout(void *owner)
 {
     stat_inc(cluster_of(owner)->stats, STAT_CLUSTER_UPSTREAM_CX_IDLE_TIMEOUT);
@@ -322,6 +327,7 @@ static const struct http_pool_events events = {
     .on_pending = on_pending,
     .on_active = on_active,
     .on_max_requests = on_max_requests,
+    .on_max_duration = on_max_duration,
     .on_idle_timeout = on_idle_timeout,
     .on_protocol_error = on_protocol_error,
     .on_h2_stat = on_h2_stat,
@@ -339,7 +345,7 @@ static void set_protocol(struct upstream_pool *p, const struct cluster_http_spec
     p->opts.idle_timeout_ms = http->idle_timeout_ms;
     p->opts.max_requests_per_connection = http->max_requests_per_connection;
     p->opts.max_concurrent_streams = http->max_concurrent_streams;
-    p->opts.preconnect_ratio = 1.0f;
+    p->opts.preconnect_ratio = p->view->cluster->spec->preconnect_ratio;
     p->opts.alpn = http->alpn && p->view->cluster->spec->transport->tls;
     p->opts.protocol = http->protocol;
     if (http->use_downstream_protocol)
@@ -385,6 +391,7 @@ struct upstream_pool *upstream_pool_new(struct cluster_worker *view, struct host
 
 void upstream_pool_free(struct upstream_pool *p)
 {
+    cluster_breaker_release(cluster_of(p), p->priority, BREAKER_POOLS);
     http_pool_free(&p->pool);
     host_unref(&p->host);
     mem_free((char *)(uintptr_t)p->authority.p);
@@ -419,5 +426,7 @@ struct conn *cluster_connect_tcp(struct cluster_worker *cw, struct host *h, cons
 void cluster_tcp_closed(struct cluster_worker *cw, struct host *h, struct conn *c, bool was_connected, enum conn_close why)
 {
     upstream_conn_closed(cw, h, c, was_connected, why, was_connected ? 1 : 0);
+    if (!was_connected && why != CONN_CLOSE_LOCAL)
+        cluster_report(cw, h, &(struct host_report){.result = why == CONN_CLOSE_CONNECT_TIMEOUT ? HOST_TIMED_OUT : HOST_CONNECT_FAILED});
     cluster_breaker_release(cw->cluster, PRIORITY_DEFAULT, BREAKER_CONNECTIONS);
 }

@@ -104,6 +104,11 @@ struct http_pool *cluster_http_pool(struct cluster_worker *cw, struct host *h, c
             }
         }
     }
+    if (!cluster_breaker_acquire(cw->cluster, key->priority, BREAKER_POOLS)) {
+        stat_inc(cw->cluster->stats, STAT_CLUSTER_UPSTREAM_CX_POOL_OVERFLOW);
+        mem_free((char *)(uintptr_t)header.p);
+        return NULL;
+    }
     struct pool_key full = *key;
     full.authority = authority;
     struct upstream_pool *p = upstream_pool_new(cw, h, &full);

@@ -140,50 +140,6 @@ static const struct lb_policy_spec *read_lb(struct config_reader *cr, const pb_c
     return shared_get(str_make(key, (size_t)n), &lb, sizeof lb, NULL, NULL);
 }
 
-/* ---- circuit breakers ---- */
-
-static void read_thresholds(struct config_reader *cr, const pb_thresholds *t, struct cluster_breakers_spec *b)
-{
-    unsigned priority = GET(t, priority) == ENVOY__CONFIG__CORE__V3__ROUTING_PRIORITY__HIGH ? PRIORITY_HIGH : PRIORITY_DEFAULT;
-    struct circuit_thresholds *c = &b->thresholds[priority];
-    c->max_connections = proto_u32_or(GET(t, max_connections), 1024);
-    c->max_pending = proto_u32_or(GET(t, max_pending_requests), 1024);
-    c->max_requests = proto_u32_or(GET(t, max_requests), 1024);
-    c->max_retries = proto_u32_or(GET(t, max_retries), 3);
-}
-
-static const struct cluster_breakers_spec *read_breakers(struct config_reader *cr, const pb_circuit_breakers *m)
-{
-    struct cluster_breakers_spec b;
-    memset(&b, 0, sizeof b);
-    for (int i = 0; i < ROUTING_PRIORITIES; i++) {
-        struct circuit_thresholds *c = &b.thresholds[i];
-        c->max_connections = c->max_pending = c->max_requests = 1024;
-        c->max_retries = 3;
-        c->max_pools = UINT32_MAX;
-    }
-    uint32_t n = m ? LEN(m, thresholds) : 0;
-    bool seen[ROUTING_PRIORITIES] = {false};
-    for (uint32_t i = 0; i < n; i++) {
-        unsigned p = m->thresholds[i]->priority == ENVOY__CONFIG__CORE__V3__ROUTING_PRIORITY__HIGH;
-        if (seen[p]) /* Envoy takes the first of a priority; the rest stays unread and is reported */
-            continue;
-        seen[p] = true;
-        IN("circuit_breakers.thresholds[%u]", i)
-            read_thresholds(cr, m->thresholds[i], &b);
-    }
-    if (m && LEN(m, per_host_thresholds) > 0) {
-        const pb_thresholds *t = m->per_host_thresholds[0];
-        (void)GET(t, priority);
-        b.has_per_host = GET(t, max_connections) != NULL;
-        b.per_host_max_connections = proto_u32_or(t->max_connections, UINT32_MAX);
-    }
-    char key[16 + sizeof b];
-    memcpy(key, "breakers:", 9);
-    memcpy(key + 9, &b, sizeof b);
-    return shared_get(str_make(key, 9 + sizeof b), &b, sizeof b, NULL, NULL);
-}
-
 /* ---- connections ---- */
 
 static void connection_fini(void *part)
@@ -392,6 +348,17 @@ static void check_whole(struct config_reader *cr, const pb_cluster *m, const str
         FAULT("", "auto_config chooses the protocol by ALPN and needs a TLS transport_socket");
 }
 
+/* Of each host's connections; the predictive ratio, over hosts, isn't read. */
+static float read_preconnect(struct config_reader *cr, const pb_preconnect *m)
+{
+    __auto_type ratio = m ? GET(m, per_upstream_preconnect_ratio) : NULL;
+    if (!ratio)
+        return 1.0f;
+    if (ratio->value < 1 || ratio->value > 3)
+        FAULT("preconnect_policy.per_upstream_preconnect_ratio", "%g isn't between 1 and 3", ratio->value);
+    return (float)ratio->value;
+}
+
 static void read_rest(struct config_reader *cr, const pb_cluster *m, struct cluster_spec *s)
 {
     const pb_load_assignment *load = GET(m, load_assignment);
@@ -401,6 +368,7 @@ static void read_rest(struct config_reader *cr, const pb_cluster *m, struct clus
             cfg_endpoints(cr, load, s);
     const pb_common_lb *common = GET(m, common_lb_config);
     s->ignore_new_until_checked = common && GET(common, ignore_new_hosts_until_first_hc);
+    s->preconnect_ratio = read_preconnect(cr, GET(m, preconnect_policy));
     s->check = cfg_health_checks(cr, m, &s->memory->arena);
     if (GET(m, outlier_detection))
         IN("outlier_detection")
@@ -425,7 +393,7 @@ int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_sp
         s->alt_stat_name = arena_str(a, alt);
     read_discovery(cr, m, s);
     s->lb = read_lb(cr, m);
-    s->breakers = read_breakers(cr, GET(m, circuit_breakers));
+    s->breakers = cfg_breakers(cr, GET(m, circuit_breakers));
     s->connection = read_connection(cr, m);
     s->http = cfg_cluster_http(cr, m);
     s->transport = read_transport(cr, GET(m, transport_socket));

@@ -214,6 +214,7 @@ const struct cluster_breakers_spec *cfg_breakers(struct config_reader *cr, const
 const struct health_spec *cfg_health_checks(struct config_reader *cr, const pb_cluster *m, struct arena *a); /* NULL: none */
 void cfg_endpoint_check(struct config_reader *cr, const pb_endpoint_check *m, struct arena *a, struct endpoint_spec *e);
 struct cfg_health_sink { struct str *path; struct arena *arena; }; /* EXT_HEALTH_SINK */
+int cfg_health_filter(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* health_check.c */
 int cfg_health_file_sink(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_spec **out);
 struct cfg_dns; /* dns.c */

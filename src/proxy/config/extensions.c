@@ -17,6 +17,7 @@
 #include "proxy/filter/header_mutation.h"
 #include "proxy/filter/header_to_metadata.h"
 #include "proxy/filter/local_ratelimit.h"
+#include "proxy/filter/health_check.h"
 #include "proxy/filter/ratelimit.h"
 #include "proxy/filter/set_filter_state.h"
 #include "proxy/filter/set_metadata.h"
@@ -67,6 +68,8 @@ static const struct extension extensions[] = {
     {P "filters.http.admission_control.v3.AdmissionControl", EXT_HTTP_FILTER, "envoy.filters.http.admission_control", cfg_admission_control, &admission_control_filter},
     {P "filters.http.bandwidth_limit.v3.BandwidthLimit", EXT_HTTP_FILTER, "envoy.filters.http.bandwidth_limit", cfg_bandwidth_limit, &bandwidth_limit_filter},
     {P "filters.http.bandwidth_limit.v3.BandwidthLimit", EXT_ROUTE_FILTER, "envoy.filters.http.bandwidth_limit", cfg_bandwidth_limit_route, NULL},
+    {P "filters.http.health_check.v3.HealthCheck", EXT_HTTP_FILTER, "envoy.filters.http.health_check", cfg_health_filter,
+     &health_check_filter},
     {P "filters.http.router.v3.Router", EXT_HTTP_FILTER, "envoy.filters.http.router", cfg_router, &router_filter},
     {P "filters.http.grpc_stats.v3.FilterConfig", EXT_HTTP_FILTER, "envoy.filters.http.grpc_stats", cfg_grpc_stats,
      &grpc_stats_filter},

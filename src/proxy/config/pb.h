@@ -63,6 +63,7 @@
 #include "envoy/extensions/filters/http/header_mutation/v3/header_mutation.pb-c.h"
 #include "envoy/extensions/filters/http/header_to_metadata/v3/header_to_metadata.pb-c.h"
 #include "envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.pb-c.h"
+#include "envoy/extensions/filters/http/health_check/v3/health_check.pb-c.h"
 #include "envoy/extensions/filters/http/ratelimit/v3/rate_limit.pb-c.h"
 #include "envoy/extensions/filters/http/router/v3/router.pb-c.h"
 #include "envoy/extensions/filters/http/set_filter_state/v3/set_filter_state.pb-c.h"
@@ -199,6 +200,7 @@ typedef Envoy__Config__Cluster__V3__Cluster__CustomClusterType pb_custom_cluster
 typedef Envoy__Config__Cluster__V3__LoadBalancingPolicy pb_lb_policies;
 typedef Envoy__Config__Cluster__V3__UpstreamConnectionOptions pb_upstream_connection;
 typedef Envoy__Config__Cluster__V3__OutlierDetection pb_outlier;
+typedef Envoy__Config__Cluster__V3__Cluster__PreconnectPolicy pb_preconnect;
 typedef Envoy__Config__Core__V3__HealthCheck pb_health_check;
 typedef Envoy__Config__Core__V3__HealthCheck__HttpHealthCheck pb_http_check;
 typedef Envoy__Config__Core__V3__HealthCheck__TcpHealthCheck pb_tcp_check;
@@ -411,6 +413,7 @@ typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__ScopedRo
 typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__ScopedRoutes__ScopeKeyBuilder__FragmentBuilder__HeaderValueExtractor
     pb_header_extractor;
 typedef Envoy__Config__Route__V3__ScopedRouteConfiguration pb_scoped_route;
+typedef Envoy__Extensions__Filters__Http__HealthCheck__V3__HealthCheck pb_health_filter;
 typedef Google__Protobuf__Any pb_any;
 typedef Google__Protobuf__Struct pb_struct;
 typedef Google__Protobuf__Value pb_value;
