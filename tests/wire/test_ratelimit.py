@@ -241,7 +241,8 @@ def test_answers__each__as_envoy(two, kind):
         pair.service.answer = answer
         pair.same_upstream(pair.origin, lambda p: seen(h1(p, method="POST", body=b"hello")))
         pair.same_upstream(pair.origin, lambda p: seen(h2(p, headers=[("content-type", "application/grpc")], method="POST")))
-    pair.same_stats(r"^cluster\.origin\.(ratelimit|upstream_rq_[45])")
+    pair.same_stats(r"^cluster\.origin\.(ratelimit|upstream_rq_[45]|internal\.)")
+    pair.same_stats(r"^cluster\.limits\.(internal|external|upstream_rq_)", but=["cluster.limits.upstream_rq_pending_total"])
 
     def log(proxy):
         with open(proxy.directory + "/stdout", encoding="utf-8") as text:

@@ -182,13 +182,16 @@ static void edit_limited(struct headers *h, void *arg)
     header_rules_apply(&c->response_headers, h, exchange_format_context(f->x), exchange_arena(f->x));
 }
 
-/* As if the cluster had answered, so that its statistics by code show what its clients see. */
+/* As if the cluster had answered, so that its statistics by code show what its clients see (as internal: Envoy's way). */
 static void count_status(struct http_filter *f, unsigned status)
 {
     struct stat_scope *s = cluster_stats(exchange_decision(f->x)->cluster);
     stat_inc(s, STAT_CLUSTER_UPSTREAM_RQ_COMPLETED);
-    stat_inc(s, STAT_CLUSTER_UPSTREAM_RQ_1XX + status / 100 - 1);
+    stat_inc(s, STAT_CLUSTER_UPSTREAM_RQ_COMPLETED + status / 100);
     stat_code(s, "upstream_rq", status);
+    stat_inc(s, STAT_CLUSTER_INTERNAL_RQ_COMPLETED);
+    stat_inc(s, STAT_CLUSTER_INTERNAL_RQ_COMPLETED + status / 100);
+    stat_code(s, "internal.upstream_rq", status);
 }
 
 static void refuse(struct http_filter *f, const struct rate_limit_answer *answer)
