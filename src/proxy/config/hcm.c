@@ -266,33 +266,6 @@ static void read_client_address(struct config_reader *cr, const pb_hcm *m, struc
 
 /* ---- local replies ---- */
 
-static void read_mutations(struct config_reader *cr, const pb_response_mapper *m, struct local_reply_mapper *out, struct arena *a)
-{
-    uint32_t n = LEN(m, headers_to_add);
-    out->headers_to_add = ARENA_ARRAY(a, struct header_mutation, n);
-    for (uint32_t i = 0; i < n; i++)
-        IN("headers_to_add[%u]", i) {
-            const pb_header_option *o = m->headers_to_add[i];
-            const pb_header_value *h = GET(o, header);
-            struct header_mutation *out_h = &out->headers_to_add[out->header_count++];
-            struct err err = {0};
-            /* `append` is the older form; set to false it meant overwriting */
-            __auto_type append = GET(o, append);
-            unsigned action = (unsigned)GET(o, append_action);
-            out_h->action = action <= HEADER_OVERWRITE_IF_EXISTS ? (enum header_append)action : HEADER_APPEND;
-            if (append && !append->value)
-                out_h->action = HEADER_OVERWRITE_OR_ADD;
-            out_h->keep_empty = GET(o, keep_empty_value);
-            if (!h)
-                continue;
-            out_h->name = cfg_lower(a, TEXT(h, key));
-            struct str raw = PROTO_BYTES(&cr->r, h, raw_value), value = TEXT(h, value);
-            out_h->value = format_new(raw.n ? raw : value, false, &err);
-            if (!out_h->value)
-                cfg_fault_err(cr, "header.value", &err);
-        }
-}
-
 static void read_mapper(struct config_reader *cr, const pb_response_mapper *m, struct local_reply_mapper *out, struct arena *a)
 {
     IN("filter")
@@ -308,7 +281,8 @@ static void read_mapper(struct config_reader *cr, const pb_response_mapper *m, s
     if (GET(m, body_format_override))
         IN("body_format_override")
             out->body_format = cfg_format(cr, m->body_format_override, a, &out->content_type);
-    read_mutations(cr, m, out, a);
+    uint32_t n = LEN(m, headers_to_add);
+    cfg_header_rules(cr, "headers_to_add", m->headers_to_add, n, "", NULL, 0, a, &out->headers_to_add);
 }
 
 static void read_local_reply(struct config_reader *cr, const pb_local_reply *m, struct hcm_config *c)
@@ -485,8 +459,7 @@ static void mapper_fini(struct local_reply_mapper *m)
 {
     log_filter_free(&m->filter);
     format_free(&m->body_format);
-    for (uint32_t i = 0; i < m->header_count; i++)
-        format_free(&m->headers_to_add[i].value);
+    header_rules_fini(&m->headers_to_add);
 }
 
 void hcm_config_free(void *config)

@@ -7,6 +7,13 @@
 #include "proxy/hcm/exchange.h"
 #include "proxy/route/scopes.h"
 
+const struct route_config_spec *exchange_route_spec(struct exchange *x)
+{
+    const struct hcm_config *c = x->config;
+    const struct route_scope *scope = c->scopes ? route_scopes_find(c->scopes, x->request) : NULL;
+    return scope ? scope->spec : c->route_spec;
+}
+
 const struct route_entry *exchange_route(struct exchange *x)
 {
     if (x->route_known)

@@ -97,6 +97,7 @@ void hcm_count_response(const struct hcm_conn *hc, unsigned status);
 
 /* hcm/exchange.c */
 struct exchange *exchange_new(struct hcm_conn *hc, struct http_stream *s);
+const struct route_config_spec *exchange_route_spec(struct exchange *x); /* decision.c: the scope's, or the one there is; NULL */
 bool exchange_filter_is_off(struct exchange *x, uint32_t index); /* decision.c: by its place in the chain's configuration */
 void exchange_touch(struct exchange *x); /* restarts the idle timer */
 void exchange_note_connection(struct exchange *x); /* into info: what the connection tells */

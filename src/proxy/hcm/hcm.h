@@ -21,7 +21,7 @@ struct local_reply_mapper {
     bool has_status; uint16_t status;
     bool has_body; struct str body;
     struct format *body_format; struct str content_type;
-    struct header_mutation *headers_to_add; uint32_t header_count;
+    struct header_rules headers_to_add;
 };
 struct local_reply_config {
     struct local_reply_mapper *mappers; uint32_t mapper_count;

@@ -152,8 +152,9 @@ static void identify(struct exchange *x)
     } else {
         headers_remove_id(h, HDR_ENVOY_INTERNAL);
         sanitize(h, is_edge);
-        for (uint32_t i = 0; c->route_spec && i < c->route_spec->internal_only_header_count; i++)
-            headers_remove(h, c->route_spec->internal_only_headers[i]);
+        const struct route_config_spec *routes = exchange_route_spec(x);
+        for (uint32_t i = 0; routes && i < routes->internal_only_header_count; i++)
+            headers_remove(h, routes->internal_only_headers[i]);
     }
     if (is_edge) {
         char text[ADDR_TEXT_BYTES];

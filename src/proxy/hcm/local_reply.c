@@ -11,19 +11,7 @@
 static void add_configured_headers(struct exchange *x, const struct local_reply_mapper *m, struct headers *h)
 {
     struct format_context cx = {&x->info, x->request, h, NULL, x->local_body, NULL};
-    for (uint32_t i = 0; i < m->header_count; i++) {
-        const struct header_mutation *mut = &m->headers_to_add[i];
-        struct strbuf text = {0};
-        format_run(mut->value, &cx, &text);
-        bool there = headers_find(h, mut->name) != NULL;
-        if (text.n || mut->keep_empty) {
-            if (mut->action == HEADER_OVERWRITE_OR_ADD || (mut->action == HEADER_OVERWRITE_IF_EXISTS && there))
-                headers_set(h, mut->name, strbuf_str(&text));
-            else if (mut->action == HEADER_APPEND || (mut->action == HEADER_ADD_IF_ABSENT && !there))
-                headers_add(h, mut->name, strbuf_str(&text));
-        }
-        strbuf_fini(&text);
-    }
+    header_rules_apply(&m->headers_to_add, h, &cx, x->arena);
 }
 
 static void format_body(struct exchange *x, const struct format *f, struct str format_type, struct headers *h,
