@@ -36,6 +36,22 @@ static bool may_speak_h2(const struct cluster_http_spec *http)
     return http->protocol == HTTP_2 || http->alpn || http->use_downstream_protocol;
 }
 
+/* A new state of the membership, by all that it depends on beside the hosts themselves. */
+static struct host_set *make_set(struct cluster *c, struct host **take_hosts, uint32_t count)
+{
+    struct host_set *local = cluster_local_hosts(c);
+    struct host_set_opts opts = {
+        .overprovisioning_pct = c->spec->overprovisioning_factor,
+        .weighted_priority_health = c->spec->weighted_priority_health,
+        .here = clusters_here(),
+        .local = local,
+        .seed = rng_next(&c->rng),
+        .stats = c->stats,
+    };
+    struct host_set *s = host_set_new(take_hosts, count, c->spec->lb, &opts);
+    host_set_unref(&local);
+    return s;
+}
 static void on_health_changed(struct turn_task *t);
 
 struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
@@ -51,7 +67,8 @@ struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
     if (may_speak_h2(take_spec->http))
         c->h2_stats = cluster_scope(take_spec, ".http2.", &h2_stat_table);
     pthread_mutex_init(&c->hosts_lock, NULL);
-    c->hosts = host_set_new(NULL, 0, take_spec->lb, take_spec->overprovisioning_factor);
+    rng_seed(&c->rng, 0);
+    c->hosts = make_set(c, NULL, 0);
     cluster_breakers_init(c);
     if (take_spec->outlier)
         c->outlier = outlier_new(c, take_spec->outlier);
@@ -139,6 +156,7 @@ static bool has_same_extras(const struct host *h, const struct endpoint_spec *e)
 static bool is_same_member(const struct host *h, const struct endpoint_spec *e)
 {
     return h->priority == e->priority && h->weight == (e->weight ? e->weight : 1) && h->locality == e->locality &&
+           h->locality_weight == e->locality_weight && h->metadata == e->metadata &&
            str_eq(h->hostname, e->hostname) && addr_eq(&h->addr, &e->addr) && has_same_extras(h, e);
 }
 
@@ -161,11 +179,15 @@ static struct map *index_members(const struct host_set *s)
 static struct host *make_member(const struct cluster *c, const struct endpoint_spec *e)
 {
     struct host *h = host_new(&e->addr, e->hostname, e->weight, e->priority, e->locality);
+    static const struct str canary[] = {{"canary", sizeof("canary") - 1}};
+    const struct meta_value *is_canary = metadata_find(e->metadata, STR("envoy.lb"), canary, 1);
     h->outlier = outlier_host_new(c->spec->outlier);
     h->check = health_host_new(c->spec->check, e);
     if (h->check) /* until it has shown otherwise */
         atomic_store(&h->health, HOST_FAILED_ACTIVE_HC | (c->spec->ignore_new_until_checked ? HOST_PENDING_ACTIVE_HC : 0));
     h->metadata = e->metadata;
+    h->is_canary = is_canary && is_canary->kind == META_BOOL && is_canary->u.boolean;
+    h->locality_weight = e->locality_weight;
     if (e->extra_addr_count) {
         h->extra_addrs = mem_zalloc(e->extra_addr_count * sizeof(*h->extra_addrs));
         h->extra_addr_count = e->extra_addr_count;
@@ -175,12 +197,22 @@ static struct host *make_member(const struct cluster *c, const struct endpoint_s
     return h;
 }
 
-static void note_membership(struct cluster *c, const struct host_set *s)
+static void note_subsets(struct cluster *c, const struct host_set *before, const struct host_set *now)
 {
-    uint32_t healthy = 0, degraded = 0, max_weight = 0;
+    struct lb_subset_counts n = lb_subset_compare(before, now);
+    stat_set(c->stats, STAT_CLUSTER_LB_SUBSETS_ACTIVE, n.active);
+    stat_set(c->stats, STAT_CLUSTER_LB_SUBSETS_DUPLICATES, n.duplicates);
+    stat_add(c->stats, STAT_CLUSTER_LB_SUBSETS_CREATED, n.created);
+    stat_add(c->stats, STAT_CLUSTER_LB_SUBSETS_REMOVED, n.removed);
+}
+
+static void note_health(struct cluster *c, const struct host_set *s)
+{
+    uint32_t healthy = 0, degraded = 0, excluded = 0, max_weight = 0;
     for (uint32_t p = 0; p < s->priority_count; p++) {
         healthy += s->priorities[p].healthy.count;
         degraded += s->priorities[p].degraded.count;
+        excluded += s->priorities[p].excluded;
     }
     for (uint32_t i = 0; i < s->count; i++)
         if (s->hosts[i]->weight > max_weight)
@@ -188,14 +220,44 @@ static void note_membership(struct cluster *c, const struct host_set *s)
     stat_set(c->stats, STAT_CLUSTER_MEMBERSHIP_TOTAL, s->count);
     stat_set(c->stats, STAT_CLUSTER_MEMBERSHIP_HEALTHY, healthy);
     stat_set(c->stats, STAT_CLUSTER_MEMBERSHIP_DEGRADED, degraded);
+    stat_set(c->stats, STAT_CLUSTER_MEMBERSHIP_EXCLUDED, excluded);
     stat_set(c->stats, STAT_CLUSTER_MAX_HOST_WEIGHT, max_weight);
 }
 
-static void publish(struct cluster *c, struct host_set *take)
+/* Slow start counts from when a host is first well; one that falls ill and recovers starts over. */
+static void note_recoveries(struct cluster *c, const struct host_set *s)
 {
-    take->generation = ++c->generation;
-    note_membership(c, take);
-    view_publish(c, take);
+    if (!cluster_slow_start_ms(c))
+        return;
+    uint64_t now_ms = loop_now_us(clusters_main_loop()) / 1000;
+    for (uint32_t i = 0; i < s->count; i++) {
+        struct host *h = s->hosts[i];
+        bool well = host_class(h) == HOST_IS_HEALTHY;
+        if (!well)
+            atomic_store_explicit(&h->healthy_since_ms, 0, memory_order_relaxed);
+        else if (!atomic_load_explicit(&h->healthy_since_ms, memory_order_relaxed))
+            atomic_store_explicit(&h->healthy_since_ms, now_ms ? now_ms : 1, memory_order_relaxed);
+    }
+}
+
+static void publish(struct cluster *c, struct host **take_hosts, uint32_t count, bool members_changed)
+{
+    struct host_set *before = cluster_hosts(c);
+    struct host_set members = {.hosts = take_hosts, .count = count};
+    note_recoveries(c, &members);
+    struct host_set *s = make_set(c, take_hosts, count);
+    s->generation = ++c->generation;
+    if (members_changed && c->outlier)
+        outlier_members_changed(c->outlier, before, s);
+    note_health(c, s);
+    note_subsets(c, before, s);
+    host_set_ref(s);
+    view_publish(c, s);
+    if (members_changed && c->checker)
+        health_members_changed(c->checker, s);
+    host_set_unref(&s);
+    host_set_unref(&before);
+    clusters_note_change(c);
 }
 
 void cluster_health_changed(struct cluster *c)
@@ -217,10 +279,10 @@ void cluster_health_publish(struct cluster *c)
 {
     turn_task_cancel(&c->health_task);
     struct host_set *now = cluster_hosts(c);
-    struct host **hosts = mem_alloc((now->count + 1) * sizeof(*hosts));
+    struct host **hosts = now->count ? mem_alloc(now->count * sizeof(*hosts)) : NULL;
     for (uint32_t i = 0; i < now->count; i++)
         hosts[i] = host_ref(now->hosts[i]);
-    publish(c, host_set_new(hosts, now->count, c->spec->lb, c->spec->overprovisioning_factor));
+    publish(c, hosts, now->count, false);
     host_set_unref(&now);
 }
 
@@ -248,13 +310,8 @@ void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, u
         mem_free(hosts);
         stat_inc(c->stats, STAT_CLUSTER_UPDATE_NO_REBUILD);
     } else {
-        struct host_set *s = host_set_new(hosts, count, c->spec->lb, c->spec->overprovisioning_factor);
         stat_inc(c->stats, STAT_CLUSTER_MEMBERSHIP_CHANGE);
-        if (c->outlier)
-            outlier_members_changed(c->outlier, old, s);
-        publish(c, s);
-        if (c->checker)
-            health_members_changed(c->checker, s);
+        publish(c, hosts, count, true);
     }
     host_set_unref(&old);
 }
@@ -276,6 +333,34 @@ static void on_members_known(void *arg)
         on_warm(c);
 }
 
+/* client_side_weighted_round_robin: what hosts report becomes weights every weight_update_period. */
+static const struct lb_policy_spec *orca_of(const struct lb_policy_spec *lb)
+{
+    while (lb && !lb->orca)
+        lb = lb->child;
+    return lb;
+}
+
+static void on_weigh(struct timer *t)
+{
+    struct cluster *c = CONTAINER_OF(t, cluster, weigh);
+    const struct lb_policy_spec *lb = orca_of(c->spec->lb);
+    struct host_set *now = cluster_hosts(c);
+    if (lb_settle_weights(lb, now, loop_now_us(clusters_main_loop()) / 1000))
+        cluster_health_changed(c);
+    host_set_unref(&now);
+    timer_set_ms(&c->weigh, lb->orca->update_ms);
+}
+
+static void start_weighing(struct cluster *c)
+{
+    const struct lb_policy_spec *lb = orca_of(c->spec->lb);
+    if (!lb)
+        return;
+    timer_init(&c->weigh, clusters_main_loop(), on_weigh);
+    timer_set_ms(&c->weigh, lb->orca->update_ms);
+}
+
 void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg)
 {
     const struct cluster_spec *spec = c->spec;
@@ -283,6 +368,7 @@ void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg)
     c->on_ready_arg = arg;
     if (c->outlier)
         outlier_start(c->outlier);
+    start_weighing(c);
     switch (spec->type) {
     case CLUSTER_STRICT_DNS:
     case CLUSTER_LOGICAL_DNS:
@@ -301,49 +387,78 @@ void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg)
 void cluster_stop(struct cluster *c)
 {
     cluster_dns_stop(c);
+    if (orca_of(c->spec->lb) && timer_is_set(&c->weigh))
+        timer_clear(&c->weigh);
 }
 
 /* ---- choosing ---- */
 
-static const struct host_group *choose_group(struct cluster *c, const struct host_set *s, struct rng *rng)
+static struct host *choose(struct cluster_worker *cw, struct lb_context *ctx)
 {
-    const struct host_priority *p = &s->priorities[0];
-    bool degraded = false;
-    if (s->priority_count > 1 || p->degraded_load) {
-        uint32_t at = (uint32_t)rng_below(rng, 100), sum = 0;
-        for (uint32_t i = 0; i < 2 * s->priority_count; i++) { /* all healthy shares first, then the degraded ones */
-            p = &s->priorities[i % s->priority_count];
-            degraded = i >= s->priority_count;
-            sum += degraded ? p->degraded_load : p->healthy_load;
-            if (at < sum)
-                break;
-        }
+    struct cluster *c = cw->cluster;
+    const struct lb_policy_spec *lb = c->spec->lb;
+    if (ctx->override_host.n) {
+        struct host *h = lb_host_by_address(cw->hosts, ctx->override_host, lb->override_statuses);
+        if (h || ctx->override_host_strict)
+            return h;
     }
-    if (p->panic) {
-        stat_inc(c->stats, STAT_CLUSTER_LB_HEALTHY_PANIC);
-        return &p->all;
-    }
-    return degraded ? &p->degraded : &p->healthy;
+    ctx->now_ms = loop_now_us(cw->loop) / 1000;
+    ctx->stats = c->stats;
+    ctx->cluster_active = cluster_breaker_used(c, PRIORITY_DEFAULT, BREAKER_REQUESTS) +
+                          cluster_breaker_used(c, PRIORITY_HIGH, BREAKER_REQUESTS);
+    return host_set_choose(cw->hosts, ctx);
 }
 
 struct host *cluster_pick(struct cluster_worker *cw, struct lb_context *ctx)
 {
     struct cluster *c = cw->cluster;
+    struct host *h;
     if (c->spec->type == CLUSTER_ORIGINAL_DST) {
-        struct host *h = original_dst_pick(cw, ctx);
-        if (!h)
-            stat_inc(c->stats, STAT_CLUSTER_UPSTREAM_CX_NONE_HEALTHY);
-        return h;
+        h = original_dst_pick(cw, ctx);
+    } else {
+        h = choose(cw, ctx);
+        if (h)
+            host_ref(h);
     }
-    const struct host_set *s = cw->hosts;
-    const struct host_group *g = choose_group(c, s, ctx->rng);
-    if (!g->count) {
+    if (!h)
         stat_inc(c->stats, STAT_CLUSTER_UPSTREAM_CX_NONE_HEALTHY);
-        return NULL;
+    return h;
+}
+
+bool cluster_drops(struct cluster_worker *cw, struct rng *rng)
+{
+    const struct cluster_spec *spec = cw->cluster->spec;
+    if (!spec->drop_per_million || rng_below(rng, 1000000) >= spec->drop_per_million)
+        return false;
+    stat_inc(cw->cluster->stats, STAT_CLUSTER_UPSTREAM_RQ_DROP_OVERLOAD);
+    return true;
+}
+
+/* ---- what came of it ---- */
+
+void cluster_note_result(struct cluster *c, struct host *h, const struct host_report *report, uint64_t now_ms)
+{
+    const struct lb_policy_spec *lb = c->spec->lb;
+    switch (report->result) {
+    case HOST_CONNECTED:
+        return;
+    case HOST_CONNECTED_FINAL:
+        host_note_attempt(h, false);
+        return;
+    case HOST_RESPONDED:
+        if (report->status) /* 0: trailers only */
+            host_note_attempt(h, report->status >= 500);
+        lb = orca_of(lb);
+        if (lb && report->response)
+            lb_load_report(lb, h, report->response, now_ms);
+        if (lb && report->trailers)
+            lb_load_report(lb, h, report->trailers, now_ms);
+        return;
+    case HOST_CONNECT_FAILED:
+    case HOST_CONNECT_TIMEOUT:
+    case HOST_RESET:
+    case HOST_TIMED_OUT:
+        host_note_attempt(h, true);
+        return;
     }
-    const struct lb_policy *policy = s->policy;
-    uint32_t i = policy->pick(c->spec->lb, g->schedule, g->hosts, g->count, &c->cursor, ctx);
-    for (uint32_t tries = 0; ctx->skip && tries < ctx->skip_max_attempts && ctx->skip(ctx->skip_arg, g->hosts[i]); tries++)
-        i = policy->pick(c->spec->lb, g->schedule, g->hosts, g->count, &c->cursor, ctx);
-    return host_ref(g->hosts[i]);
 }

@@ -40,6 +40,7 @@ struct endpoint_spec {
     struct addr *extra_addrs;
     uint32_t extra_addr_count;
     const struct metadata *metadata; /* NULL none */
+    uint32_t locality_weight;    /* of its locality; 0 none */
     /* Endpoint.health_check_config */
     bool no_check, has_check_addr;
     uint16_t check_port;         /* 0: the address's own */
@@ -106,6 +107,8 @@ struct cluster_spec {
     struct endpoint_spec *endpoints;
     uint32_t endpoint_count;
     uint32_t overprovisioning_factor; /* 140 */
+    bool weighted_priority_health;
+    uint32_t drop_per_million;   /* policy.drop_overloads */
     const struct lb_policy_spec *lb;              /* never NULL, as all below */
     const struct cluster_breakers_spec *breakers;
     const struct cluster_connection_spec *connection;
@@ -163,6 +166,7 @@ void cluster_spec_free(struct cluster_spec **spec);
     X(CLUSTER_UPSTREAM_RQ_ACTIVE_OVERFLOW, COUNTER, NONE, "upstream_rq_active_overflow", "Refused by the circuit breaker of requests") \
     X(CLUSTER_UPSTREAM_RQ_PENDING_FAILURE_EJECT, COUNTER, NONE, "upstream_rq_pending_failure_eject", "Failed with their connection") \
     X(CLUSTER_UPSTREAM_RQ_CANCELLED, COUNTER, NONE, "upstream_rq_cancelled", "Cancelled while waiting") \
+    X(CLUSTER_UPSTREAM_RQ_DROP_OVERLOAD, COUNTER, NONE, "upstream_rq_drop_overload", "Dropped as configured") \
     X(CLUSTER_UPSTREAM_RQ_MAINTENANCE_MODE, COUNTER, NONE, "upstream_rq_maintenance_mode", "")     \
     X(CLUSTER_UPSTREAM_RQ_MAX_DURATION_REACHED, COUNTER, NONE, "upstream_rq_max_duration_reached", "") \
     X(CLUSTER_UPSTREAM_RQ_TIMEOUT, COUNTER, NONE, "upstream_rq_timeout", "Timed out waiting for a response") \
@@ -236,6 +240,7 @@ void cluster_spec_free(struct cluster_spec **spec);
     X(CLUSTER_ORIGINAL_DST_INVALID, COUNTER, NONE, "original_dst_host_invalid", "")                \
     X(CLUSTER_LB_HEALTHY_PANIC, COUNTER, NONE, "lb_healthy_panic", "Picks in panic mode")          \
     X(CLUSTER_LB_SUBSETS_ACTIVE, GAUGE, NONE, "lb_subsets_active", "")                             \
+    X(CLUSTER_LB_SUBSETS_DUPLICATES, GAUGE, LAZY, "lb_subsets_single_host_per_subset_duplicate", "") \
     X(CLUSTER_LB_SUBSETS_CREATED, COUNTER, NONE, "lb_subsets_created", "")                         \
     X(CLUSTER_LB_SUBSETS_FALLBACK, COUNTER, NONE, "lb_subsets_fallback", "")                       \
     X(CLUSTER_LB_SUBSETS_FALLBACK_PANIC, COUNTER, NONE, "lb_subsets_fallback_panic", "")           \
@@ -284,7 +289,9 @@ struct outlier_detector *cluster_outlier(const struct cluster *c); /* NULL witho
 struct host_set *cluster_hosts(const struct cluster *c);
 /* Publishes a membership: builds schedules, keeps hosts that stayed (same address), posts to workers. */
 void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, uint32_t count);
-/* Sum of live counts for /clusters. */
+/* Where this proxy runs (borrowed for good; NULL: not known) and the cluster that it is part of itself ("" none); before any
+ * cluster starts. */
+void clusters_locate(const struct locality *here, struct str local_cluster);
 
 struct map;
 /* Names to clusters, for requests that name theirs (cluster_header). Main thread, before workers start; kept by the caller. */
@@ -301,6 +308,9 @@ void cluster_leave(struct cluster *c);
 
 /* Picks a host (panic mode, priorities, health; counts none_healthy) and returns it referenced; NULL when there is none. */
 struct host *cluster_pick(struct cluster_worker *cw, struct lb_context *ctx);
+
+/* Whether this request is to be dropped (ClusterLoadAssignment.policy.drop_overloads; counted): 503, flag DO. */
+bool cluster_drops(struct cluster_worker *cw, struct rng *rng);
 
 /* What came of an attempt at a host: for outlier detection, for policies that look at how hosts do, for statistics. Cheap;
  * cluster/outcome_report.c. A local-origin result is ours (connect, timeout, reset), a response is the host's. */

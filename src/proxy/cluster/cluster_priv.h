@@ -27,7 +27,8 @@ struct cluster {
     struct stat_scope *h2_stats;          /* NULL where HTTP/2 is never spoken */
     struct stat_scope *remaining[ROUTING_PRIORITIES]; /* NULL without track_remaining */
     _Atomic uint32_t used[ROUTING_PRIORITIES][BREAKER_COUNT];
-    _Atomic uint64_t cursor;              /* balancing, all workers */
+    struct rng rng;                       /* main thread: where cursors start */
+    struct timer weigh;                   /* main thread: client_side_weighted_round_robin */
     pthread_mutex_t hosts_lock;           /* publishing, and a worker's first look; never on a request's path */
     struct host_set *hosts;
     struct cluster_dns *dns;
@@ -87,6 +88,12 @@ void view_publish(struct cluster *c, struct host_set *hosts); /* main thread: ha
 void view_host_failed(struct cluster *c, struct host *h);     /* main thread: tells every worker */
 void view_forget_pool(struct upstream_pool *p);
 struct loop *clusters_main_loop(void);
+const struct locality *clusters_here(void);
+struct host_set *cluster_local_hosts(const struct cluster *c); /* referenced; NULL when zone-aware routing has nothing to go by */
+void clusters_note_change(struct cluster *c); /* the local cluster's change concerns all others */
+uint64_t cluster_slow_start_ms(const struct cluster *c);
+/* What balancing learns of an attempt; cluster_report calls it. Any worker. */
+void cluster_note_result(struct cluster *c, struct host *h, const struct host_report *report, uint64_t now_ms);
 uint32_t clusters_worker_count(void);
 
 /* upstream_pool.c */

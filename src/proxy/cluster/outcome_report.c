@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What came of attempts, told to those whom it concerns: outlier detection. On the worker that made the attempt; nothing here blocks or
+ * What came of attempts, told to those whom it concerns: balancing, outlier detection. On the worker that made the attempt; nothing here blocks or
  * allocates unless a host is about to be ejected.
  *
  * Without split_external_local_origin_errors our own trouble with a host counts as the status that a
@@ -56,6 +56,7 @@ static void count_split(struct outlier_detector *d, struct host *h, const struct
 void cluster_report(struct cluster_worker *cw, struct host *h, const struct host_report *report)
 {
     struct cluster *c = cw->cluster;
+    cluster_note_result(c, h, report, loop_now_us(cw->loop) / 1000);
     if (c->outlier && h->outlier)
         (c->spec->outlier->split ? count_split : count_alike)(c->outlier, h, report);
     if (c->checker && report->response && headers_has_id(report->response, HDR_ENVOY_IMMEDIATE_HEALTH_FAIL))

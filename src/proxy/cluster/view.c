@@ -12,6 +12,8 @@ static struct {
     struct loop *const *workers;
     uint32_t worker_count;
     const struct map *names;
+    const struct locality *here;
+    struct str local_cluster;
 } frame;
 
 void clusters_init(struct loop *main_loop, struct loop *const *worker_loops, uint32_t worker_count)
@@ -25,6 +27,58 @@ void clusters_fini(void)
 {
     frame.workers = NULL;
     frame.worker_count = 0;
+}
+
+void clusters_locate(const struct locality *here, struct str local_cluster)
+{
+    frame.here = here;
+    frame.local_cluster = local_cluster;
+}
+
+const struct locality *clusters_here(void)
+{
+    return frame.here;
+}
+
+/* ---- zone-aware routing: how the local cluster's members are spread decides where others' requests go ---- */
+
+static bool is_local(const struct cluster *c)
+{
+    return frame.local_cluster.n && str_eq(c->spec->name, frame.local_cluster);
+}
+
+static const struct lb_policy_spec *lowest(const struct lb_policy_spec *lb)
+{
+    while (lb->child)
+        lb = lb->child;
+    return lb;
+}
+
+struct host_set *cluster_local_hosts(const struct cluster *c)
+{
+    if (!frame.local_cluster.n || !frame.names || lowest(c->spec->lb)->locality != LB_ZONE_AWARE)
+        return NULL;
+    struct cluster *local = cluster_named(frame.local_cluster);
+    return local ? cluster_hosts(local) : NULL;
+}
+
+uint64_t cluster_slow_start_ms(const struct cluster *c)
+{
+    return lowest(c->spec->lb)->slow_start_ms;
+}
+
+void clusters_note_change(struct cluster *c)
+{
+    size_t at = 0;
+    struct str name;
+    void *value;
+    if (!is_local(c) || !frame.names)
+        return;
+    while (map_next(frame.names, &at, &name, &value)) {
+        struct cluster *other = value;
+        if (other != c && other->generation && lowest(other->spec->lb)->locality == LB_ZONE_AWARE)
+            cluster_health_changed(other);
+    }
 }
 
 void clusters_publish_names(const struct map *by_name)

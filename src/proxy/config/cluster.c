@@ -8,6 +8,7 @@
 #include "proxy/config/config_priv.h"
 #include "proxy/config/dns.h"
 #include "proxy/config/endpoints.h"
+#include "proxy/config/lb.h"
 #include "proxy/config/shared.h"
 #include "proxy/config/tls_source.h"
 #include "proxy/health/health_check.h"
@@ -18,127 +19,8 @@
 
 #define CONNECT_TIMEOUT_DEFAULT_US 5000000u
 #define DISCOVERY(x) ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__##x
-#define LB(x) ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__##x
 #define LB_CONFIG(x) ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_##x
 #define CLUSTER_KIND(x) ENVOY__CONFIG__CLUSTER__V3__CLUSTER__CLUSTER_DISCOVERY_TYPE_##x
-
-/* ---- balancing ---- */
-
-static const struct lb_policy_spec lb_defaults = {
-    .choice_count = 2, .active_request_bias = 1.0, .panic_pct = 50};
-
-int cfg_lb_round_robin(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
-{
-    (void)cr, (void)msg; /* slow start and locality settings stay unread: reported */
-    ((struct lb_policy_spec *)out)->policy = &lb_round_robin;
-    return 0;
-}
-
-int cfg_lb_random(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
-{
-    (void)cr, (void)msg;
-    ((struct lb_policy_spec *)out)->policy = &lb_random;
-    return 0;
-}
-
-int cfg_lb_cluster_provided(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
-{
-    (void)cr, (void)msg;
-    ((struct lb_policy_spec *)out)->policy = &lb_cluster_provided;
-    return 0;
-}
-
-/* `bias` NULL: the default. The runtime key stays unread. */
-static double read_bias(struct config_reader *cr, const Envoy__Config__Core__V3__RuntimeDouble *bias)
-{
-    double value = bias ? GET(bias, default_value) : 1.0;
-    if (value < 0 || !isfinite(value))
-        FAULT("active_request_bias.default_value", "%g must not be negative", value);
-    return value;
-}
-
-int cfg_lb_least_request(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
-{
-    const pb_lb_least_request *m = (const pb_lb_least_request *)msg;
-    struct lb_policy_spec *lb = out;
-    lb->policy = &lb_least_request;
-    lb->choice_count = proto_u32_or(GET(m, choice_count), 2);
-    lb->active_request_bias = read_bias(cr, GET(m, active_request_bias));
-    return 0;
-}
-
-static void read_lb_extension(struct config_reader *cr, const pb_lb_policies *m, struct lb_policy_spec *lb)
-{
-    uint32_t n = LEN(m, policies);
-    for (uint32_t i = 0; i < n; i++) {
-        const pb_typed_extension *ext = GET(m->policies[i], typed_extension_config);
-        ProtobufCMessage *msg = NULL;
-        if (!ext)
-            continue;
-        IN("policies[%u].typed_extension_config", i) {
-            const struct extension *found =
-                cfg_extension(cr, EXT_LB_POLICY, "typed_config", TEXT(ext, name), GET(ext, typed_config), &msg);
-            if (found)
-                IN("typed_config")
-                    found->read(cr, msg, lb);
-        }
-        return; /* Envoy takes the first policy it knows; later ones stay unread */
-    }
-}
-
-static void read_lb_policy(struct config_reader *cr, const pb_cluster *m, struct lb_policy_spec *lb)
-{
-    lb->policy = &lb_round_robin;
-    switch (GET(m, lb_policy)) {
-    case LB(ROUND_ROBIN):
-        if (m->lb_config_case == LB_CONFIG(ROUND_ROBIN_LB_CONFIG))
-            (void)GET(m, round_robin_lb_config);
-        break;
-    case LB(LEAST_REQUEST):
-        lb->policy = &lb_least_request;
-        if (m->lb_config_case == LB_CONFIG(LEAST_REQUEST_LB_CONFIG))
-            IN("least_request_lb_config") {
-                const pb_least_request_lb *c = GET(m, least_request_lb_config);
-                lb->choice_count = proto_u32_or(GET(c, choice_count), 2);
-                lb->active_request_bias = read_bias(cr, GET(c, active_request_bias));
-            }
-        break;
-    case LB(RANDOM):
-        lb->policy = &lb_random;
-        break;
-    case LB(CLUSTER_PROVIDED):
-        lb->policy = &lb_cluster_provided;
-        break;
-    case LB(LOAD_BALANCING_POLICY_CONFIG):
-        FAULT("lb_policy", "LOAD_BALANCING_POLICY_CONFIG needs load_balancing_policy");
-        break;
-    default:
-        proto_unsupported_enum(&cr->r, "lb_policy", &envoy__config__cluster__v3__cluster__lb_policy__descriptor,
-                               (int)m->lb_policy);
-    }
-}
-
-static const struct lb_policy_spec *read_lb(struct config_reader *cr, const pb_cluster *m)
-{
-    struct lb_policy_spec lb = lb_defaults;
-    const pb_lb_policies *policies = GET(m, load_balancing_policy);
-    if (policies) {
-        (void)GET(m, lb_policy); /* Envoy: the newer member wins */
-        IN("load_balancing_policy")
-            read_lb_extension(cr, policies, &lb);
-    } else {
-        read_lb_policy(cr, m, &lb);
-    }
-    if (!lb.policy)
-        lb.policy = &lb_round_robin;
-    const pb_common_lb *common = GET(m, common_lb_config);
-    __auto_type panic = common ? GET(common, healthy_panic_threshold) : NULL;
-    if (panic)
-        lb.panic_pct = (uint32_t)(GET(panic, value) + 0.5);
-    char key[64 + sizeof lb];
-    int n = snprintf(key, sizeof key, "lb:%s:%u:%a:%u", lb.policy->name, lb.choice_count, lb.active_request_bias, lb.panic_pct);
-    return shared_get(str_make(key, (size_t)n), &lb, sizeof lb, NULL, NULL);
-}
 
 /* ---- connections ---- */
 
@@ -392,7 +274,7 @@ int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_sp
     if (alt.n)
         s->alt_stat_name = arena_str(a, alt);
     read_discovery(cr, m, s);
-    s->lb = read_lb(cr, m);
+    s->lb = cfg_cluster_lb(cr, m);
     s->breakers = cfg_breakers(cr, GET(m, circuit_breakers));
     s->connection = read_connection(cr, m);
     s->http = cfg_cluster_http(cr, m);

@@ -117,6 +117,7 @@ struct extension {
     const void *def;             /* the filter's or policy's descriptor, where it has one */
 };
 /* The extension for `any` and its message; NULL after a fault at `field` (".typed_config" of the present path). */
+bool cfg_extension_is_known(enum extension_kind kind, const pb_any *any);
 const struct extension *cfg_extension(struct config_reader *cr, enum extension_kind kind, const char *field, struct str name,
                                       const pb_any *any, ProtobufCMessage **msg);
 
@@ -220,7 +221,13 @@ int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_sp
 struct cfg_dns; /* dns.c */
 int cfg_dns_cluster(struct config_reader *cr, const ProtobufCMessage *msg, void *out);    /* EXT_CLUSTER */
 int cfg_cares(struct config_reader *cr, const ProtobufCMessage *msg, void *out);          /* EXT_DNS_RESOLVER */
-int cfg_lb_round_robin(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* EXT_LB_POLICY: struct lb_policy_spec */
+int cfg_lb_round_robin(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* EXT_LB_POLICY: config/lb.h, struct cfg_lb */
+int cfg_lb_ring_hash(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_lb_maglev(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_lb_client_side_weighted(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_lb_subset(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_lb_override_host(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_lb_wrr_locality(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_lb_least_request(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_lb_random(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_lb_cluster_provided(struct config_reader *cr, const ProtobufCMessage *msg, void *out);

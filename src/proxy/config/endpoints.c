@@ -122,8 +122,22 @@ static void read_policy(struct config_reader *cr, const pb_load_assignment *m, s
 {
     __auto_type policy = GET(m, policy);
     s->overprovisioning_factor = 140;
-    if (policy)
-        s->overprovisioning_factor = proto_u32_or(GET(policy, overprovisioning_factor), 140);
+    if (!policy)
+        return;
+    s->overprovisioning_factor = proto_u32_or(GET(policy, overprovisioning_factor), 140);
+    s->weighted_priority_health = GET(policy, weighted_priority_health);
+    uint32_t n = LEN(policy, drop_overloads);
+    if (n > 1) /* Envoy takes one category */
+        FAULT("policy.drop_overloads", "may have one category only, not %u", n);
+    for (uint32_t i = 0; i < n && n == 1; i++)
+        IN("policy.drop_overloads[%u]", i) {
+            (void)TEXT(policy->drop_overloads[i], category);
+            __auto_type percent = GET(policy->drop_overloads[i], drop_percentage);
+            struct runtime_fraction f = {0};
+            if (percent)
+                f = cfg_fraction(cr, percent);
+            s->drop_per_million = percent ? (uint32_t)((uint64_t)f.numerator * 1000000 / f.denominator) : 0;
+        }
 }
 
 static void check_priorities(struct config_reader *cr, const struct cluster_spec *s)
@@ -157,13 +171,14 @@ int cfg_endpoints(struct config_reader *cr, const pb_load_assignment *m, struct 
         const pb_locality_endpoints *g = m->endpoints[i];
         const struct locality *locality = read_locality(cr, GET(g, locality));
         uint32_t priority = GET(g, priority), n = LEN(g, lb_endpoints);
-        (void)GET(g, load_balancing_weight); /* counts with locality-weighted balancing only, which is refused itself */
+        uint32_t weight = proto_u32_or(GET(g, load_balancing_weight), 0);
         if (GET(g, metadata))
             proto_read_whole(&cr->r, &g->metadata->base);
         for (uint32_t j = 0; j < n; j++) {
             struct endpoint_spec *e = &s->endpoints[at++];
             e->priority = priority;
             e->locality = locality;
+            e->locality_weight = weight;
             IN("endpoints[%u].lb_endpoints[%u]", i, j)
                 read_lb_endpoint(cr, g->lb_endpoints[j], s, e);
         }

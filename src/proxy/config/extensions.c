@@ -148,6 +148,16 @@ static const struct extension extensions[] = {
     {P "load_balancing_policies.least_request.v3.LeastRequest", EXT_LB_POLICY, "envoy.load_balancing_policies.least_request",
      cfg_lb_least_request, NULL},
     {P "load_balancing_policies.random.v3.Random", EXT_LB_POLICY, "envoy.load_balancing_policies.random", cfg_lb_random, NULL},
+    {P "load_balancing_policies.ring_hash.v3.RingHash", EXT_LB_POLICY, "envoy.load_balancing_policies.ring_hash",
+     cfg_lb_ring_hash, NULL},
+    {P "load_balancing_policies.maglev.v3.Maglev", EXT_LB_POLICY, "envoy.load_balancing_policies.maglev", cfg_lb_maglev, NULL},
+    {P "load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin", EXT_LB_POLICY,
+     "envoy.load_balancing_policies.client_side_weighted_round_robin", cfg_lb_client_side_weighted, NULL},
+    {P "load_balancing_policies.subset.v3.Subset", EXT_LB_POLICY, "envoy.load_balancing_policies.subset", cfg_lb_subset, NULL},
+    {P "load_balancing_policies.override_host.v3.OverrideHost", EXT_LB_POLICY, "envoy.load_balancing_policies.override_host",
+     cfg_lb_override_host, NULL},
+    {P "load_balancing_policies.wrr_locality.v3.WrrLocality", EXT_LB_POLICY, "envoy.load_balancing_policies.wrr_locality",
+     cfg_lb_wrr_locality, NULL},
     {P "load_balancing_policies.cluster_provided.v3.ClusterProvided", EXT_LB_POLICY,
      "envoy.load_balancing_policies.cluster_provided", cfg_lb_cluster_provided, NULL},
 
@@ -217,6 +227,11 @@ static const struct extension *find(enum extension_kind kind, struct str type)
         if (extensions[i].kind == kind && str_eq(type, str_from(extensions[i].type)))
             return &extensions[i];
     return NULL;
+}
+
+bool cfg_extension_is_known(enum extension_kind kind, const pb_any *any)
+{
+    return find(kind, proto_any_type(any)) != NULL;
 }
 
 const struct extension *cfg_extension(struct config_reader *cr, enum extension_kind kind, const char *field, struct str name,

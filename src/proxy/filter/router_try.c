@@ -343,10 +343,38 @@ static const struct http_sink_ops sink_ops = {on_headers, on_informational, on_d
 
 /* ---- starting and leaving ---- */
 
+static void add_criteria(struct metadata *to, struct arena *a, const struct metadata *from)
+{
+    const struct meta_value *v = metadata_find(from, STR("envoy.lb"), NULL, 0);
+    for (uint32_t i = 0; v && v->kind == META_STRUCT && i < v->u.fields.count; i++)
+        metadata_set(to, a, STR("envoy.lb"), v->u.fields.items[i].name, &v->u.fields.items[i].value);
+}
+
+/* What the endpoint's subset must match: the route's, its weighted cluster's over it, and what filters said over both. */
+static const struct metadata *subset_criteria(struct router *r, const struct stream_info *info)
+{
+    const struct metadata *of_route = r->decision->route ? r->decision->route->metadata_match : NULL;
+    const struct metadata *of_weighted = r->decision->weighted ? r->decision->weighted->metadata_match : NULL;
+    bool has_own = metadata_find(&info->metadata, STR("envoy.lb"), NULL, 0) != NULL;
+    if (!has_own && (!of_route || !of_weighted))
+        return of_route ? of_route : of_weighted;
+    struct metadata *merged = arena_zalloc(exchange_arena(r->x), sizeof *merged);
+    if (!merged)
+        return of_route;
+    add_criteria(merged, exchange_arena(r->x), of_route);
+    add_criteria(merged, exchange_arena(r->x), of_weighted);
+    add_criteria(merged, exchange_arena(r->x), &info->metadata);
+    return merged;
+}
+
 struct host *try_pick(struct router *r)
 {
     const struct stream_info *info = exchange_info(r->x);
     struct lb_context cx = {
+        .metadata_match = subset_criteria(r, info),
+        .dynamic = &info->metadata,
+        .override_host = info->override_host,
+        .override_host_strict = info->override_host_strict,
         .request = exchange_request_headers(r->x),
         .downstream_remote = info->downstream_remote,
         .downstream_local = info->downstream_local,

@@ -1,25 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * RANDOM, in proportion to weights.
+ * RANDOM: every host as likely as any other. Weights don't count (Envoy: "the random load balancer
+ * selects a random available host").
  */
 #include "proxy/lb/lb.h"
 
-static uint32_t pick(const struct lb_policy_spec *spec, const struct lb_schedule *s, struct host *const *hosts,
-                     uint32_t n, _Atomic uint64_t *cursor, struct lb_context *ctx)
+static uint32_t pick(const struct lb_policy_spec *spec, const struct host_group *g, struct lb_context *ctx)
 {
-    (void)spec, (void)hosts, (void)cursor;
-    if (!s)
-        return (uint32_t)rng_below(ctx->rng, n);
-    return lb_weights_find(lb_draw_sums(s), n, rng_below(ctx->rng, lb_draw_sums(s)[n - 1]));
+    (void)spec;
+    return (uint32_t)rng_below(ctx->rng, g->count);
 }
 
-const struct lb_policy lb_random = {"RANDOM", lb_draw_build, lb_draw_free, pick};
+const struct lb_policy lb_random = {.name = "RANDOM", .pick = pick};
 
-static uint32_t pick_none(const struct lb_policy_spec *spec, const struct lb_schedule *s, struct host *const *hosts,
-                          uint32_t n, _Atomic uint64_t *cursor, struct lb_context *ctx)
+static uint32_t pick_none(const struct lb_policy_spec *spec, const struct host_group *g, struct lb_context *ctx)
 {
-    (void)spec, (void)s, (void)hosts, (void)n, (void)cursor, (void)ctx;
+    (void)spec, (void)g, (void)ctx;
     return 0;
 }
 
-const struct lb_policy lb_cluster_provided = {"CLUSTER_PROVIDED", NULL, NULL, pick_none};
+const struct lb_policy lb_cluster_provided = {.name = "CLUSTER_PROVIDED", .pick = pick_none};

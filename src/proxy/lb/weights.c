@@ -5,27 +5,29 @@
 #include "base/mem.h"
 #include "proxy/lb/lb.h"
 
-bool lb_weights_are_equal(struct host *const *hosts, uint32_t n)
+#define WEYL_STEP 0x9e3779b97f4a7c15ull /* 2^64 / golden ratio: the sequence of least discrepancy */
+
+bool lb_weights_are_equal(const struct host_group *g)
 {
-    for (uint32_t i = 1; i < n; i++)
-        if (hosts[i]->weight != hosts[0]->weight)
+    for (uint32_t i = 1; i < g->count; i++)
+        if (g->hosts[i]->weight != g->hosts[0]->weight)
             return false;
     return true;
 }
 
-uint64_t *lb_weights_sum(struct host *const *hosts, uint32_t n)
+uint64_t *lb_weights_sum(const struct host_group *g)
 {
-    uint64_t *sums = mem_alloc(n * sizeof(*sums)), sum = 0;
-    for (uint32_t i = 0; i < n; i++)
-        sums[i] = sum += hosts[i]->weight;
+    uint64_t *sums = mem_alloc(g->count * sizeof(*sums)), sum = 0;
+    for (uint32_t i = 0; i < g->count; i++)
+        sums[i] = sum += g->hosts[i]->weight;
     return sums;
 }
 
 /* The schedule is the sums themselves: nothing else is prepared. */
-struct lb_schedule *lb_draw_build(const struct lb_policy_spec *spec, struct host *const *hosts, uint32_t n)
+struct lb_schedule *lb_draw_build(const struct lb_policy_spec *spec, const struct host_group *g)
 {
     (void)spec;
-    return lb_weights_are_equal(hosts, n) ? NULL : (struct lb_schedule *)lb_weights_sum(hosts, n);
+    return lb_weights_are_equal(g) ? NULL : (struct lb_schedule *)lb_weights_sum(g);
 }
 
 void lb_draw_free(struct lb_schedule *s)
@@ -49,4 +51,10 @@ uint32_t lb_weights_find(const uint64_t *sums, uint32_t n, uint64_t point)
             low = mid + 1;
     }
     return low;
+}
+
+uint32_t lb_weights_turn(const uint64_t *sums, uint32_t n, uint64_t at)
+{
+    unsigned __int128 spread = (unsigned __int128)(at * WEYL_STEP) * sums[n - 1];
+    return lb_weights_find(sums, n, (uint64_t)(spread >> 64));
 }

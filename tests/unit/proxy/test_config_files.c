@@ -59,12 +59,12 @@ static void test_config_load__faults_of_a_file__path_first_place_last(void **sta
                                 STR("static_resources:\n"
                                     "  clusters:\n"
                                     "  - name: a\n"
-                                    "    lb_policy: MAGLEV\n"
+                                    "    type: EDS\n"
                                     "    outlier_detection: {}\n"),
                                 NULL);
     assert_null(l.result);
     assert_int_equal(l.faults.count, 2);
-    assert_fault_is(&l, 0, "bootstrap.yaml: static_resources.clusters[0].lb_policy: MAGLEV is not supported yet (line 4, column 5)");
+    assert_fault_is(&l, 0, "bootstrap.yaml: static_resources.clusters[0].type: EDS is not supported yet (line 4, column 5)");
     assert_fault_is(&l, 1, "bootstrap.yaml: static_resources.clusters[0].outlier_detection: is not supported yet (line 5, column 5)");
     unload(&l);
 }
@@ -162,7 +162,8 @@ static void test_config_load__what_is_not_done__is_named(void **state)
         {RESOURCES_OF(LISTENER(HCM_OPEN "flush_access_log_on_new_request: true, " HCM_ROUTES(TO_A)), CLUSTER("a")),
          "filters[0].typed_config.flush_access_log_on_new_request: is not supported yet"},
         {"static_resources: {clusters: [{name: a, type: EDS}]}", "static_resources.clusters[0].type: EDS is not supported yet"},
-        {"static_resources: {clusters: [{name: a, lb_policy: RING_HASH}]}", "static_resources.clusters[0].lb_policy: RING_HASH is not supported yet"},
+        {"static_resources: {clusters: [{name: a, lb_policy: MAGLEV, maglev_lb_config: {table_size: 100}}]}",
+         "static_resources.clusters[0].maglev_lb_config.table_size: 100 must be a prime, at most 5000011"},
         {"static_resources: {clusters: [{name: a, health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}]}]}",
          "static_resources.clusters[0].health_checks: is not supported yet"},
         {"static_resources: {clusters: [{name: a, transport_socket: {name: q, typed_config: {" ANY("transport_sockets.quic.v3.QuicUpstreamTransport")

@@ -20,7 +20,8 @@ static struct host_set *make_set(const uint32_t *weights, const uint32_t *priori
         hosts[i] = host_new(&a, STR_NULL, weights ? weights[i] : 1, priorities ? priorities[i] : 0, NULL);
         atomic_store(&hosts[i]->health, health ? health[i] : 0);
     }
-    return host_set_new(hosts, n, spec, 140);
+    struct host_set_opts opts = {.overprovisioning_pct = 140};
+    return host_set_new(hosts, n, spec, &opts);
 }
 
 static void count_picks(const struct host_set *s, const struct lb_policy_spec *spec, uint32_t picks, uint32_t *counts)
@@ -29,10 +30,9 @@ static void count_picks(const struct host_set *s, const struct lb_policy_spec *s
     static struct rng rng;
     rng_seed(&rng, 42);
     struct lb_context ctx = {.rng = &rng};
-    _Atomic uint64_t cursor = 0;
     memset(counts, 0, MAX_HOSTS * sizeof(*counts));
     for (uint32_t i = 0; i < picks; i++)
-        counts[spec->policy->pick(spec, g->schedule, g->hosts, g->count, &cursor, &ctx)]++;
+        counts[spec->policy->pick(spec, g, &ctx)]++;
 }
 
 static void test_round_robin__equal_weights__exactly_even(void **state)
@@ -75,7 +75,7 @@ static void test_round_robin__large_weights__proportional_within_a_thousandth(vo
     host_set_unref(&s);
 }
 
-static void test_random__weights__within_four_sigma(void **state)
+static void test_random__weights__do_not_count(void **state)
 {
     (void)state;
     struct lb_policy_spec spec = {.policy = &lb_random, .panic_pct = 50};
@@ -83,7 +83,143 @@ static void test_random__weights__within_four_sigma(void **state)
     struct host_set *s = make_set(weights, NULL, NULL, 2, &spec);
     uint32_t counts[MAX_HOSTS];
     count_picks(s, &spec, 40000, counts);
+    assert_true(fabs(counts[0] - 20000.0) < 4 * sqrt(40000 * 0.5 * 0.5));
+    host_set_unref(&s);
+}
+
+static void test_least_request__idle_hosts__exactly_even(void **state)
+{
+    (void)state;
+    struct lb_policy_spec spec = {.policy = &lb_least_request, .choice_count = 2, .active_request_bias = 1, .panic_pct = 50};
+    struct host_set *s = make_set(NULL, NULL, NULL, 3, &spec);
+    uint32_t counts[MAX_HOSTS];
+    count_picks(s, &spec, 3000, counts);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(counts[i], 1000);
+    host_set_unref(&s);
+}
+
+/* weight / (running + 1) ^ bias: 1 and 3 idle give 1/4 and 3/4; three running on the second make both equal. */
+static void test_least_request__weights__in_proportion_to_weight_by_load(void **state)
+{
+    (void)state;
+    struct lb_policy_spec spec = {.policy = &lb_least_request, .choice_count = 2, .active_request_bias = 1, .panic_pct = 50};
+    static const uint32_t weights[] = {1, 3};
+    struct host_set *s = make_set(weights, NULL, NULL, 2, &spec);
+    uint32_t counts[MAX_HOSTS];
+    count_picks(s, &spec, 40000, counts);
     assert_true(fabs(counts[0] - 10000.0) < 4 * sqrt(40000 * 0.25 * 0.75));
+    host_stat_add(s->hosts[1], HOST_RQ_ACTIVE, 2);
+    count_picks(s, &spec, 40000, counts);
+    assert_true(fabs(counts[0] - 20000.0) < 4 * sqrt(40000 * 0.5 * 0.5));
+    spec.active_request_bias = 0;
+    count_picks(s, &spec, 40000, counts);
+    assert_true(fabs(counts[0] - 10000.0) < 4 * sqrt(40000 * 0.25 * 0.75));
+    host_set_unref(&s);
+}
+
+static void test_least_request__full_scan__takes_the_only_idle_one(void **state)
+{
+    (void)state;
+    struct lb_policy_spec spec = {.policy = &lb_least_request, .full_scan = true, .active_request_bias = 1, .panic_pct = 50};
+    struct host_set *s = make_set(NULL, NULL, NULL, 50, &spec);
+    uint32_t counts[MAX_HOSTS];
+    for (int i = 0; i < 50; i++)
+        host_stat_add(s->hosts[i], HOST_RQ_ACTIVE, i != 17);
+    count_picks(s, &spec, 100, counts);
+    assert_int_equal(counts[17], 100);
+    host_set_unref(&s);
+}
+
+static void fails_fast(const struct lb_policy *policy)
+{
+    struct lb_policy_spec spec = {.policy = policy, .choice_count = 2, .active_request_bias = 1, .panic_pct = 50};
+    struct host_set *s = make_set(NULL, NULL, NULL, 3, &spec);
+    uint32_t counts[MAX_HOSTS];
+    host_stat_add(s->hosts[1], HOST_RQ_ACTIVE, 5); /* the others are at work, the failing one never is */
+    host_stat_add(s->hosts[2], HOST_RQ_ACTIVE, 5);
+    for (int i = 0; i < 100; i++)
+        host_note_attempt(s->hosts[0], true);
+    count_picks(s, &spec, 9000, counts);
+    assert_true(counts[0] < 9000 / 3);
+    assert_true(counts[0] > 0); /* somebody has to see it recover */
+    for (int i = 0; i < 500; i++)
+        host_note_attempt(s->hosts[0], false);
+    assert_int_equal(atomic_load(&s->hosts[0]->failing), 0);
+    host_set_unref(&s);
+}
+
+static void test_takes_turn__host_fails_fast__gets_less_than_its_share(void **state)
+{
+    (void)state;
+    fails_fast(&lb_round_robin);
+    fails_fast(&lb_least_request);
+}
+
+static void test_slow_start__half_of_the_window__half_of_the_share(void **state)
+{
+    (void)state;
+    struct lb_policy_spec spec = {.policy = &lb_round_robin, .panic_pct = 50, .slow_start_ms = 60000, .slow_start_aggression = 1,
+                                  .slow_start_min_pct = 10};
+    struct host *h = host_new(&(struct addr){0}, STR_NULL, 1, 0, NULL);
+    atomic_store(&h->healthy_since_ms, 1000);
+    assert_true(fabs(lb_slow_start_factor(&spec, h, 31000) - 0.5) < 1e-9);
+    assert_true(fabs(lb_slow_start_factor(&spec, h, 1000) - 0.1) < 1e-9);
+    assert_true(fabs(lb_slow_start_factor(&spec, h, 61000) - 1) < 1e-9);
+    spec.slow_start_aggression = 2;
+    assert_true(fabs(lb_slow_start_factor(&spec, h, 16000) - 0.5) < 1e-9); /* 0.25 ^ (1 / 2) */
+    host_unref(&h);
+}
+
+/* ---- by hash ---- */
+
+static void test_murmur2__known_values__as_libstdcxx(void **state)
+{
+    (void)state;
+    assert_int_equal(lb_murmur2(STR(""), 0xc70f6907u), 6142509188972423790ull);
+    assert_int_equal(lb_murmur2(STR("a"), 0xc70f6907u), 4993892634952068459ull);
+    assert_int_equal(lb_murmur2(STR("abc"), 0xc70f6907u), 3663726644998027833ull);
+}
+
+static void test_hash_policies__no_weights__share_evenly_and_stay(void **state)
+{
+    (void)state;
+    static const struct lb_policy *const policies[] = {&lb_ring_hash, &lb_maglev};
+    for (int p = 0; p < 2; p++) {
+        struct lb_policy_spec spec = {.policy = policies[p], .panic_pct = 50, .min_ring = 65536, .max_ring = 1 << 23,
+                                      .table_size = 65537};
+        struct host_set *s = make_set(NULL, NULL, NULL, 10, &spec), *less = make_set(NULL, NULL, NULL, 9, &spec);
+        struct rng rng;
+        rng_seed(&rng, 7);
+        uint32_t counts[MAX_HOSTS] = {0}, moved = 0, before_ninth = 0;
+        for (int i = 0; i < 20000; i++) {
+            struct lb_context a = {.rng = &rng, .has_hash = true, .hash = rng_next(&rng)}, b = a;
+            struct host *x = host_set_choose(s, &a), *y = host_set_choose(less, &b);
+            counts[addr_port(&x->addr) - 1000]++;
+            before_ninth += addr_port(&x->addr) != 1009;
+            moved += addr_port(&x->addr) != 1009 && addr_port(&x->addr) != addr_port(&y->addr);
+        }
+        for (int i = 0; i < 10; i++)
+            assert_true(fabs(counts[i] - 2000.0) < 250);
+        assert_true(moved * 10 < before_ninth); /* those of hosts that stayed mostly stay too */
+        host_set_unref(&s);
+        host_set_unref(&less);
+    }
+}
+
+static void test_bounded_load__host_is_over_its_share__another_takes_it(void **state)
+{
+    (void)state;
+    struct lb_policy_spec spec = {.policy = &lb_maglev, .panic_pct = 50, .table_size = 65537, .balance_pct = 120};
+    struct host_set *s = make_set(NULL, NULL, NULL, 4, &spec);
+    struct rng rng;
+    rng_seed(&rng, 7);
+    struct lb_context ctx = {.rng = &rng, .has_hash = true, .hash = 12345, .cluster_active = 40};
+    struct host *first = host_set_choose(s, &ctx);
+    host_stat_add(first, HOST_RQ_ACTIVE, 40); /* its share of 120 % would be 13 */
+    struct host *other = host_set_choose(s, &ctx);
+    assert_ptr_not_equal(first, other);
+    assert_ptr_equal(other, host_set_choose(s, &ctx)); /* the same one every time */
     host_set_unref(&s);
 }
 
@@ -159,7 +295,15 @@ int main(void)
         cmocka_unit_test(test_round_robin__equal_weights__exactly_even),
         cmocka_unit_test(test_round_robin__small_weights__exact_and_spread),
         cmocka_unit_test(test_round_robin__large_weights__proportional_within_a_thousandth),
-        cmocka_unit_test(test_random__weights__within_four_sigma),
+        cmocka_unit_test(test_random__weights__do_not_count),
+        cmocka_unit_test(test_least_request__idle_hosts__exactly_even),
+        cmocka_unit_test(test_least_request__weights__in_proportion_to_weight_by_load),
+        cmocka_unit_test(test_least_request__full_scan__takes_the_only_idle_one),
+        cmocka_unit_test(test_takes_turn__host_fails_fast__gets_less_than_its_share),
+        cmocka_unit_test(test_slow_start__half_of_the_window__half_of_the_share),
+        cmocka_unit_test(test_murmur2__known_values__as_libstdcxx),
+        cmocka_unit_test(test_hash_policies__no_weights__share_evenly_and_stay),
+        cmocka_unit_test(test_bounded_load__host_is_over_its_share__another_takes_it),
         cmocka_unit_test(test_least_request__busy_host__gets_less),
         cmocka_unit_test(test_host_set__priorities__failover_with_overprovisioning),
         cmocka_unit_test(test_host_set__most_unhealthy__panics),
