@@ -2,12 +2,15 @@
 """What tcp_proxy may do beyond joining two connections: hashing, waiting, backing off, tunnels; beside Envoy."""
 import time
 
+import h2.events
+
 import pytest
 
-from lib import config
+from lib import config, http1
+from lib.http2 import H2Origin, _OriginConnection, text
 from lib.pairs import Two
 from lib.streams import Closed, connect, unused_port
-from lib.tcp import TcpServer
+from lib.tcp import TcpServer, echo
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def answer_first(text):
     """Says its name once it has heard something."""
     def run(stream):
         stream.fill()
-        stream.send(text + b":" + bytes(stream.buffer))
+        stream.send(text + b":" + stream.buffer)
     return run
 
 
@@ -86,3 +89,75 @@ def test_a_life_may_be_longer_by_chance(start_two, make_server):
                     clusters=[config.cluster("up", server.port)])
     two.same(hear)
     two.same_stats("max_downstream_connection_duration")
+
+
+# ---- tunnels ----
+
+def connect_server(stream):
+    """A proxy for CONNECT: answers, then echoes."""
+    head = http1.read_head(stream)
+    heads.append((head.start, sorted((n.lower(), v) for n, v in head.headers)))
+    if "refuse" in head.start:
+        stream.send(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+        return
+    stream.send(b"HTTP/1.1 200 OK\r\n\r\n")
+    if stream.buffer:
+        data, stream.buffer = stream.buffer, b""
+        stream.send(data)
+    echo(stream)
+
+
+heads = []
+
+
+def talk(proxy, data):
+    try:
+        with connect(proxy.address("tcp")) as stream:
+            stream.send(data)
+            return stream.read_exact(len(data))
+    except (Closed, OSError):
+        return b"closed"
+
+
+@pytest.mark.parametrize("hostname", ["host.example:443", "from-%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%:80", "refuse:1"])
+def test_a_tunnel_through_connect(start_two, make_server, hostname):
+    server = make_server(connect_server)
+    tunnel = {"hostname": hostname, "headers_to_add": [{"header": {"key": "x-more", "value": "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"}}]}
+    two = start_two(config.tcp_proxy("up", tunneling_config=tunnel), clusters=[config.cluster("up", server.port)])
+
+    def ask(proxy):
+        heads.clear()
+        return talk(proxy, b"x" * 300000), list(heads)
+    answer = two.same(ask)[0]
+    assert answer == (b"closed" if "refuse" in hostname else b"x" * 300000)
+    two.same_stats(r"tcp.tcp.downstream_cx_total|cluster.up.upstream_rq_total|cluster.up.upstream_rq_200")
+
+
+@pytest.mark.parametrize("more", [{}, {"use_post": True, "post_path": "/tunnel"}], ids=["connect", "post"])
+def test_a_tunnel_through_http2(start_two, started, more):
+    class Echo(H2Origin):
+        pass
+    origin = Echo()
+    started.add(origin, origin.close)
+    seen_heads = []
+
+    def on_event(self, event, plain=_OriginConnection.on_event):
+        if isinstance(event, h2.events.RequestReceived):
+            seen_heads.append(sorted(text(event.headers)))
+            self.conn.send_headers(event.stream_id, [(":status", "200")])
+            self.flush()
+        elif isinstance(event, h2.events.DataReceived):
+            self.conn.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            self.conn.send_data(event.stream_id, event.data, end_stream=event.stream_ended is not None)
+            self.flush()
+        else:
+            plain(self, event)
+    keep, _OriginConnection.on_event = _OriginConnection.on_event, on_event
+    started.add(None, lambda: setattr(_OriginConnection, "on_event", keep))
+    two = start_two(config.tcp_proxy("up", tunneling_config={"hostname": "h:1", **more}),
+                    clusters=[config.cluster("up", origin.port, http2=True)])
+
+    def ask(proxy):
+        seen_heads.clear()
+        return talk(proxy, b"y" * 30000), list(seen_heads)
+    assert two.same(ask)[0] == b"y" * 30000

@@ -97,6 +97,24 @@ static void read_hashes(struct config_reader *cr, const pb_tcp_proxy *m, struct 
         }
 }
 
+static void read_tunnel(struct config_reader *cr, const pb_tcp_tunnel *m, struct tcp_proxy_config *c)
+{
+    struct err err = {0};
+    struct tcp_tunnel_config *t = arena_zalloc(&c->arena, sizeof *t);
+    c->tunnel = t;
+    t->hostname = format_new(TEXT(m, hostname), false, &err);
+    if (!t->hostname)
+        cfg_fault_err(cr, "hostname", &err);
+    t->use_post = GET(m, use_post);
+    t->post_path = arena_str(&c->arena, TEXT(m, post_path));
+    if (t->post_path.n && !t->use_post)
+        FAULT("post_path", "is only for use_post");
+    if (!t->post_path.n)
+        t->post_path = STR("/");
+    pb_header_option **adds = GET(m, headers_to_add);
+    cfg_header_rules(cr, "headers_to_add", adds, LEN(m, headers_to_add), "", NULL, 0, &c->arena, &t->headers);
+}
+
 int cfg_tcp_proxy(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
 {
     const pb_tcp_proxy *m = (const pb_tcp_proxy *)msg;
@@ -113,6 +131,9 @@ int cfg_tcp_proxy(struct config_reader *cr, const ProtobufCMessage *msg, void *o
     c->max_connect_attempts = proto_u32_or(GET(m, max_connect_attempts), 1);
     read_connecting(cr, m, c);
     read_hashes(cr, m, c);
+    if (GET(m, tunneling_config))
+        IN("tunneling_config")
+            read_tunnel(cr, m->tunneling_config, c);
     read_logs(cr, m, c);
     return cr->r.faults->count == faults ? 0 : ERR_INVALID;
 }

@@ -10,42 +10,18 @@
  * queue above its mark stops the reading on the other side. Invariant: over() runs once; from then
  * on both connections have no handler of ours.
  */
-#include "proxy/filter/tcp_proxy.h"
+#include "proxy/filter/tcp_proxy_priv.h"
 
 #include "base/mem.h"
-#include "io/splice.h"
-#include "proxy/cluster/cluster.h"
 #include "proxy/filter/simple_network_filters.h"
-#include "proxy/listener/listener.h"
 #include "proxy/log/access_log.h"
 #include "proxy/route/route.h"
 
-#define SESSION_MAGIC 0x74637078u
 #define RELAY_CHUNK_BYTES 65536
 #define CLOSE_LINGER_MS 1000
 
 static const struct stat_desc rows[] = {TCP_PROXY_STATS(STAT_DESC_ROW)};
 static const struct stat_table table = {rows, ARRAY_LEN(rows)};
-
-struct tcp_session {
-    uint32_t magic;
-    struct downstream *d;
-    const struct tcp_proxy_config *config;
-    struct cluster *cluster;
-    struct cluster_worker *view;
-    struct host *host; /* of `up`, and of the last attempt */
-    struct conn *up;
-    struct splice_relay *relay;
-    struct timer idle, life, flush_log, backoff;
-    uint64_t idle_timeout_ms;
-    struct str failure; /* transport failure of the last attempt; owned */
-    uint64_t upstream_connect_us, connected_at_us;
-    uint64_t counted_rx, counted_tx, buffered_rx, buffered_tx;
-    uint32_t flags, attempts;
-    bool is_connected, is_over, has_begun;
-    bool down_ended, up_ended;
-    struct deferred deferred;
-};
 
 static struct tcp_session *of(void *user)
 {
@@ -65,7 +41,7 @@ static void count_bytes(struct tcp_session *s)
     struct conn *down = s->d->conn;
     uint64_t rx = conn_bytes_read(down), tx = conn_bytes_written(down);
     uint64_t waiting_tx = s->is_over ? 0 : conn_out(down)->len;
-    uint64_t waiting_rx = s->is_over || !s->up ? 0 : conn_out(s->up)->len;
+    uint64_t waiting_rx = s->is_over ? 0 : s->up ? conn_out(s->up)->len : tcp_tunnel_queued(s);
     stat_add(stats, STAT_TCP_CX_RX_BYTES_TOTAL, rx - s->counted_rx);
     stat_add(stats, STAT_TCP_CX_TX_BYTES_TOTAL, tx - s->counted_tx);
     stat_add(stats, STAT_TCP_CX_TX_BYTES_BUFFERED, waiting_tx - s->buffered_tx);
@@ -143,12 +119,10 @@ static void destroy(struct deferred *d)
     mem_free(s);
 }
 
-/* Which side ended it. A side that is gone already must not be touched. */
-enum ending { DOWN_GONE, UP_GONE, BOTH_ENDED, WE_CLOSE };
-
 static void leave_upstream(struct tcp_session *s, enum ending how, enum conn_close why)
 {
     struct conn *up = s->up;
+    tcp_tunnel_leave(s);
     if (!up)
         return;
     cluster_tcp_closed(s->view, s->host, up, s->is_connected,
@@ -166,7 +140,7 @@ static void leave_upstream(struct tcp_session *s, enum ending how, enum conn_clo
     conn_close(up, CONN_CLOSE_LOCAL);
 }
 
-static void over(struct tcp_session *s, enum ending how, enum conn_close why)
+void session_over(struct tcp_session *s, enum ending how, enum conn_close why)
 {
     struct downstream *d = s->d;
     struct conn *down = d->conn;
@@ -200,7 +174,7 @@ static void on_idle(struct timer *t)
 {
     struct tcp_session *s = CONTAINER_OF(t, tcp_session, idle);
     stat_inc(s->config->stats, STAT_TCP_IDLE_TIMEOUT);
-    over(s, WE_CLOSE, CONN_CLOSE_LOCAL);
+    session_over(s, WE_CLOSE, CONN_CLOSE_LOCAL);
 }
 
 static void on_life(struct timer *t)
@@ -208,7 +182,7 @@ static void on_life(struct timer *t)
     struct tcp_session *s = CONTAINER_OF(t, tcp_session, life);
     stat_inc(s->config->stats, STAT_TCP_MAX_DURATION);
     s->flags |= FLAG_DT;
-    over(s, WE_CLOSE, CONN_CLOSE_LOCAL);
+    session_over(s, WE_CLOSE, CONN_CLOSE_LOCAL);
 }
 
 static void push_idle(struct tcp_session *s)
@@ -230,7 +204,7 @@ static void pass(struct tcp_session *s, struct conn *from, struct conn *to)
 static void end_if_both_ended(struct tcp_session *s)
 {
     if (s->down_ended && s->up_ended && !conn_out(s->d->conn)->len && !conn_out(s->up)->len)
-        over(s, BOTH_ENDED, CONN_CLOSE_REMOTE_EOF);
+        session_over(s, BOTH_ENDED, CONN_CLOSE_REMOTE_EOF);
 }
 
 static void begin(struct tcp_session *s);
@@ -238,7 +212,9 @@ static void begin(struct tcp_session *s);
 static void on_down_data(struct conn *c, void *user)
 {
     struct tcp_session *s = of(user);
-    if (s->is_connected) {
+    if (s->is_connected && s->call) {
+        tcp_tunnel_pass(s, false);
+    } else if (s->is_connected) {
         pass(s, c, s->up);
     } else if (!s->has_begun) { /* its first bytes were waited for; more wait in the socket */
         conn_read_pause(c);
@@ -252,9 +228,13 @@ static void on_down_end(struct conn *c, void *user)
     struct tcp_session *s = of(user);
     s->down_ended = true;
     if (!s->has_begun)
-        over(s, BOTH_ENDED, CONN_CLOSE_REMOTE_EOF);
+        session_over(s, BOTH_ENDED, CONN_CLOSE_REMOTE_EOF);
     if (!s->is_connected)
         return;
+    if (s->call) {
+        tcp_tunnel_pass(s, true);
+        return;
+    }
     conn_shutdown_write(s->up);
     end_if_both_ended(s);
 }
@@ -262,7 +242,7 @@ static void on_down_end(struct conn *c, void *user)
 static void on_down_closed(struct conn *c, void *user, enum conn_close why)
 {
     (void)c;
-    over(of(user), DOWN_GONE, why);
+    session_over(of(user), DOWN_GONE, why);
 }
 
 /* The downstream takes nothing more: nothing more is read from the upstream. */
@@ -272,7 +252,10 @@ static void on_down_above(struct conn *c, void *user)
     struct tcp_session *s = of(user);
     if (!s->is_connected)
         return;
-    conn_read_pause(s->up);
+    if (s->call)
+        tcp_tunnel_pause(s, true);
+    else
+        conn_read_pause(s->up);
     stat_inc(cluster_stats(s->cluster), STAT_CLUSTER_UPSTREAM_FLOW_PAUSED);
 }
 
@@ -282,7 +265,10 @@ static void on_down_below(struct conn *c, void *user)
     struct tcp_session *s = of(user);
     if (!s->is_connected)
         return;
-    conn_read_resume(s->up);
+    if (s->call)
+        tcp_tunnel_pause(s, false);
+    else
+        conn_read_resume(s->up);
     stat_inc(cluster_stats(s->cluster), STAT_CLUSTER_UPSTREAM_FLOW_RESUMED);
 }
 
@@ -291,7 +277,7 @@ static void on_drained(struct conn *c, void *user)
     (void)c;
     struct tcp_session *s = of(user);
     count_bytes(s);
-    if (s->is_connected)
+    if (s->is_connected && s->up)
         end_if_both_ended(s);
 }
 
@@ -326,10 +312,10 @@ static void on_spliced(struct splice_relay *r, void *user, enum conn_close why, 
     struct tcp_session *s = of(user);
     struct conn *down = s->d->conn, *up = s->up;
     if (why == CONN_CLOSE_REMOTE_EOF) {
-        over(s, BOTH_ENDED, why);
+        session_over(s, BOTH_ENDED, why);
         return;
     }
-    over(s, a_failed ? DOWN_GONE : UP_GONE, why);
+    session_over(s, a_failed ? DOWN_GONE : UP_GONE, why);
     conn_close(a_failed ? down : up, why); /* the relay leaves even the failed one open */
 }
 
@@ -338,7 +324,6 @@ static const struct splice_handler splice_ops = {.on_moved = on_moved, .on_done 
 /* ---- the upstream ---- */
 
 static void try_upstream(struct tcp_session *s);
-static void try_again(struct tcp_session *s);
 
 static void on_up_data(struct conn *c, void *user)
 {
@@ -387,18 +372,29 @@ static void start_relay(struct tcp_session *s)
         conn_shutdown_write(s->up);
 }
 
-static void on_up_connected(struct conn *c, void *user)
+void session_active(struct tcp_session *s)
 {
-    struct tcp_session *s = of(user);
+    push_idle(s);
+    count_bytes(s);
+}
+
+void session_connected(struct tcp_session *s)
+{
     s->is_connected = true;
-    s->upstream_connect_us = conn_connect_us(c);
     s->connected_at_us = loop_now_us(loop_of(s));
     if (conn_in(s->d->conn)->len)
         stat_inc(s->config->stats, STAT_TCP_EARLY_DATA);
-    conn_set_watermark(c, s->d->listener->spec->buffer_limit_bytes);
     push_idle(s);
     if (s->config->flush_log_on_connected)
         write_log(s, "TcpUpstreamConnected", false);
+}
+
+static void on_up_connected(struct conn *c, void *user)
+{
+    struct tcp_session *s = of(user);
+    s->upstream_connect_us = conn_connect_us(c);
+    session_connected(s);
+    conn_set_watermark(c, s->d->listener->spec->buffer_limit_bytes);
     start_relay(s);
 }
 
@@ -413,14 +409,14 @@ static void on_up_closed(struct conn *c, void *user, enum conn_close why)
 {
     struct tcp_session *s = of(user);
     if (s->is_connected) {
-        over(s, UP_GONE, why);
+        session_over(s, UP_GONE, why);
         return;
     }
     keep_failure(s, c);
     s->flags |= FLAG_UF;
     cluster_tcp_closed(s->view, s->host, c, false, why);
     s->up = NULL;
-    try_again(s);
+    session_try_again(s);
 }
 
 static const struct conn_handler up_handler = {
@@ -433,14 +429,14 @@ static const struct conn_handler up_handler = {
     .on_drained = on_drained,
 };
 
-static void give_up(struct tcp_session *s, uint32_t flag)
+void session_give_up(struct tcp_session *s, uint32_t flag)
 {
     s->flags |= flag;
-    over(s, WE_CLOSE, CONN_CLOSE_LOCAL);
+    session_over(s, WE_CLOSE, CONN_CLOSE_LOCAL);
 }
 
 /* Exponential, with full jitter (core.v3.BackoffStrategy). */
-static void try_again(struct tcp_session *s)
+void session_try_again(struct tcp_session *s)
 {
     const struct tcp_proxy_config *c = s->config;
     uint32_t doublings = s->attempts < 32 ? s->attempts - 1 : 31;
@@ -480,20 +476,24 @@ static void try_upstream(struct tcp_session *s)
                             .rng = loop_rng(loop_of(s))};
     if (s->attempts >= (s->config->max_connect_attempts ? s->config->max_connect_attempts : 1)) {
         stat_inc(cluster_stats(s->cluster), STAT_CLUSTER_UPSTREAM_CX_ATTEMPTS_EXCEEDED);
-        give_up(s, FLAG_URX);
+        session_give_up(s, FLAG_URX);
         return;
     }
     s->attempts++;
     hash_connection(s, &lb);
     host_unref(&s->host);
+    if (tcp_tunnel_is_wanted(s)) {
+        tcp_tunnel_connect(s, &lb);
+        return;
+    }
     s->host = cluster_pick(s->view, &lb);
     if (!s->host) {
-        give_up(s, FLAG_UH);
+        session_give_up(s, FLAG_UH);
         return;
     }
     s->up = cluster_connect_tcp(s->view, s->host, down, &up_handler, s);
     if (!s->up)
-        give_up(s, FLAG_UO);
+        session_give_up(s, FLAG_UO);
 }
 
 /* A filter before us may have named it (sni_cluster, set_filter_state). */
@@ -520,7 +520,7 @@ static void begin(struct tcp_session *s)
     s->cluster = choose_cluster(s->d, s->config, loop_rng(loop_of(s)));
     if (!s->cluster) {
         stat_inc(s->config->stats, STAT_TCP_CX_NO_ROUTE);
-        give_up(s, FLAG_NC);
+        session_give_up(s, FLAG_NC);
         return;
     }
     s->view = cluster_here(s->cluster);
@@ -575,7 +575,7 @@ static void close_now(struct downstream *d)
 {
     struct tcp_session *s = d->terminal_state;
     if (s)
-        over(s, WE_CLOSE, CONN_CLOSE_LOCAL);
+        session_over(s, WE_CLOSE, CONN_CLOSE_LOCAL);
 }
 
 void tcp_proxy_config_link(void *config)
@@ -599,6 +599,10 @@ void tcp_proxy_config_free(void *config)
         return;
     for (uint32_t i = 0; i < c->access_log_count; i++)
         access_log_free(&c->access_logs[i]);
+    if (c->tunnel) {
+        format_free(&c->tunnel->hostname);
+        header_rules_fini(&c->tunnel->headers);
+    }
     stat_scope_unref(&c->stats);
     arena_fini(&c->arena);
     mem_free(c);

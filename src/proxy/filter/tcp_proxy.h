@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "proxy/filter/network_filter.h"
+#include "proxy/route/header_rules.h"
 #include "proxy/stats/stats.h"
 
 struct access_log;
@@ -19,6 +20,13 @@ struct tcp_proxy_target {
     uint32_t weight;                 /* of weighted_clusters; 1 for `cluster` */
 };
 
+struct tcp_tunnel_config {           /* tunneling_config */
+    struct format *hostname;         /* of :authority */
+    bool use_post;
+    struct str post_path;            /* "/" */
+    struct header_rules headers;
+};
+
 struct tcp_proxy_config {
     struct str stat_prefix;
     struct tcp_proxy_target *targets; /* one for `cluster` */
@@ -28,6 +36,7 @@ struct tcp_proxy_config {
     uint32_t max_duration_jitter_pct; /* up to so much longer, by chance; of 100, in hundredths */
     uint32_t max_connect_attempts;   /* 1 */
     uint64_t backoff_base_ms, backoff_max_ms; /* between attempts; 0 none */
+    struct tcp_tunnel_config *tunnel; /* NULL: none */
     struct hash_policy *hashes; uint32_t hash_count;
     bool waits_for_data;             /* upstream_connect_mode ON_DOWNSTREAM_DATA */
     struct access_log **access_logs; uint32_t access_log_count;
