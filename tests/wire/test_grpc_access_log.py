@@ -308,3 +308,14 @@ def test_collector__down__requests_go_on(start_proxy, origin):
     for proxy in (pair.envoy, pair.weft):
         for _ in range(20):
             assert fetch(proxy.address()).status == 200
+
+
+@pytest.mark.threads
+def test_workers__each_its_own_stream__nothing_lost(start_proxy, origin, collector):
+    proxy = start_proxy(make_bootstrap(origin.port, collector.port, http_log({"buffer_size_bytes": 1000})), concurrency=3)
+    for i in range(60):
+        fetch(proxy.address(), target=f"/{i}")
+    paths = [e["request"]["path"] for e in collector.wait_entries(60)]
+    assert sorted(paths) == sorted(f"/{i}" for i in range(60))
+    assert proxy.stat("access_logs.grpc_access_log.logs_written") == 60
+    assert 1 <= collector.streams <= 3
