@@ -15,6 +15,11 @@
 
 #define PULL_BYTES ((size_t)1024 * 1024) /* where no buffer limit is set */
 
+/* See coalesce. */
+#define COALESCE_STREAMS 64
+#define COALESCE_US 40
+
+static __thread uint32_t streams_alive; /* this thread's, of both roles */
 static __thread struct recycler stream_recycler = {.max_idle = 256,
                                                    .object_bytes = sizeof(struct h2_http_stream)};
 
@@ -33,6 +38,7 @@ struct h2_http_stream *h2_http_stream_new(struct h2_half *half, const struct htt
     st->base.ops = ops;
     st->base.conn = half->conn;
     st->base.protocol = HTTP_2;
+    streams_alive++;
     list_push_back(&half->streams, &st->node);
     list_init(&st->due_node);
     return st;
@@ -75,6 +81,7 @@ void h2_http_stream_finish(struct h2_http_stream *st, enum stream_reset why, con
         h2_half_flush_later(half);
     }
     st->codec = NULL;
+    streams_alive--;
     list_remove(&st->node);
     list_remove(&st->due_node);
     if (half->dead)
@@ -373,11 +380,21 @@ void h2_half_on_drained(struct h2_half *half)
         h2_half_flush_later(half);
 }
 
+/* A peer on another core that answers while we read hands us its frames one by one, and each costs a
+ * turn: wake-up, poll, read and write. With many streams under way a few microseconds' patience brings
+ * several at once, and the peers get ours so, too (docs/decisions/0009). */
+static void coalesce(const struct h2_half *half)
+{
+    if (streams_alive >= COALESCE_STREAMS)
+        loop_coalesce(conn_loop(half->conn), COALESCE_US);
+}
+
 void h2_half_feed(struct h2_half *half)
 {
     buf_move(&half->in, conn_in(half->conn));
     if (!half->in.len)
         return;
+    coalesce(half);
     enum h2_fault fault =
         h2_session_feed(half->session, &half->in, loop_now_us(conn_loop(half->conn)));
     if (half->dead)

@@ -14,6 +14,8 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -25,6 +27,8 @@
 #define LOOP_MAGIC 0x6c6f6f70u
 #define EVENTS_PER_WAIT 256
 #define NO_SLOT UINT32_MAX
+#define DENSE_US 250   /* turns this close to each other may be coalesced */
+#define REST_MIN_US 5  /* less isn't worth a system call */
 
 struct slot {
     struct watch *watch; /* NULL: free */
@@ -48,6 +52,9 @@ struct loop {
     struct mailbox mailbox;
     struct watch wake;
     int wake_fd;
+    uint32_t period_us; /* wished for in this turn: loop_coalesce */
+    bool is_dense;      /* this turn began soon after the one before */
+    bool is_slack_set;
     atomic_bool stop;
     struct epoll_event events[EVENTS_PER_WAIT];
 };
@@ -221,14 +228,45 @@ static void take_next_tasks(struct loop *loop)
         list_push_back(&loop->tasks, n);
 }
 
+void loop_coalesce(struct loop *loop, uint32_t period_us)
+{
+    if (loop->is_dense && period_us > loop->period_us)
+        loop->period_us = period_us;
+}
+
+/* By default the kernel lets a thread oversleep by 50 us, for the sake of fewer interrupts. */
+static void set_timer_slack(struct loop *loop)
+{
+    loop->is_slack_set = true;
+    prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul);
+}
+
+static void rest(struct loop *loop)
+{
+    uint64_t end_us = loop->now_us + loop->period_us;
+    loop->period_us = 0;
+    uint64_t now_us = clock_mono_us();
+    if (now_us + REST_MIN_US > end_us || wait_ms(loop, -1) == 0)
+        return;
+    if (!loop->is_slack_set)
+        set_timer_slack(loop);
+    struct timespec ts = {0, (long)(end_us - now_us) * 1000};
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
+    loop->counters.rests++;
+}
+
 void loop_turn(struct loop *loop, int max_wait_ms)
 {
     DCHECK(loop->magic == LOOP_MAGIC);
     struct loop *outer = current_loop;
     current_loop = loop;
+    if (loop->period_us)
+        rest(loop);
     int n = epoll_wait(loop->epoll_fd, loop->events, EVENTS_PER_WAIT, wait_ms(loop, max_wait_ms));
     CHECK(n >= 0 || errno == EINTR);
+    uint64_t before_us = loop->now_us;
     read_clock(loop);
+    loop->is_dense = loop->now_us - before_us < DENSE_US;
     loop->counters.turns++;
     take_next_tasks(loop);
     loop->counters.timers_fired += wheel_advance(&loop->wheel, loop->now_us);

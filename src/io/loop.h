@@ -101,6 +101,11 @@ void loop_at_turn_end(struct loop *loop, struct turn_task *t);
  * share of this turn. Queuing it again for a turn's end moves it there. */
 void loop_at_next_turn(struct loop *loop, struct turn_task *t);
 void turn_task_cancel(struct turn_task *t);
+/* For who has much under way: this turn and the next shall begin at least `period_us` (below 1000)
+ * apart, so that more is there by then; the thread sleeps for what is left of it, as network cards
+ * moderate their interrupts. The longest wish of a turn counts. Nothing comes of it where turns are
+ * sparse anyhow, where they take as long as that, or where work is due. */
+void loop_coalesce(struct loop *loop, uint32_t period_us);
 
 /* destroy(object) after everything else of this turn has run. */
 struct deferred {
@@ -115,7 +120,7 @@ typedef void (*post_fn)(void *arg);
 void loop_post(struct loop *loop, post_fn fn, void *arg);
 
 struct loop_counters {
-    uint64_t turns, stale_events, posts, timers_fired;
+    uint64_t turns, rests, stale_events, posts, timers_fired;
 };
 const struct loop_counters *loop_counters(const struct loop *loop);
 

@@ -283,6 +283,53 @@ static void test_loop_at_next_turn__from_a_task__runs_once_a_turn(void **state)
     assert_int_equal(j.runs, 2);
 }
 
+/* On a busy machine two turns may be far apart: hence several tries. */
+static void test_loop_coalesce__turns_follow_closely__sleeps_once(void **state)
+{
+    (void)state;
+    uint64_t rests = 0, took_us = 0;
+    for (int tries = 0; tries < 1000 && !rests; tries++) {
+        loop_turn(loop, 0);
+        loop_turn(loop, 0);
+        loop_coalesce(loop, 500);
+        loop_coalesce(loop, 100); /* the longest counts */
+        uint64_t before_us = loop_now_us(loop);
+        loop_turn(loop, 0);
+        rests = loop_counters(loop)->rests;
+        took_us = loop_now_us(loop) - before_us;
+    }
+    assert_int_equal(rests, 1);
+    assert_true(took_us >= 500);
+    loop_turn(loop, 0);
+    assert_int_equal(loop_counters(loop)->rests, 1);
+}
+
+static void test_loop_coalesce__work_is_due__doesnt_sleep(void **state)
+{
+    (void)state;
+    struct job j = {.task.run = job_run};
+    for (int i = 0; i < 100; i++) {
+        loop_turn(loop, 0);
+        loop_coalesce(loop, 900);
+        loop_at_next_turn(loop, &j.task);
+        loop_turn(loop, 0);
+    }
+    assert_int_equal(j.runs, 100);
+    assert_int_equal(loop_counters(loop)->rests, 0);
+}
+
+/* Sparse turns wait long enough by themselves. */
+static void test_loop_coalesce__turns_far_apart__doesnt_sleep(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 10; i++) {
+        loop_turn(loop, 2);
+        loop_coalesce(loop, 900);
+        loop_turn(loop, 2);
+    }
+    assert_int_equal(loop_counters(loop)->rests, 0);
+}
+
 static void test_loop_defer__with_tasks_queued__destroys_after_them(void **state)
 {
     (void)state;
@@ -387,6 +434,9 @@ int main(void)
         T(test_timer_clear__zero_initialised__is_nothing),
         T(test_loop_at_turn_end__queued_twice_and_again__runs_once_then_again),
         T(test_loop_at_next_turn__from_a_task__runs_once_a_turn),
+        T(test_loop_coalesce__turns_follow_closely__sleeps_once),
+        T(test_loop_coalesce__work_is_due__doesnt_sleep),
+        T(test_loop_coalesce__turns_far_apart__doesnt_sleep),
         T(test_loop_defer__with_tasks_queued__destroys_after_them),
         T(test_loop_post__three_threads__each_in_order_and_none_lost),
         T(test_loop_stop__from_another_thread__ends_an_idle_loop),
