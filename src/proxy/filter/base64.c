@@ -17,7 +17,7 @@ static void put_group(const uint8_t b[3], char out[4])
     out[3] = alphabet[b[2] & 63];
 }
 
-void base64_encode(struct base64_encoder *e, const uint8_t *p, size_t n, struct buf *out)
+void base64_stream_encode(struct base64_encoder *e, const uint8_t *p, size_t n, struct buf *out)
 {
     char text[1024];
     size_t used = 0;
@@ -79,7 +79,7 @@ static bool take_char(struct base64_decoder *d, uint8_t c)
     return true;
 }
 
-bool base64_decode(struct base64_decoder *d, const uint8_t *p, size_t n, struct buf *out)
+bool base64_stream_decode(struct base64_decoder *d, const uint8_t *p, size_t n, struct buf *out)
 {
     uint8_t bytes[768];
     size_t used = 0;

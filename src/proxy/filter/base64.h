@@ -8,12 +8,12 @@
 #include "base/buf.h"
 
 struct base64_encoder { uint8_t held[3], count; };            /* zeroed = fresh */
-void base64_encode(struct base64_encoder *e, const uint8_t *p, size_t n, struct buf *out);
+void base64_stream_encode(struct base64_encoder *e, const uint8_t *p, size_t n, struct buf *out);
 void base64_encode_end(struct base64_encoder *e, struct buf *out); /* pads; fresh afterwards */
 
 struct base64_decoder { uint32_t bits; uint8_t count, pad; }; /* zeroed = fresh */
 /* False: a character that doesn't belong there, or something behind the padding. */
-bool base64_decode(struct base64_decoder *d, const uint8_t *p, size_t n, struct buf *out);
+bool base64_stream_decode(struct base64_decoder *d, const uint8_t *p, size_t n, struct buf *out);
 bool base64_decode_end(const struct base64_decoder *d);       /* false: cut within four characters */
 
 #endif

@@ -70,7 +70,7 @@ static bool decode(struct grpc_web *s, struct buf *data)
     struct str piece;
     bool good = true;
     for (struct buf_iter it = {0}; good && buf_next(data, &it, &piece);)
-        good = base64_decode(&s->decoder, (const uint8_t *)piece.p, piece.n, &out);
+        good = base64_stream_decode(&s->decoder, (const uint8_t *)piece.p, piece.n, &out);
     buf_fini(data);
     buf_move(data, &out);
     return good;
@@ -153,7 +153,7 @@ static void encode(struct grpc_web *s, struct buf *data, bool end)
         const uint8_t *p = (const uint8_t *)piece.p;
         for (size_t at = 0; at < piece.n;) {
             size_t n = grpc_frame_step(&s->frames, p + at, piece.n - at, &begins, &ends);
-            base64_encode(&s->encoder, p + at, n, &out);
+            base64_stream_encode(&s->encoder, p + at, n, &out);
             at += n;
             if (ends)
                 base64_encode_end(&s->encoder, &out);

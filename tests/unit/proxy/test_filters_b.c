@@ -63,12 +63,12 @@ static void test_base64__in_any_pieces__comes_back(void **state)
             struct buf text = BUF_INIT, back = BUF_INIT;
             char out[256];
             for (size_t at = 0; at < n; at += step)
-                base64_encode(&e, bytes + at, at + step > n ? n - at : step, &text);
+                base64_stream_encode(&e, bytes + at, at + step > n ? n - at : step, &text);
             base64_encode_end(&e, &text);
             assert_int_equal(text.len, (n + 2) / 3 * 4);
             struct str s = text_of(&text, out);
             for (size_t at = 0; at < s.n; at += step)
-                assert_true(base64_decode(&d, (const uint8_t *)s.p + at, at + step > s.n ? s.n - at : step, &back));
+                assert_true(base64_stream_decode(&d, (const uint8_t *)s.p + at, at + step > s.n ? s.n - at : step, &back));
             assert_true(base64_decode_end(&d));
             assert_int_equal(back.len, n);
             assert_true(str_eq(text_of(&back, out), str_make((char *)bytes, n)));
@@ -84,7 +84,7 @@ static void test_base64_decode__junk__is_refused(void **state)
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct base64_decoder d = {0};
         struct buf out = BUF_INIT;
-        assert_false(base64_decode(&d, (const uint8_t *)bad[i], strlen(bad[i]), &out) && base64_decode_end(&d));
+        assert_false(base64_stream_decode(&d, (const uint8_t *)bad[i], strlen(bad[i]), &out) && base64_decode_end(&d));
         buf_fini(&out);
     }
 }
