@@ -102,8 +102,6 @@ void cfg_header_option(struct config_reader *cr, const pb_header_option *m, stru
     if (is_fixed(out->name))
         FAULT("header.key", "'%.*s': names that begin with ':' and host may not be modified", STR_ARG(out->name));
     struct str raw = PROTO_BYTES(&cr->r, h, raw_value), value = TEXT(h, value);
-    if (raw.n && value.n)
-        FAULT("header.raw_value", "excludes value");
     read_value(cr, raw.n ? raw : value, a, out);
 }
 

@@ -56,8 +56,6 @@ static void read_inherited(struct config_reader *cr, const pb_virtual_host *m, s
     rr->mark_timeout_retries = GET(m, include_is_timeout_retry_header);
     const Google__Protobuf__UInt32Value *old = GET(m, per_request_buffer_limit_bytes);
     const Google__Protobuf__UInt64Value *limit = GET(m, request_body_buffer_limit);
-    if (old && limit)
-        FAULT("request_body_buffer_limit", "excludes per_request_buffer_limit_bytes");
     rr->has_body_limit = old || limit;
     rr->filter_body_limit_bytes = limit ? limit->value : 0;
     rr->body_limit_bytes = limit ? limit->value : old ? old->value : 0;

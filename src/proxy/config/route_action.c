@@ -32,10 +32,9 @@ static void read_upgrades(struct config_reader *cr, const pb_route_action *m, st
             out->type = cfg_lower(a, TEXT(u, upgrade_type));
             out->enabled = proto_bool_or(GET(u, enabled), true);
             out->connect_terminate = GET(u, connect_config) != NULL;
-            if (!u->connect_config)
-                continue;
-            out->connect_allow_post = GET(u->connect_config, allow_post); /* proxy_protocol_config stays unread */
-            if (!str_eq(out->type, STR("connect")))
+            if (u->connect_config)
+                out->connect_allow_post = GET(u->connect_config, allow_post); /* proxy_protocol_config stays unread */
+            if (u->connect_config && !str_eq(out->type, STR("connect")))
                 FAULT("connect_config", "is for the upgrade_type CONNECT");
             for (uint32_t k = 0; k < i; k++)
                 if (str_eq(e->upgrades[k].type, out->type))

@@ -73,12 +73,11 @@ static void read_tracing(struct config_reader *cr, const pb_route *m, struct rou
     }
 }
 
+/* The newer field counts where both are set. */
 static void read_body_limit(struct config_reader *cr, const pb_route *m, struct route_entry *e, const struct route_reading *rr)
 {
     const Google__Protobuf__UInt32Value *old = GET(m, per_request_buffer_limit_bytes);
     const Google__Protobuf__UInt64Value *limit = GET(m, request_body_buffer_limit);
-    if (old && limit)
-        FAULT("request_body_buffer_limit", "excludes per_request_buffer_limit_bytes");
     e->has_body_limit = old || limit || rr->has_body_limit;
     e->filter_body_limit_bytes = limit ? limit->value : old ? 0 : rr->filter_body_limit_bytes;
     e->request_body_limit_bytes = limit ? limit->value : old ? old->value : rr->body_limit_bytes;

@@ -128,9 +128,7 @@ const struct max_stream_duration *cfg_max_stream_duration(struct config_reader *
         out->has_grpc_max = GET(d, grpc_timeout_header_max) != NULL;
         out->grpc_max_ms = proto_ms_or(d->grpc_timeout_header_max, 0);
         out->grpc_offset_ms = proto_ms_or(GET(d, grpc_timeout_header_offset), 0);
-        if (old_max || old_offset)
-            FAULT("max_stream_duration", "excludes max_grpc_timeout and grpc_timeout_offset");
-        return out;
+        return out; /* the older pair counts only by itself */
     }
     out->is_older_form = true;
     out->has_grpc_max = old_max != NULL;
@@ -200,7 +198,10 @@ const struct internal_redirect_policy *cfg_internal_redirect(struct config_reade
         }
     p->copied_header_count = LEN(m, response_headers_to_copy);
     p->copied_headers = ARENA_ARRAY(a, struct str, p->copied_header_count);
-    for (uint32_t i = 0; i < p->copied_header_count; i++)
-        p->copied_headers[i] = cfg_lower(a, str_from(m->response_headers_to_copy[i]));
+    for (uint32_t i = 0; i < p->copied_header_count; i++) {
+        struct str name = p->copied_headers[i] = cfg_lower(a, str_from(m->response_headers_to_copy[i]));
+        if (name.n && (name.p[0] == ':' || str_eq(name, STR("host"))))
+            FAULT("response_headers_to_copy", "'%.*s': names that begin with ':' and host may not be copied", STR_ARG(name));
+    }
     return p;
 }

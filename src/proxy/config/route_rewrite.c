@@ -75,6 +75,8 @@ static bool read_path_rewrite(struct config_reader *cr, const pb_route_action *m
     int ways = (prefix.n > 0) + (format.n > 0) + (regex != NULL) + (policy != NULL);
     if (ways > 1)
         FAULT("", "only one of prefix_rewrite, regex_rewrite, path_rewrite_policy and path_rewrite may be set");
+    if (prefix.n && match->kind == PATH_TEMPLATE)
+        FAULT("prefix_rewrite", "excludes path_match_policy");
     out->prefix = arena_str(a, prefix);
     if (regex)
         out->regex = cfg_regex_rewrite(cr, "regex_rewrite", regex, a, &out->substitution);
@@ -135,7 +137,8 @@ static uint16_t redirect_status(int code)
     return (size_t)code < ARRAY_LEN(statuses) ? statuses[code] : 301;
 }
 
-static void read_redirect_path(struct config_reader *cr, const pb_redirect *m, struct redirect_rule *r, struct arena *a)
+static void read_redirect_path(struct config_reader *cr, const pb_redirect *m, const struct route_match *match, struct redirect_rule *r,
+                               struct arena *a)
 {
     switch (m->path_rewrite_specifier_case) {
     case PATH(PATH_REDIRECT):
@@ -144,6 +147,8 @@ static void read_redirect_path(struct config_reader *cr, const pb_redirect *m, s
         break;
     case PATH(PREFIX_REWRITE):
         r->prefix = arena_str(a, TEXT(m, prefix_rewrite));
+        if (r->prefix.n && match->kind == PATH_TEMPLATE)
+            FAULT("prefix_rewrite", "excludes path_match_policy");
         break;
     case PATH(REGEX_REWRITE):
         r->regex = cfg_regex_rewrite(cr, "regex_rewrite", GET(m, regex_rewrite), a, &r->substitution);
@@ -169,7 +174,7 @@ void cfg_redirect(struct config_reader *cr, const pb_redirect *m, struct route_e
     uint32_t port = GET(m, port_redirect);
     if (port)
         r->port = arena_printf(a, ":%u", port);
-    read_redirect_path(cr, m, r, a);
+    read_redirect_path(cr, m, &e->match, r, a);
     r->strip_query = GET(m, strip_query);
     r->status = redirect_status(GET(m, response_code));
 }

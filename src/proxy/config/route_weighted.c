@@ -17,7 +17,9 @@ static void read_cluster(struct config_reader *cr, const pb_cluster_weight *m, s
     w->cluster_header = header.n ? cfg_lower(rr->a, header) : STR("");
     if (name.n)
         cfg_cluster_ref(cr, "name", w->name, &w->cluster, rr->validate_clusters);
-    w->weight = proto_u32_or(GET(m, weight), 0);
+    if (!GET(m, weight))
+        FAULT("weight", "must be set");
+    w->weight = proto_u32_or(m->weight, 0);
     w->runtime_key = key_prefix.n ? arena_printf(rr->a, "%.*s.%.*s", STR_ARG(key_prefix), STR_ARG(name)) : STR("");
     if (m->host_rewrite_specifier_case)
         w->host_rewrite = arena_str(rr->a, TEXT(m, host_rewrite_literal));

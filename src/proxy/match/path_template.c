@@ -122,11 +122,16 @@ static int parse_variable(struct parse *p, struct str inside)
     return rc;
 }
 
-/* One segment, which may hold text behind an operator ("**.mp4", "{name}.json"). */
+/* One segment, which may hold text behind an operator ("**.mp4", "{name}.json"): an operator follows nothing but text. */
 static int parse_segment(struct parse *p, struct str rest)
 {
+    bool after_operator = false;
     while (rest.n) {
         size_t n = 0;
+        bool is_operator = rest.p[0] == '{' || rest.p[0] == '*';
+        if (is_operator && after_operator)
+            return fail(p, "only text may follow an operator within a segment");
+        after_operator = after_operator || is_operator;
         if (rest.p[0] == '{') {
             ptrdiff_t end = str_find_char(rest, '}');
             if (end < 0)
