@@ -29,7 +29,9 @@ static const struct health_flag {
     {HOST_DEGRADED_ACTIVE_HC, "/degraded_active_hc", "failed_active_degraded_check"},
     {HOST_DEGRADED_EDS, "/degraded_eds_health", NULL},
     {HOST_PENDING_REMOVAL, "/pending_dynamic_removal", "pending_dynamic_removal"},
+    {HOST_PENDING_ACTIVE_HC, "/pending_active_hc", "pending_active_hc"},
     {HOST_EXCLUDED_IMMEDIATE_HC, "/excluded_via_immediate_hc_fail", "excluded_via_immediate_hc_fail"},
+    {HOST_ACTIVE_HC_TIMEOUT, "/active_hc_timeout", "active_hc_timeout"},
     {HOST_EDS_DRAINING, "/eds_status_draining", NULL},
 };
 static const char *const priority_names[ROUTING_PRIORITIES] = {"default", "high"};
@@ -160,7 +162,7 @@ static void host_text(struct strbuf *b, struct str cluster, const struct host *h
     add_line(b, cluster, middle, "region", l->region);
     add_line(b, cluster, middle, "zone", l->zone);
     add_line(b, cluster, middle, "sub_zone", l->sub_zone);
-    add_line(b, cluster, middle, "canary", STR("false"));
+    add_line(b, cluster, middle, "canary", h->is_canary ? STR("true") : STR("false"));
     add_number(b, cluster, middle, "priority", h->priority);
     add_line(b, cluster, middle, "success_rate", number_text(success_rate(h, OUTLIER_EXTERNAL), digits));
     add_line(b, cluster, middle, "local_origin_success_rate", number_text(success_rate(h, OUTLIER_LOCAL), digits));

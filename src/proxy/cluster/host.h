@@ -24,6 +24,7 @@ struct locality {
 enum host_health {
     HOST_FAILED_ACTIVE_HC = 1, HOST_FAILED_OUTLIER = 2, HOST_FAILED_EDS = 4, HOST_DEGRADED_ACTIVE_HC = 8,
     HOST_DEGRADED_EDS = 16, HOST_PENDING_REMOVAL = 32, HOST_EXCLUDED_IMMEDIATE_HC = 64, HOST_EDS_DRAINING = 128,
+    HOST_ACTIVE_HC_TIMEOUT = 512, /* the last active check of a failed host got no answer in time: for people */
     HOST_PENDING_ACTIVE_HC = 256, /* not checked yet, and left out until then (ignore_new_hosts_until_first_hc) */
 };
 /* Neither counted among a priority's hosts nor used (unless all are). */

@@ -151,9 +151,9 @@ static enum filter_headers on_response_headers(struct http_filter *f, struct hea
             keep(f, f->config, h);
         if (w)
             headers_set(h, STR("x-envoy-upstream-healthchecked-cluster"), w->server->node.cluster);
-    } else if (is_failed()) {
-        headers_set_id_ref(h, HDR_ENVOY_IMMEDIATE_HEALTH_FAIL, STR("true"));
     }
+    if (is_failed())
+        headers_set_id_ref(h, HDR_ENVOY_IMMEDIATE_HEALTH_FAIL, STR("true"));
     return FILTER_HEADERS_CONTINUE;
 }
 

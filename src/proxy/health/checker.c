@@ -125,10 +125,11 @@ static void note_known(struct health_checker *hc)
 static void finish(struct health_session *s, bool passed, enum transition t)
 {
     struct health_checker *hc = s->checker;
-    bool was_first = s->first, bits_changed = has_bit(s->host, HOST_PENDING_ACTIVE_HC);
+    bool was_first = s->first;
+    bool bits_changed = has_bit(s->host, HOST_PENDING_ACTIVE_HC) || (was_first && has_bit(s->host, HOST_EXCLUDED_IMMEDIATE_HC));
     s->first = false;
     s->asking = false;
-    if (bits_changed)
+    if (bits_changed) /* what is excluded counts otherwise than what has failed */
         set_bits(s->host, 0, HOST_PENDING_ACTIVE_HC);
     timer_clear(&s->timeout);
     timer_set_ms(&s->interval, pause_ms(s, passed, t));
@@ -146,7 +147,7 @@ static enum transition become_healthy(struct health_session *s)
         return UNCHANGED;
     if (!s->first && ++s->healthy_row < s->checker->spec->healthy_threshold)
         return PENDING;
-    set_bits(s->host, 0, HOST_FAILED_ACTIVE_HC | HOST_EXCLUDED_IMMEDIATE_HC);
+    set_bits(s->host, 0, HOST_FAILED_ACTIVE_HC | HOST_EXCLUDED_IMMEDIATE_HC | HOST_ACTIVE_HC_TIMEOUT);
     count(s->checker, 1, 0);
     health_log(s, HEALTH_EVENT_ADD, HEALTH_ACTIVE);
     return CHANGED;
@@ -195,6 +196,8 @@ static enum transition count_failure(struct health_session *s, enum health_failu
 {
     struct health_checker *hc = s->checker;
     enum transition t = become_unhealthy(s, why, retriable);
+    bool timed_out = why == HEALTH_NETWORK_TIMEOUT && has_bit(s->host, HOST_FAILED_ACTIVE_HC);
+    set_bits(s->host, timed_out ? HOST_ACTIVE_HC_TIMEOUT : 0, timed_out ? 0 : HOST_ACTIVE_HC_TIMEOUT);
     if (s->first || hc->spec->log_failures)
         health_log(s, HEALTH_EVENT_FAILURE, why);
     stat_inc(hc->stats, STAT_HEALTH_FAILURE);

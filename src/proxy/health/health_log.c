@@ -13,6 +13,12 @@ static const char *const kind_names[] = {[HEALTH_HTTP] = "HTTP", [HEALTH_TCP] = 
 static const char *const failure_names[] = {[HEALTH_ACTIVE] = "ACTIVE", [HEALTH_PASSIVE] = "PASSIVE",
                                             [HEALTH_NETWORK] = "NETWORK", [HEALTH_NETWORK_TIMEOUT] = "NETWORK_TIMEOUT"};
 
+static void add_status(struct strbuf *b, const struct health_session *s, enum health_failure why)
+{
+    bool answered = why == HEALTH_ACTIVE && s->checker->spec->kind == HEALTH_HTTP;
+    strbuf_addf(b, ",\"http_status_code\":%u", answered ? s->status : 0);
+}
+
 static void add_event(struct strbuf *b, const struct health_session *s, enum health_event event, enum health_failure why)
 {
     switch (event) {
@@ -22,13 +28,15 @@ static void add_event(struct strbuf *b, const struct health_session *s, enum hea
     case HEALTH_EVENT_EJECT:
         event_add_raw(b, "eject_unhealthy_event", "{");
         event_add_text(b, "failure_type", str_from(failure_names[why]));
+        add_status(b, s, why);
         strbuf_addc(b, '}');
         break;
     case HEALTH_EVENT_FAILURE:
         event_add_raw(b, "health_check_failure_event", "{");
         event_add_text(b, "failure_type", str_from(failure_names[why]));
         event_add_raw(b, "first_check", s->first ? "true" : "false");
-        strbuf_addf(b, ",\"http_status_code\":%u}", why == HEALTH_ACTIVE && s->checker->spec->kind == HEALTH_HTTP ? s->status : 0);
+        add_status(b, s, why);
+        strbuf_addc(b, '}');
         break;
     case HEALTH_EVENT_SUCCESS:
         event_add_raw(b, "successful_health_check_event", "{}");

@@ -63,9 +63,10 @@ static void on_data(struct conn *c, void *user)
     }
 }
 
+/* A connection that the host ends says no even between questions (Envoy: the same). */
 static void lose(struct health_session *s)
 {
-    if (s->asking)
+    if (!s->gone)
         health_failed(s, HEALTH_NETWORK, false);
 }
 
