@@ -16,13 +16,32 @@
 #define HASH(x) ENVOY__TYPE__V3__HASH_POLICY__POLICY_SPECIFIER_##x
 #define TARGET(x) ENVOY__EXTENSIONS__FILTERS__NETWORK__TCP_PROXY__V3__TCP_PROXY__CLUSTER_SPECIFIER_##x
 
+/* Of a weighted cluster: its keys of envoy.lb over those of tcp_proxy. */
+static const struct metadata *merge_match(struct arena *a, const struct metadata *base, const struct metadata *own)
+{
+    if (!base || !own)
+        return own ? own : base;
+    struct metadata *both = arena_zalloc(a, sizeof *both);
+    for (int k = 0; k < 2; k++) {
+        const struct metadata *from = k ? own : base;
+        for (uint32_t i = 0; i < from->count; i++)
+            metadata_merge(both, a, from->items[i].name, &from->items[i].value);
+    }
+    return both;
+}
+
 static void read_targets(struct config_reader *cr, const pb_tcp_proxy *m, struct tcp_proxy_config *c)
 {
+    const struct metadata *match = NULL;
+    if (GET(m, metadata_match))
+        IN("metadata_match")
+            match = cfg_metadata(cr, m->metadata_match, &c->arena);
     if (m->cluster_specifier_case == TARGET(CLUSTER)) {
         c->target_count = 1;
         c->targets = ARENA_ARRAY(&c->arena, struct tcp_proxy_target, 1);
         c->targets[0].name = arena_str(&c->arena, TEXT(m, cluster));
         c->targets[0].weight = 1;
+        c->targets[0].metadata_match = match;
         cfg_cluster_ref(cr, "cluster", c->targets[0].name, &c->targets[0].cluster, true);
         return;
     }
@@ -40,6 +59,7 @@ static void read_targets(struct config_reader *cr, const pb_tcp_proxy *m, struct
             t->name = arena_str(&c->arena, TEXT(w->clusters[i], name));
             t->weight = GET(w->clusters[i], weight);
             total += t->weight;
+            t->metadata_match = merge_match(&c->arena, match, cfg_metadata(cr, GET(w->clusters[i], metadata_match), &c->arena));
             cfg_cluster_ref(cr, "name", t->name, &t->cluster, true);
         }
     if (total > UINT32_MAX)

@@ -473,6 +473,7 @@ static void try_upstream(struct tcp_session *s)
     struct conn *down = s->d->conn;
     struct lb_context lb = {.downstream_remote = conn_remote(down),
                             .downstream_local = conn_local(down),
+                            .metadata_match = s->metadata_match,
                             .rng = loop_rng(loop_of(s))};
     if (s->attempts >= (s->config->max_connect_attempts ? s->config->max_connect_attempts : 1)) {
         stat_inc(cluster_stats(s->cluster), STAT_CLUSTER_UPSTREAM_CX_ATTEMPTS_EXCEEDED);
@@ -497,8 +498,10 @@ static void try_upstream(struct tcp_session *s)
 }
 
 /* A filter before us may have named it (sni_cluster, set_filter_state). */
-static struct cluster *choose_cluster(const struct downstream *d, const struct tcp_proxy_config *c, struct rng *rng)
+static struct cluster *choose_cluster(const struct downstream *d, const struct tcp_proxy_config *c, struct rng *rng,
+                                      const struct metadata **metadata_match)
 {
+    *metadata_match = c->target_count ? c->targets[0].metadata_match : NULL;
     const struct filter_state_entry *named = filter_state_find(&d->filter_state, STR("envoy.tcp_proxy.cluster"));
     if (named)
         return cluster_named(named->value);
@@ -507,8 +510,10 @@ static struct cluster *choose_cluster(const struct downstream *d, const struct t
         total += c->targets[i].weight;
     at = c->target_count > 1 ? rng_below(rng, total) : 0;
     for (uint32_t i = 0; i < c->target_count; i++) {
-        if (at < c->targets[i].weight)
+        if (at < c->targets[i].weight) {
+            *metadata_match = c->targets[i].metadata_match;
             return c->targets[i].cluster;
+        }
         at -= c->targets[i].weight;
     }
     return NULL;
@@ -517,7 +522,7 @@ static struct cluster *choose_cluster(const struct downstream *d, const struct t
 static void begin(struct tcp_session *s)
 {
     s->has_begun = true;
-    s->cluster = choose_cluster(s->d, s->config, loop_rng(loop_of(s)));
+    s->cluster = choose_cluster(s->d, s->config, loop_rng(loop_of(s)), &s->metadata_match);
     if (!s->cluster) {
         stat_inc(s->config->stats, STAT_TCP_CX_NO_ROUTE);
         session_give_up(s, FLAG_NC);

@@ -22,6 +22,7 @@ struct tcp_session {
     const struct tcp_proxy_config *config;
     struct cluster *cluster;
     struct cluster_worker *view;
+    const struct metadata *metadata_match; /* of the target; the configuration's */
     struct host *host; /* of `up`, and of the last attempt */
     struct conn *up;
     struct upstream_call *call; /* instead of `up`: tcp_proxy_tunnel.c */
