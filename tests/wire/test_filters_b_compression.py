@@ -213,3 +213,15 @@ def test_what_one_packs_the_other_unpacks(start_two, lib, started, start_proxy):
     # Envoy asks the library again at the end of a body that it has refused already, and counts twice.
     broken.same_stats("decompressor", but=["http.in.decompressor.lib_brotli.brotli.decompressor_library.brotli_error"])
     assert sum(v for n, v in broken.weft.stats("decompressor_library").items()) >= 1
+
+
+def test_answers_of_the_proxy_are_compressed_too(start_two):
+    long_text = {"inline_string": "text of our own " * 20}
+    two = start_two(PLAIN, compressor(), routes=[
+        {"match": {"prefix": "/direct"}, "direct_response": {"status": 200, "body": long_text}},
+        {"match": {"prefix": "/short"}, "direct_response": {"status": 404, "body": {"inline_string": "no"}}}])
+    for target in ("/direct", "/short"):
+        for accepts in ("gzip", "br"):
+            two.same(lambda p, t=target, a=accepts: unpacked(seen(h1(p, target=t, headers=[("accept-encoding", a)]))))
+    same_compressor_stats(two)
+    assert gzip.decompress(h1(two.weft, target="/direct", headers=[("accept-encoding", "gzip")]).body).startswith(b"text of our own")

@@ -211,3 +211,16 @@ def test_grpc_for_clients_of_http1(start_web, fields):
         answer = h1(two.weft, "POST", "/a/b", [("x-case", "cut"), ("content-type", "application/x-protobuf")], b"hello")
         assert answer.body.startswith(b"answer") and answer.get("grpc-status") == "0"
     two.same_stats(r"^cluster\.[a-z]*\.grpc")
+
+
+def test_what_the_bridge_holds_has_a_limit(start_web):
+    WEB_SCRIPT["huge"] = ([(":status", "200"), ("content-type", "application/grpc")], frame(b"z" * 3000000), [("grpc-status", "0")])
+    try:
+        two = start_web(http_filter("bridge", "extensions.filters.http.grpc_http1_bridge.v3.Config", upgrade_protobuf_to_grpc=True))
+        web_call(two, "huge", "application/grpc", HELLO)
+        two.same_stats(r"http\.in\.rs_too_large")
+        # Envoy has let the head go already, and both wait until somebody gives up.
+        answer = h1(two.weft, "POST", "/a/b", [("content-type", "application/x-protobuf")], b"z" * 3000000)
+        assert answer.status == 413
+    finally:
+        del WEB_SCRIPT["huge"]

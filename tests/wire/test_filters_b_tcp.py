@@ -161,3 +161,25 @@ def test_a_tunnel_through_http2(start_two, started, more):
         seen_heads.clear()
         return talk(proxy, b"y" * 30000), list(seen_heads)
     assert two.same(ask)[0] == b"y" * 30000
+
+
+def test_sessions_go_to_their_subset(start_two, make_server):
+    servers = {v: make_server(lambda s, v=v: s.send(v.encode())) for v in ("v1", "v2")}
+    endpoints = [{"endpoint": {"address": config.socket_address(port=server.port)},
+                  "metadata": {"filter_metadata": {"envoy.lb": {"version": v, "all": "yes"}}}} for v, server in servers.items()]
+    up = config.cluster("up", lb_subset_config={"fallback_policy": "NO_FALLBACK", "subset_selectors": [
+        {"keys": ["version"]}, {"keys": ["all", "version"]}]})
+    up["load_assignment"]["endpoints"][0]["lb_endpoints"] = endpoints
+
+    def match(**keys):
+        return {"filter_metadata": {"envoy.lb": keys}}
+    weighted = {"clusters": [{"name": "up", "weight": 1, "metadata_match": match(version="v2")}]}
+    for fields, want in (({"cluster": "up", "metadata_match": match(version="v1")}, b"v1"),
+                         ({"cluster": "up", "metadata_match": match(version="v3")}, b""),
+                         ({"weighted_clusters": weighted, "metadata_match": match(version="v1", all="yes")}, b"v2")):
+        filter_ = config.tcp_proxy("up")
+        del filter_["typed_config"]["cluster"]
+        filter_["typed_config"].update(fields)
+        two = start_two(filter_, clusters=[up])
+        for _ in range(3):
+            assert two.same(lambda p: hear(p).replace(b"closed", b"")) == want
