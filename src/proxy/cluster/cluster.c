@@ -275,23 +275,66 @@ void cluster_host_failed(struct cluster *c, struct host *h)
     view_host_failed(c, h);
 }
 
+/* Discovery has dropped it, and now its checks fail as well. */
+static bool is_gone_for_good(const struct host *h)
+{
+    uint32_t both = HOST_PENDING_REMOVAL | HOST_FAILED_ACTIVE_HC;
+    return (atomic_load_explicit(&h->health, memory_order_relaxed) & both) == both;
+}
+
 void cluster_health_publish(struct cluster *c)
 {
     turn_task_cancel(&c->health_task);
     struct host_set *now = cluster_hosts(c);
     struct host **hosts = now->count ? mem_alloc(now->count * sizeof(*hosts)) : NULL;
+    uint32_t n = 0;
     for (uint32_t i = 0; i < now->count; i++)
-        hosts[i] = host_ref(now->hosts[i]);
-    publish(c, hosts, now->count, false);
+        if (!is_gone_for_good(now->hosts[i]))
+            hosts[n++] = host_ref(now->hosts[i]);
+    if (n < now->count)
+        stat_inc(c->stats, STAT_CLUSTER_MEMBERSHIP_CHANGE);
+    publish(c, hosts, n, n < now->count);
     host_set_unref(&now);
+}
+
+/* A host that discovery no longer names but that passes its checks stays, until they fail (Envoy: "Health checking
+ * and dynamic discovery"): discovery may be wrong. */
+static bool stays_without_discovery(const struct cluster *c, const struct host *h)
+{
+    bool is_dynamic = c->spec->type == CLUSTER_STRICT_DNS || c->spec->type == CLUSTER_EDS;
+    uint32_t health = atomic_load_explicit(&h->health, memory_order_relaxed);
+    return is_dynamic && c->checker && !c->spec->ignore_health_on_removal && h->check &&
+           !(health & (HOST_FAILED_ACTIVE_HC | HOST_FAILED_EDS));
+}
+
+static bool is_listed(struct host *const *hosts, uint32_t n, const struct host *h)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (hosts[i] == h || addr_eq(&hosts[i]->addr, &h->addr))
+            return true;
+    return false;
+}
+
+/* Appends those of `old` that stay; how many there are now. */
+static uint32_t keep_dropped(const struct cluster *c, const struct host_set *old, struct host **hosts, uint32_t count)
+{
+    uint32_t n = count;
+    for (uint32_t i = 0; i < old->count; i++) {
+        struct host *h = old->hosts[i];
+        if (!stays_without_discovery(c, h) || is_listed(hosts, count, h))
+            continue;
+        atomic_fetch_or_explicit(&h->health, HOST_PENDING_REMOVAL, memory_order_relaxed);
+        hosts[n++] = host_ref(h);
+    }
+    return n;
 }
 
 void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, uint32_t count)
 {
     struct host_set *old = cluster_hosts(c);
     struct map *members = old->count ? index_members(old) : NULL;
-    struct host **hosts = count ? mem_alloc(count * sizeof(*hosts)) : NULL;
-    bool same = old->count == count && c->generation > 0;
+    struct host **hosts = count + old->count ? mem_alloc((count + old->count) * sizeof(*hosts)) : NULL;
+    bool same = c->generation > 0;
     for (uint32_t i = 0; i < count; i++) {
         char text[ADDR_TEXT_BYTES];
         addr_key(&eps[i].addr, text);
@@ -299,11 +342,13 @@ void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, u
         bool kept = h && is_same_member(h, &eps[i]) && health_host_fits(h->check, c->spec->check, &eps[i]);
         hosts[i] = kept ? host_ref(h) : make_member(c, &eps[i]);
         uint32_t health = atomic_load(&hosts[i]->health);
-        uint32_t from_eds = HOST_FAILED_EDS | HOST_DEGRADED_EDS | HOST_EDS_DRAINING;
+        uint32_t from_eds = HOST_FAILED_EDS | HOST_DEGRADED_EDS | HOST_EDS_DRAINING | HOST_PENDING_REMOVAL;
         same = same && kept && (health & from_eds) == eps[i].health;
         atomic_store(&hosts[i]->health, (health & ~from_eds) | eps[i].health);
     }
     map_free(&members);
+    count = keep_dropped(c, old, hosts, count);
+    same = same && count == old->count;
     if (same) {
         for (uint32_t i = 0; i < count; i++)
             host_unref(&hosts[i]);

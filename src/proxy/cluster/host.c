@@ -83,7 +83,7 @@ static void sort(struct host **hosts, uint32_t n)
 enum host_class host_class(const struct host *h)
 {
     uint32_t health = atomic_load_explicit(&h->health, memory_order_relaxed);
-    if (health & (HOST_UNHEALTHY | HOST_PENDING_REMOVAL | HOST_EXCLUDED | HOST_EDS_DRAINING))
+    if (health & (HOST_UNHEALTHY | HOST_EXCLUDED | HOST_EDS_DRAINING))
         return HOST_IS_OUT;
     return health & (HOST_DEGRADED_ACTIVE_HC | HOST_DEGRADED_EDS) ? HOST_IS_DEGRADED : HOST_IS_HEALTHY;
 }

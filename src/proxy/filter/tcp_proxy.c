@@ -393,6 +393,7 @@ static void on_up_connected(struct conn *c, void *user)
 {
     struct tcp_session *s = of(user);
     s->upstream_connect_us = conn_connect_us(c);
+    cluster_report(s->view, s->host, &(struct host_report){.result = HOST_CONNECTED_FINAL});
     session_connected(s);
     conn_set_watermark(c, s->d->listener->spec->buffer_limit_bytes);
     start_relay(s);
