@@ -85,21 +85,19 @@ static struct str new_cookie_value(const struct stream_info *info, char hex[17])
 
 static struct str set_cookie_text(const struct hash_policy *p, struct str value, struct arena *a)
 {
-    struct strbuf b = {0};
-    strbuf_addf(&b, "%.*s=\"%.*s\"", STR_ARG(p->name), STR_ARG(value));
+    struct strbuf *b = route_text();
+    strbuf_addf(b, "%.*s=\"%.*s\"", STR_ARG(p->name), STR_ARG(value));
     if (p->ttl_s)
-        strbuf_addf(&b, "; Max-Age=%llu", (unsigned long long)p->ttl_s);
+        strbuf_addf(b, "; Max-Age=%llu", (unsigned long long)p->ttl_s);
     if (p->path.n)
-        strbuf_addf(&b, "; Path=%.*s", STR_ARG(p->path));
+        strbuf_addf(b, "; Path=%.*s", STR_ARG(p->path));
     for (uint32_t i = 0; i < p->attribute_count; i++) {
-        strbuf_addf(&b, "; %.*s", STR_ARG(p->attributes[i].name));
+        strbuf_addf(b, "; %.*s", STR_ARG(p->attributes[i].name));
         if (p->attributes[i].value.n)
-            strbuf_addf(&b, "=%.*s", STR_ARG(p->attributes[i].value));
+            strbuf_addf(b, "=%.*s", STR_ARG(p->attributes[i].value));
     }
-    strbuf_addz(&b, "; HttpOnly");
-    struct str out = arena_str(a, strbuf_str(&b));
-    strbuf_fini(&b);
-    return out;
+    strbuf_addz(b, "; HttpOnly");
+    return arena_str(a, strbuf_str(b));
 }
 
 static bool hash_cookie(const struct hash_policy *p, const struct hash_source *src, struct arena *a, struct str *set_cookie,

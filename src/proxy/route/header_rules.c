@@ -10,6 +10,7 @@
 #include <pthread.h>
 
 #include "base/mem.h"
+#include "proxy/route/route_priv.h"
 
 /* Names of which Envoy keeps one entry, so that adding means ",value" behind the old one (its inline headers). */
 static bool is_single(enum header_id id)
@@ -49,7 +50,7 @@ static void text_setup(void)
     pthread_key_create(&text_key, text_free);
 }
 
-static struct strbuf *text_get(void)
+struct strbuf *route_text(void)
 {
     if (!text) {
         pthread_once(&text_once, text_setup);
@@ -76,7 +77,7 @@ static struct str value_of(const struct header_mutation *m, const struct format_
         return m->literal;
     if (!m->value)
         return STR("");
-    struct strbuf *b = text_get();
+    struct strbuf *b = route_text();
     format_run(m->value, cx, b);
     return make_safe(arena_str(a, strbuf_str(b)));
 }

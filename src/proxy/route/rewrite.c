@@ -2,7 +2,7 @@
  *
  * Path and host rewrites. A prefix rewrite on a route that matched the whole path (exact, regex,
  * CONNECT) replaces the whole path; the query stays in every form. Any worker; text goes into the
- * message's arena, nothing else is allocated but a regex's result.
+ * message's arena.
  */
 #include "proxy/route/rewrite.h"
 
@@ -30,18 +30,15 @@ static struct str join(struct arena *a, struct str head, struct str tail)
 
 static struct str replace(const struct regex *r, struct str s, struct str substitution, struct arena *a)
 {
-    struct strbuf b = {0};
-    struct str out = regex_replace(r, s, substitution, &b) ? arena_str(a, strbuf_str(&b)) : s;
-    strbuf_fini(&b);
-    return out;
+    struct strbuf *b = route_text();
+    return regex_replace(r, s, substitution, b) ? arena_str(a, strbuf_str(b)) : s;
 }
 
 static struct str run_format(const struct format *f, const struct format_context *cx, struct arena *a)
 {
-    struct strbuf b = {0};
-    format_run(f, cx, &b);
-    struct str out = b.n ? arena_str(a, strbuf_str(&b)) : STR_NULL;
-    strbuf_fini(&b);
+    struct strbuf *b = route_text();
+    format_run(f, cx, b);
+    struct str out = b->n ? arena_str(a, strbuf_str(b)) : STR_NULL;
     return header_value_is_valid(out) ? out : STR_NULL;
 }
 

@@ -19,6 +19,9 @@ enum route_refusal route_look_refusal(const struct route_match *m, const struct 
 /* Whether the path's own part agrees (the index asks it of its candidates). */
 bool route_look_path(const struct route_match *m, const struct route_look *l);
 
+/* header_rules.c: this thread's buffer for text, empty; its next user takes it over. */
+struct strbuf *route_text(void);
+
 /* weighted.c: draws; NULL when no cluster has weight. */
 const struct weighted_cluster *route_draw_weighted(const struct route_entry *r, const struct route_request *rq);
 
