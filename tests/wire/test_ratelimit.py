@@ -311,6 +311,21 @@ def test_service__down__as_failure_mode_says(start_proxy, origin):
     assert pair.same(lambda p: seen(h1(p)))["status"] == "500"
 
 
+@pytest.mark.parametrize("of", ["grpc_service", "envoy_grpc"])
+def test_service__fails__asked_again_by_the_services_retry_policy_alone__as_envoy(two, of):
+    retry = {"retry_policy": {"retry_on": "unavailable", "num_retries": 3, "retry_back_off": {
+        "base_interval": "0.01s", "max_interval": "0.02s"}}}
+    asked_of = of_service(**retry) if of == "grpc_service" else of_service(retry)
+    pair = two(limiter(failure_mode_deny=True, rate_limit_service=asked_of))
+
+    def ask(proxy):
+        answers = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAVAILABLE, {"overall_code": "OK"}]
+        pair.service.answer = lambda _: answers.pop(0)
+        return asking(pair.service, lambda p: seen(h1(p)))(proxy)
+    answer, asked = pair.same(ask)
+    assert (answer["status"], len(asked)) == (("200", 3) if of == "grpc_service" else ("500", 1))
+
+
 def test_client__leaves_meanwhile__the_call_is_cancelled(two):
     pair = two()
     pair.service.hold()

@@ -26,6 +26,39 @@ static void read_metadata(struct config_reader *cr, const pb_header_value *m, st
         cfg_fault_err(cr, "value", &err);
 }
 
+static uint32_t retry_bit(struct str name)
+{
+    static const struct { const char *name; uint32_t bit; } rows[] = {
+#define X(bit_, id_, text_) {text_, RETRY_ON_##id_},
+        RETRY_ON_TABLE(X)
+#undef X
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (str_eq(name, str_from(rows[i].name)))
+            return rows[i].bit;
+    return 0;
+}
+
+static void read_retries(struct config_reader *cr, const Envoy__Config__Core__V3__RetryPolicy *m, struct grpc_service *out)
+{
+    const Envoy__Config__Core__V3__BackoffStrategy *backoff = GET(m, retry_back_off);
+    struct str rest = TEXT(m, retry_on);
+    while (rest.n) {
+        struct str name = str_trim(str_split(rest, ',', &rest));
+        uint32_t bit = retry_bit(name);
+        if (!bit)
+            FAULT("retry_on", "'%.*s' is unknown", STR_ARG(name));
+        out->retry_on |= bit;
+    }
+    out->retries = proto_u32_or(GET(m, num_retries), 1);
+    out->backoff_base_ms = backoff ? proto_ms_or(GET(backoff, base_interval), 25) : 25;
+    if (!out->backoff_base_ms)
+        out->backoff_base_ms = 1;
+    out->backoff_max_ms = backoff ? proto_ms_or(GET(backoff, max_interval), 0) : 0;
+    if (!out->backoff_max_ms)
+        out->backoff_max_ms = 10 * out->backoff_base_ms;
+}
+
 static void read_target(struct config_reader *cr, const Envoy__Config__Core__V3__GrpcService__EnvoyGrpc *m, struct arena *a,
                         struct grpc_service *out)
 {
@@ -36,6 +69,8 @@ static void read_target(struct config_reader *cr, const Envoy__Config__Core__V3_
     out->skip_envoy_headers = GET(m, skip_envoy_headers);
     if (max)
         out->max_receive_bytes = max->value;
+    if (GET(m, retry_policy)) /* for xDS streams only: no other call is repeated for it, in Envoy either */
+        proto_read_whole(&cr->r, &m->retry_policy->base);
     if (authority.n && !header_value_is_valid(authority))
         FAULT("authority", "is no value of a header");
     cfg_cluster_ref(cr, "cluster_name", out->cluster_name, &out->cluster, true);
@@ -48,7 +83,9 @@ int cfg_grpc_service(struct config_reader *cr, const pb_grpc_service *m, struct 
     if (!m)
         return FAULT("", "must be set");
     out->timeout_ms = proto_ms_or(GET(m, timeout), 0);
-    (void)GET(m, retry_policy); /* documented to be for xDS streams only */
+    if (GET(m, retry_policy))
+        IN("retry_policy")
+            read_retries(cr, m->retry_policy, out);
     uint32_t n = LEN(m, initial_metadata);
     out->metadata = ARENA_ARRAY(a, struct header_mutation, n);
     out->metadata_count = n;

@@ -293,8 +293,10 @@ static void on_complete(struct http_filter *f)
     if (!r->was_on || r->state == ASKING || !has_destination(f))
         return;
     describe(f, true, &d);
+    struct grpc_service once = c->service; /* the call may outlive this configuration: nothing of it is kept */
+    once.retries = 0;
     if (d.count)
-        rate_limit_ask(&c->service, domain_of(f), &d, 0, exchange_format_context(f->x), NULL, NULL);
+        rate_limit_ask(&once, domain_of(f), &d, 0, exchange_format_context(f->x), NULL, NULL);
 }
 
 static void on_destroy(struct http_filter *f)

@@ -3,6 +3,7 @@
  * gRPC calls over upstream_call. Outgoing messages get their five-byte prefix; incoming ones are gathered, bounded by
  * the service's max_receive_bytes, and handed on one by one. Compressed messages are refused: no grpc-accept-encoding
  * is sent, so a peer that compresses breaks the protocol. Whatever ends the call ends as one gRPC status.
+ * A unary call of a service with a retry policy keeps its request until the answer begins.
  * Thread: the caller's.
  */
 #include "proxy/service/grpc_call.h"
@@ -11,6 +12,7 @@
 #include "proxy/log/access_log.h"
 #include "proxy/outcome.h"
 #include "proxy/route/header_rules.h"
+#include "proxy/route/route.h"
 
 #define FRAME_BYTES 5
 #define HEAD_BYTES 16384      /* of a call's own headers */
@@ -27,7 +29,20 @@ struct grpc_call {
     unsigned status;
     char message[MESSAGE_BYTES_MAX];
     size_t message_bytes;
+    struct retrying *again;   /* NULL: is not retried */
     struct deferred deferred;
+};
+
+/* What it takes to send a call once more. */
+struct retrying {
+    struct grpc_call *owner;
+    const struct grpc_service *service;
+    struct arena arena;
+    struct headers head;
+    struct buf body;
+    uint32_t left;
+    uint64_t wait_ms, deadline_us; /* 0: none */
+    struct timer timer;
 };
 
 static unsigned status_of_reset(enum stream_reset why)
@@ -47,20 +62,93 @@ static unsigned status_of_reset(enum stream_reset why)
 static void destroy(struct deferred *d)
 {
     struct grpc_call *c = CONTAINER_OF(d, grpc_call, deferred);
+    if (c->again) {
+        buf_fini(&c->again->body);
+        arena_fini(&c->again->arena);
+        mem_free(c->again);
+    }
     buf_fini(&c->in);
     mem_free(c);
+}
+
+static void stop(struct grpc_call *c)
+{
+    c->told = true;
+    if (c->again)
+        timer_clear(&c->again->timer);
+    upstream_call_cancel(&c->call);
+    loop_defer(c->loop, &c->deferred, destroy);
 }
 
 static void finish(struct grpc_call *c, unsigned status, struct str message)
 {
     if (c->told)
         return;
-    c->told = true;
-    upstream_call_cancel(&c->call);
-    loop_defer(c->loop, &c->deferred, destroy);
+    stop(c);
     if (c->handler->on_done)
         c->handler->on_done(c->user, status, message);
 }
+
+/* ---- once more ---- */
+
+static uint32_t retry_bits_of_http(unsigned status)
+{
+    return (status >= 500 ? RETRY_ON_5XX : 0) | (status >= 502 && status <= 504 ? RETRY_ON_GATEWAY_ERROR : 0);
+}
+
+static uint32_t retry_bits_of_grpc(unsigned status)
+{
+    switch (status) {
+    case GRPC_CANCELLED:
+        return RETRY_ON_GRPC_CANCELLED;
+    case GRPC_DEADLINE_EXCEEDED:
+        return RETRY_ON_GRPC_DEADLINE_EXCEEDED;
+    case GRPC_RESOURCE_EXHAUSTED:
+        return RETRY_ON_GRPC_RESOURCE_EXHAUSTED;
+    case GRPC_INTERNAL:
+        return RETRY_ON_GRPC_INTERNAL;
+    case GRPC_UNAVAILABLE:
+        return RETRY_ON_GRPC_UNAVAILABLE;
+    default:
+        return 0;
+    }
+}
+
+static uint32_t retry_bits_of_reset(enum stream_reset why)
+{
+    uint32_t any = RETRY_ON_RESET | RETRY_ON_5XX | RETRY_ON_GATEWAY_ERROR;
+    switch (why) {
+    case STREAM_CONNECT_FAILED:
+    case STREAM_CONNECT_TIMEOUT:
+        return any | RETRY_ON_CONNECT_FAILURE | RETRY_ON_RESET_BEFORE_REQUEST;
+    case STREAM_REMOTE_REFUSED:
+        return any | RETRY_ON_REFUSED_STREAM;
+    case STREAM_TIMEOUT: /* of the whole call */
+    case STREAM_OVERFLOW:
+        return 0;
+    default:
+        return any;
+    }
+}
+
+static void on_again(struct timer *t);
+
+/* True: the call will be made once more, after a back-off (full jitter, as Envoy's). */
+static bool once_more(struct grpc_call *c, uint32_t bits)
+{
+    struct retrying *r = c->again;
+    uint64_t now = loop_now_us(c->loop);
+    if (!r || !r->left || !(r->service->retry_on & bits) || (r->deadline_us && now >= r->deadline_us))
+        return false;
+    r->left--;
+    upstream_call_cancel(&c->call);
+    c->has_status = false;
+    timer_set_ms(&r->timer, 1 + rng_next(loop_rng(c->loop)) % r->wait_ms);
+    r->wait_ms = r->wait_ms * 2 < r->service->backoff_max_ms ? r->wait_ms * 2 : r->service->backoff_max_ms;
+    return true;
+}
+
+/* ---- what is said of the end ---- */
 
 static int hex(char c)
 {
@@ -113,6 +201,9 @@ static void on_headers(void *user, struct headers *h, bool end)
     str_to_u64(headers_get_id(h, HDR_STATUS), &status);
     if (end)
         take_status(c, h);
+    uint32_t bits = end && c->has_status ? retry_bits_of_grpc(c->status) : retry_bits_of_http((unsigned)status);
+    if (once_more(c, bits))
+        return;
     if (end && c->has_status)
         finish_as_told(c);
     else if (status != 200)
@@ -145,6 +236,8 @@ static bool take_one(struct grpc_call *c)
 static void on_data(void *user, struct buf *data, bool end)
 {
     struct grpc_call *c = user;
+    if (!c->call) /* given up for another attempt */
+        return;
     buf_move(&c->in, data);
     while (!c->told && c->in.len >= FRAME_BYTES && take_one(c))
         ;
@@ -163,7 +256,7 @@ static void on_call_done(void *user, enum stream_reset why, const char *details)
 {
     struct grpc_call *c = user;
     c->call = NULL;
-    if (c->told)
+    if (c->told || (why != STREAM_OK && !c->in.len && once_more(c, retry_bits_of_reset(why))))
         return;
     if (why == STREAM_OK)
         finish_as_told(c);
@@ -231,6 +324,39 @@ static void make_head(struct headers *h, const struct grpc_service *s, struct st
         headers_set(h, more->items[i].name, more->items[i].value);
 }
 
+/* Keeps the request of a unary call for as often as its service may be asked again. */
+static void prepare_retries(struct grpc_call *c, const struct grpc_service *s, const struct headers *h, const struct buf *body)
+{
+    struct retrying *r = c->again = NEW(retrying);
+    r->owner = c;
+    r->service = s;
+    r->left = s->retries;
+    r->wait_ms = s->backoff_base_ms;
+    r->deadline_us = s->timeout_ms ? loop_now_us(c->loop) + s->timeout_ms * 1000 : 0;
+    arena_init(&r->arena, HEAD_BYTES);
+    headers_init(&r->head, &r->arena);
+    headers_copy(&r->head, h, &r->arena);
+    buf_share(&r->body, body, body->len);
+    timer_init(&r->timer, c->loop, on_again);
+}
+
+static void on_again(struct timer *t)
+{
+    struct retrying *r = CONTAINER_OF(t, retrying, timer);
+    struct grpc_call *c = r->owner;
+    uint64_t now = loop_now_us(c->loop);
+    struct upstream_call_opts o = {.cluster = r->service->cluster, .protocol = HTTP_2};
+    struct buf body = BUF_INIT;
+    enum stream_reset why = STREAM_TIMEOUT;
+    if (r->deadline_us)
+        o.timeout_ms = r->deadline_us > now ? (r->deadline_us - now) / 1000 + 1 : 1;
+    buf_share(&body, &r->body, r->body.len);
+    c->call = upstream_call_start(&o, &r->head, &body, true, &call_handler, c, &why);
+    buf_fini(&body);
+    if (!c->call)
+        finish(c, status_of_reset(why), str_from(stream_reset_text(why)));
+}
+
 struct grpc_call *grpc_call_start(const struct grpc_service *s, struct str path, const struct headers *more,
                                   const struct format_context *cx, const uint8_t *message, size_t n, bool half_close,
                                   const struct grpc_call_handler *handler, void *user, unsigned *status)
@@ -240,8 +366,9 @@ struct grpc_call *grpc_call_start(const struct grpc_service *s, struct str path,
         return NULL;
     struct arena a;
     struct headers h;
-    struct buf body = BUF_INIT;
+    struct buf body = BUF_INIT, kept = BUF_INIT;
     enum stream_reset why;
+    bool may_retry = s->retries && message && half_close;
     struct upstream_call_opts o = {.cluster = s->cluster, .timeout_ms = s->timeout_ms, .protocol = HTTP_2};
     struct grpc_call *c = NEW(grpc_call);
     c->handler = handler;
@@ -252,16 +379,22 @@ struct grpc_call *grpc_call_start(const struct grpc_service *s, struct str path,
     make_head(&h, s, path, more, cx);
     if (message)
         frame(&body, message, n);
+    if (may_retry)
+        buf_share(&kept, &body, body.len);
     if (a.overflowed)
         *status = GRPC_RESOURCE_EXHAUSTED;
     else
         c->call = upstream_call_start(&o, &h, &body, half_close, &call_handler, c, &why);
-    buf_fini(&body);
-    arena_fini(&a);
     if (c->call) {
         c->loop = upstream_call_loop(c->call);
-        return c;
+        if (may_retry)
+            prepare_retries(c, s, &h, &kept);
     }
+    buf_fini(&kept);
+    buf_fini(&body);
+    arena_fini(&a);
+    if (c->call)
+        return c;
     mem_free(c);
     return NULL;
 }
@@ -292,11 +425,8 @@ void grpc_call_cancel(struct grpc_call **call)
 {
     struct grpc_call *c = *call;
     *call = NULL;
-    if (!c || c->told)
-        return;
-    c->told = true;
-    upstream_call_cancel(&c->call);
-    loop_defer(c->loop, &c->deferred, destroy);
+    if (c && !c->told)
+        stop(c);
 }
 
 void grpc_service_fini(struct grpc_service *s)

@@ -26,6 +26,9 @@ struct grpc_service {
     struct header_mutation *metadata; uint32_t metadata_count; /* initial_metadata */
     uint32_t max_receive_bytes;   /* 4 MiB */
     bool skip_envoy_headers;
+    uint32_t retry_on;            /* retry_policy: enum retry_on bits; of unary calls, before their answer begins */
+    uint32_t retries;
+    uint64_t backoff_base_ms, backoff_max_ms; /* 25, 250 */
 };
 void grpc_service_fini(struct grpc_service *s); /* formats of the metadata; the rest is an arena's */
 
@@ -38,7 +41,7 @@ struct grpc_call_handler { /* any may be NULL; never called from inside the func
 };
 /* path: "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit". One message with half-close = unary; `message` may be
  * NULL to open a stream. NULL: failed at once, *status says how. `more` (NULL) are headers of this call (trace context …);
- * metadata's %OPERATORS% see `cx` (NULL: nothing). */
+ * metadata's %OPERATORS% see `cx` (NULL: nothing). With retries `s` must outlive the call. */
 struct grpc_call *grpc_call_start(const struct grpc_service *s, struct str path, const struct headers *more,
                                   const struct format_context *cx, const uint8_t *message, size_t n, bool half_close,
                                   const struct grpc_call_handler *handler, void *user, unsigned *status);

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "http/server.h"
 #include "io/listen.h"
+#include "proxy/route/route.h"
 #include "proxy/service/grpc_call.h"
 
 #include "../unit.h"
@@ -25,7 +26,7 @@ static struct env {
     struct acceptor *acceptor;
     int fd;
     enum script script;
-    int refuse_next;
+    int refuse_next, fail_next;
     struct far { struct http_sink sink; struct http_stream *s; struct buf body; bool closed; enum stream_reset why; } far[64];
     uint32_t streams, conns;
     struct http_server_conn *conn[16];
@@ -83,6 +84,11 @@ static void far_head_only(struct far *f, const char *status, const char *grpc)
 
 static void far_play(struct far *f)
 {
+    if (env.fail_next) {
+        env.fail_next--;
+        stream_reset(f->s, STREAM_LOCAL);
+        return;
+    }
     if (env.refuse_next) {
         env.refuse_next--;
         stream_reset(f->s, STREAM_LOCAL_REFUSED);
@@ -429,6 +435,11 @@ static bool one_stream(void)
     return env.streams == 1;
 }
 
+static bool nothing_active(void)
+{
+    return env.streams == 1 && !stat(STAT_CLUSTER_UPSTREAM_RQ_ACTIVE);
+}
+
 static bool far_is_closed(void)
 {
     return env.far[0].closed;
@@ -467,6 +478,38 @@ static void test_grpc_call_start__refused_on_a_used_connection__goes_out_again(v
     assert_int_equal(env.refuse_next, 0);
     assert_int_equal(env.conns, 2);
     assert_int_equal(stat(STAT_CLUSTER_UPSTREAM_RQ_STALE_REPLAY) > 0, 1);
+}
+
+static void test_grpc_call_start__retry_policy__asked_again_within_it(void **state)
+{
+    (void)state;
+    env.service.retry_on = RETRY_ON_RESET | RETRY_ON_GRPC_UNAVAILABLE;
+    env.service.retries = 2;
+    env.service.backoff_base_ms = env.service.backoff_max_ms = 1;
+    env.service.timeout_ms = 5000;
+    env.fail_next = 2; /* resets */
+    assert_ends(S_ECHO, "M:q E:0 ");
+    assert_int_equal(env.streams, 3);
+    env.fail_next = 3;
+    assert_ends(S_ECHO, "E:14 http2.remote_reset");
+    assert_int_equal(env.streams, 6);
+    assert_ends(S_TRAILERS_ONLY, "E:7 not today%"); /* permission denied isn't among them */
+    assert_int_equal(env.streams, 7);
+    assert_int_equal(cluster_breaker_used(env.cluster, 0, BREAKER_REQUESTS), 0);
+}
+
+static void test_grpc_call_cancel__between_attempts__nothing_follows(void **state)
+{
+    (void)state;
+    env.service.retry_on = RETRY_ON_RESET;
+    env.service.retries = 1;
+    env.service.backoff_base_ms = env.service.backoff_max_ms = 60000;
+    env.fail_next = 1;
+    struct grpc_call *c = call("q", true);
+    turn_until(nothing_active);
+    assert_false(env.done);
+    grpc_call_cancel(&c);
+    loop_turn(env.loop, 0);
 }
 
 /* ---- streams ---- */
@@ -538,6 +581,8 @@ int main(void)
         WITH(test_grpc_call_cancel__running__peer_sees_a_reset_and_nothing_follows),
         WITH(test_grpc_call_cancel__waiting_for_a_connection__leaves_the_queue),
         WITH(test_grpc_call_start__refused_on_a_used_connection__goes_out_again),
+        WITH(test_grpc_call_start__retry_policy__asked_again_within_it),
+        WITH(test_grpc_call_cancel__between_attempts__nothing_follows),
         WITH(test_grpc_call_send__stream__messages_arrive_framed),
         WITH(test_grpc_call_send__slow_peer__full_then_refused_and_the_call_lives),
         WITH(test_grpc_call_send__peer_answers_early__done_once),
