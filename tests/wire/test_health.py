@@ -7,12 +7,12 @@ import threading
 import pytest
 
 from lib import config, http1
+from lib.dns import NXDOMAIN, DnsServer
 from lib.http2 import H2Origin
 from lib.origin import Origin
 from lib.pairs import Two, chain, h1, http_filter
 from lib.proxy import envoy, weft
-from lib.streams import unused_port
-from lib.tcp import TcpServer
+from lib.streams import connect, unused_port
 from lib.wait import wait_until
 
 NODE = {"id": "n1", "cluster": "mine"}
@@ -258,6 +258,21 @@ def test_grpc__answers(start_two, started, reply, expected):
     assert asked == {(struct.pack(">BI", 0, 12) + b"\n\nmy.service", "auth.example", "/grpc.health.v1.Health/Check")}
 
 
+def test_tcp_connection__its_host_fails__closed_where_told(start_two, started, hosts):
+    held = Origin(handler=lambda s: s.sock.recv(1))
+    started.add(held, held.close)
+    asked, = hosts(200)
+    made = config.cluster("origin", held.port, health_checks=[http_check()], close_connections_on_host_health_failure=True)
+    made["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["health_check_config"] = {"port_value": asked.port}
+    two = start_two(config.bootstrap([config.listener("tcp", config.tcp_proxy())], [made]))
+    clients = [connect(p.address("tcp")) for p in (two.envoy, two.weft)]
+    wait_until(lambda: len(held.connections) == 2, "the connections")
+    answer_all(asked, 503)
+    for client in clients:
+        assert client.sock.recv(1) == b""
+        client.close()
+
+
 # ---- logs ----
 
 def log_events(path, count):
@@ -334,3 +349,34 @@ def test_filter__too_few_members_are_well__503(start_two, hosts, percent, expect
     two = start_two(filter_boot(good, {"pass_through_mode": False,
                                        "cluster_min_healthy_percentages": {"origin": {"value": percent}}}, cluster))
     assert two.same(answer)[0] == expected
+
+
+# ---- discovery ----
+
+def dns_cluster(server, port, **more):
+    return {"name": "origin", "type": "STRICT_DNS", "connect_timeout": "2s", "dns_refresh_rate": "0.1s", "dns_lookup_family": "V4_ONLY",
+            "typed_dns_resolver_config": {"name": "envoy.network.dns_resolver.cares", "typed_config": {
+                "@type": config.TYPE + "extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+                "resolvers": [config.socket_address("127.0.0.1", server.port)],
+                "dns_resolver_options": {"use_tcp_for_dns_lookups": False, "no_default_search_domain": True}}},
+            "load_assignment": {"cluster_name": "origin", "endpoints": [{"lb_endpoints": [
+                {"endpoint": {"address": config.socket_address("one.test", port)}}]}]}, **more}
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+def test_discovery_drops_a_healthy_host__it_stays_until_its_checks_fail(start_proxy, started, hosts, ignore):
+    origin, = hosts(200)
+    answer_all(origin, 200)
+    for binary in (envoy(), weft()):
+        answer_all(origin, 200)
+        server = DnsServer(one=["127.0.0.1"])
+        started.add(server, server.close)
+        proxy = start_proxy(config.bootstrap([config.http_listener()], [dns_cluster(
+            server, origin.port, health_checks=[http_check()], ignore_health_on_host_removal=ignore)]), binary=binary)
+        wait_until(lambda p=proxy: flags(p) == ["healthy"], "the host")
+        server.set("one.test", NXDOMAIN)
+        if not ignore:
+            wait_until(lambda p=proxy: flags(p) == ["/pending_dynamic_removal"], "the host to be dropped")
+            assert h1(proxy).status == 200
+            answer_all(origin, 503)
+        wait_until(lambda p=proxy: flags(p) == [], "the host to be gone")

@@ -475,7 +475,8 @@ bool cluster_drops(struct cluster_worker *cw, struct rng *rng)
     const struct cluster_spec *spec = cw->cluster->spec;
     if (!spec->drop_per_million || rng_below(rng, 1000000) >= spec->drop_per_million)
         return false;
-    stat_inc(cw->cluster->stats, STAT_CLUSTER_UPSTREAM_RQ_DROP_OVERLOAD);
+    if (spec->drop_per_million < 1000000) /* Envoy doesn't count where all are dropped */
+        stat_inc(cw->cluster->stats, STAT_CLUSTER_UPSTREAM_RQ_DROP_OVERLOAD);
     return true;
 }
 

@@ -69,6 +69,9 @@ struct cluster_worker {
     struct upstream_pool **buckets;
     uint32_t bucket_count, pool_count;
     struct original_dst *original_dst;
+    /* TCP connections outside pools, kept where they have to end with their host's health. */
+    struct tcp_member { struct conn *conn; struct host *host; } *tcp; /* the host is the connection's owner's reference */
+    uint32_t tcp_count, tcp_cap;
 };
 
 /* cluster.c; main thread */
@@ -86,6 +89,8 @@ void cluster_breakers_fini(struct cluster *c);
 /* view.c */
 void view_publish(struct cluster *c, struct host_set *hosts); /* main thread: hands it to every worker */
 void view_host_failed(struct cluster *c, struct host *h);     /* main thread: tells every worker */
+void view_note_tcp(struct cluster_worker *v, struct host *h, struct conn *c);
+void view_forget_tcp(struct cluster_worker *v, const struct conn *c);
 void view_forget_pool(struct upstream_pool *p);
 struct loop *clusters_main_loop(void);
 const struct locality *clusters_here(void);

@@ -420,11 +420,13 @@ struct conn *cluster_connect_tcp(struct cluster_worker *cw, struct host *h, cons
         return NULL;
     }
     upstream_conn_opened(cw, h);
+    view_note_tcp(cw, h, conn);
     return conn;
 }
 
 void cluster_tcp_closed(struct cluster_worker *cw, struct host *h, struct conn *c, bool was_connected, enum conn_close why)
 {
+    view_forget_tcp(cw, c);
     upstream_conn_closed(cw, h, c, was_connected, why, was_connected ? 1 : 0);
     if (!was_connected && why != CONN_CLOSE_LOCAL)
         cluster_report(cw, h, &(struct host_report){.result = why == CONN_CLOSE_CONNECT_TIMEOUT ? HOST_TIMED_OUT : HOST_CONNECT_FAILED});

@@ -3,6 +3,8 @@
  * A worker's view of a cluster: the membership it works with and its pools, found by host. Made when
  * the worker first needs the cluster; changed only by its own thread, through the mailbox.
  */
+#include <sys/socket.h>
+
 #include "base/map.h"
 #include "base/mem.h"
 #include "proxy/cluster/cluster_priv.h"
@@ -232,6 +234,35 @@ struct failed_host {
     struct host *host;
 };
 
+void view_note_tcp(struct cluster_worker *v, struct host *h, struct conn *c)
+{
+    if (!v->cluster->spec->close_on_health_failure)
+        return;
+    if (v->tcp_count == v->tcp_cap) {
+        v->tcp_cap = v->tcp_cap ? 2 * v->tcp_cap : 8;
+        v->tcp = mem_realloc(v->tcp, v->tcp_cap * sizeof(*v->tcp));
+    }
+    v->tcp[v->tcp_count++] = (struct tcp_member){c, h};
+}
+
+void view_forget_tcp(struct cluster_worker *v, const struct conn *c)
+{
+    for (uint32_t i = 0; i < v->tcp_count; i++) {
+        if (v->tcp[i].conn == c) {
+            v->tcp[i] = v->tcp[--v->tcp_count];
+            return;
+        }
+    }
+}
+
+/* Its owner sees the end that a peer would make, and does what it does then. */
+static void end_tcp_of(struct cluster_worker *v, const struct host *h)
+{
+    for (uint32_t i = 0; i < v->tcp_count; i++)
+        if (v->tcp[i].host == h)
+            shutdown(conn_fd(v->tcp[i].conn), SHUT_RDWR);
+}
+
 static void let_go_of(struct cluster_worker *v, const struct host *h)
 {
     for (struct upstream_pool *p = v->bucket_count ? v->buckets[bucket_of(v, h)] : NULL, *next; p; p = next) {
@@ -239,6 +270,7 @@ static void let_go_of(struct cluster_worker *v, const struct host *h)
         if (p->host == h)
             http_pool_retire_connections(p->pool);
     }
+    end_tcp_of(v, h);
 }
 
 static void on_host_failed(void *arg)
@@ -331,6 +363,7 @@ void cluster_leave(struct cluster *c)
     original_dst_free(&v->original_dst);
     host_set_unref(&v->hosts);
     mem_free(v->buckets);
+    mem_free(v->tcp);
     mem_free(v);
     c->views[stat_thread] = NULL;
 }
