@@ -43,6 +43,8 @@ enum response_flag {
     X(LOCAL_HEALTH_CHECK, 0, 200, -1, false, "health_check_ok")                                    \
     X(LOCAL_HEALTH_CHECK_FAILED, FLAG_LH, 503, -1, false, "health_check_failed")                   \
     X(MAINTENANCE, FLAG_UO, 503, -1, false, "maintenance_mode")                                    \
+    X(DROP_ALL, FLAG_UDO, 503, -1, false, "unconditional_drop_overload")                           \
+    X(DROP_OVERLOAD, FLAG_DO, 503, -1, false, "drop_overload")                                     \
     X(NO_HEALTHY, FLAG_UH, 503, 14, false, "no_healthy_upstream")                                  \
     X(OVERFLOW, FLAG_UO, 503, 14, true, "upstream_reset_before_response_started{overflow}")        \
     X(CONNECT_FAILED, FLAG_UF, 503, 14, true, "upstream_reset_before_response_started{remote_connection_failure}") \

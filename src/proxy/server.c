@@ -342,6 +342,9 @@ static void take_config(struct server *s)
 {
     struct config_result *c = s->opts.config;
     s->node = c->node;
+    bool is_somewhere = c->node.region.n + c->node.zone.n + c->node.sub_zone.n > 0;
+    s->here = (struct locality){c->node.region, c->node.zone, c->node.sub_zone};
+    clusters_locate(is_somewhere ? &s->here : NULL, c->local_cluster);
     s->has_admin = c->admin.enabled;
     addr_copy(&s->admin_addr, &c->admin.addr);
     s->admin_profile_path = c->admin.profile_path;

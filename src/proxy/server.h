@@ -87,6 +87,7 @@ enum server_stat {
 struct server {
     struct server_opts opts;
     struct node_info node;
+    struct locality here;           /* the node's, for zone-aware balancing */
     struct loop *main_loop;
     struct worker *workers;
     uint32_t worker_count;

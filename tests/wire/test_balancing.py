@@ -279,3 +279,34 @@ def test_client_side_weights__load_reports__lighter_host_gets_more(start_proxy, 
     from lib.wait import wait_until
     wait_until(lambda: shares(proxy, 100)["0"] > 75, "weights by load")
     close_to(shares(proxy, 500), {"0": .8, "1": .2}, 500)
+
+
+# ---- zones ----
+
+def test_zone_aware__half_of_the_local_zone_has_hosts__shares_as_envoy(start_two, make_named):
+    """This proxy's zone has half of the clients and a third of the hosts: two thirds stay, the rest goes where hosts are to spare."""
+    a, b, c, d, e, f = make_named(6)
+    made = cluster(group(endpoint(a), endpoint(b), zone="z1"), group(endpoint(c), endpoint(d), endpoint(e), endpoint(f), zone="z2"))
+    local = {**cluster(group(endpoint(a), zone="z1"), group(endpoint(c), zone="z2")), "name": "local"}
+    local["load_assignment"]["cluster_name"] = "local"
+    bootstrap_of = config.bootstrap([config.http_listener()], [local, made], cluster_manager={"local_cluster_name": "local"},
+                                    node={"id": "n", "cluster": "local", "locality": {"region": "r", "zone": "z1"}})
+    two = start_two(bootstrap_of)
+    both(two, {"0": 1 / 3, "1": 1 / 3, "2": 1 / 12, "3": 1 / 12, "4": 1 / 12, "5": 1 / 12}, 1200)
+
+
+@pytest.mark.parametrize("percent", (100, 50))
+def test_drop_overloads__part_or_all__answered_with_503(start_two, make_named, percent):
+    (a,) = make_named(1)
+    drops = [{"category": "x", "drop_percentage": {"numerator": percent}}]
+    two = start_two(bootstrap(cluster(group(endpoint(a)), policy={"drop_overloads": drops})))
+    answers = two.same(lambda proxy: sorted(map(str, set(ask(proxy, [[]] * 60)))))
+    assert len(answers) == (1 if percent == 100 else 2)
+
+
+# ---- nobody ----
+
+def test_panic__disabled_and_nobody_well__503(start_two, make_named):
+    (a,) = make_named(1)
+    two = start_two(bootstrap(cluster(group(endpoint(a, health="UNHEALTHY")), common_lb_config={"healthy_panic_threshold": {"value": 0}})))
+    assert two.same(lambda proxy: ask(proxy, [[]]))[0][0] == 503

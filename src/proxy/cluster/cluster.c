@@ -184,7 +184,7 @@ static struct host *make_member(const struct cluster *c, const struct endpoint_s
     h->outlier = outlier_host_new(c->spec->outlier);
     h->check = health_host_new(c->spec->check, e);
     if (h->check) /* until it has shown otherwise */
-        atomic_store(&h->health, HOST_FAILED_ACTIVE_HC | (c->spec->ignore_new_until_checked ? HOST_PENDING_ACTIVE_HC : 0));
+        atomic_store(&h->health, HOST_FAILED_ACTIVE_HC | (c->spec->lb->ignore_new_until_checked ? HOST_PENDING_ACTIVE_HC : 0));
     h->metadata = e->metadata;
     h->is_canary = is_canary && is_canary->kind == META_BOOL && is_canary->u.boolean;
     h->locality_weight = e->locality_weight;
@@ -475,8 +475,7 @@ bool cluster_drops(struct cluster_worker *cw, struct rng *rng)
     const struct cluster_spec *spec = cw->cluster->spec;
     if (!spec->drop_per_million || rng_below(rng, 1000000) >= spec->drop_per_million)
         return false;
-    if (spec->drop_per_million < 1000000) /* Envoy doesn't count where all are dropped */
-        stat_inc(cw->cluster->stats, STAT_CLUSTER_UPSTREAM_RQ_DROP_OVERLOAD);
+    stat_inc(cw->cluster->stats, STAT_CLUSTER_UPSTREAM_RQ_DROP_OVERLOAD); /* Envoy shows it in load reports only */
     return true;
 }
 

@@ -118,7 +118,6 @@ struct cluster_spec {
     const struct cluster_original_dst_spec *original_dst; /* NULL unless ORIGINAL_DST */
     const struct outlier_spec *outlier;           /* proxy/health/outlier.h; NULL: no detection */
     const struct health_spec *check;              /* proxy/health/health_check.h; NULL: no active checks */
-    bool ignore_new_until_checked;
     float preconnect_ratio;      /* per_upstream_preconnect_ratio; 1.0 */
     bool ignore_health_on_removal, close_on_health_failure;
     bool wait_for_warm_on_init;  /* true */
@@ -166,7 +165,7 @@ void cluster_spec_free(struct cluster_spec **spec);
     X(CLUSTER_UPSTREAM_RQ_ACTIVE_OVERFLOW, COUNTER, NONE, "upstream_rq_active_overflow", "Refused by the circuit breaker of requests") \
     X(CLUSTER_UPSTREAM_RQ_PENDING_FAILURE_EJECT, COUNTER, NONE, "upstream_rq_pending_failure_eject", "Failed with their connection") \
     X(CLUSTER_UPSTREAM_RQ_CANCELLED, COUNTER, NONE, "upstream_rq_cancelled", "Cancelled while waiting") \
-    X(CLUSTER_UPSTREAM_RQ_DROP_OVERLOAD, COUNTER, NONE, "upstream_rq_drop_overload", "Dropped as configured") \
+    X(CLUSTER_UPSTREAM_RQ_DROP_OVERLOAD, COUNTER, LAZY, "upstream_rq_drop_overload", "Dropped as configured") \
     X(CLUSTER_UPSTREAM_RQ_MAINTENANCE_MODE, COUNTER, NONE, "upstream_rq_maintenance_mode", "")     \
     X(CLUSTER_UPSTREAM_RQ_MAX_DURATION_REACHED, COUNTER, NONE, "upstream_rq_max_duration_reached", "") \
     X(CLUSTER_UPSTREAM_RQ_TIMEOUT, COUNTER, NONE, "upstream_rq_timeout", "Timed out waiting for a response") \

@@ -209,7 +209,11 @@ static void read_bootstrap(struct config_reader *cr, const pb_bootstrap *m)
     cfg_admin(cr, GET(m, admin));
     /* Defaults of clusters: read even where no cluster took them. */
     (void)GET(m, use_tcp_for_dns_lookups), (void)GET(m, default_socket_interface);
-    (void)GET(m, cluster_manager); /* its upstream_bind_config; the rest stays unread */
+    __auto_type manager = GET(m, cluster_manager); /* its upstream_bind_config is clusters'; the rest stays unread */
+    struct str local = manager ? TEXT(manager, local_cluster_name) : STR_NULL;
+    if (local.n && !map_get(cr->cluster_names, local))
+        FAULT("cluster_manager.local_cluster_name", "unknown cluster '%.*s'", STR_ARG(local));
+    out->local_cluster = arena_str(&out->arena, local);
 }
 
 /* ---- faults and what was not read ---- */

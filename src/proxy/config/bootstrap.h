@@ -35,6 +35,7 @@ struct config_cluster_ref {
 
 struct config_result {
     struct node_info node;
+    struct str local_cluster;        /* cluster_manager.local_cluster_name; "" none */
     struct config_admin admin;
     struct listener_spec **listeners; uint32_t listener_count; /* an entry that was taken is set to NULL */
     struct cluster_spec **clusters; uint32_t cluster_count;    /* likewise */

@@ -217,6 +217,13 @@ static enum filter_headers send_upstream(struct router *r, struct headers *h, bo
     r->is_upstream_ours = true;
     exchange_info(r->x)->cluster = r->cluster;
     r->here = cluster_here(r->cluster);
+    if (cluster_drops(r->here, loop_rng(exchange_loop(r->x)))) {
+        if (cluster_spec(r->cluster)->drop_per_million >= 1000000)
+            router_answer(r, OUTCOME(DROP_ALL), 503, STR("unconditional drop overload"), STR_NULL);
+        else
+            router_answer(r, OUTCOME(DROP_OVERLOAD), 503, STR("drop overload"), STR_NULL);
+        return FILTER_HEADERS_STOP;
+    }
     r->is_grpc = headers_is_grpc_request(h);
     r->is_replayable = method_is_idempotent(headers_get_id(h, HDR_METHOD));
     r->rare_headers = has_rare_headers(h);
