@@ -19,7 +19,7 @@ def of(origin, **hcm):
     ({"stream_idle_timeout": "0.3s"}, "downstream_rq_idle_timeout", "504", "stream_idle_timeout"),
     ({"request_timeout": "0.3s"}, "downstream_rq_timeout", "408", "request_overall_timeout"),
     ({"common_http_protocol_options": {"max_stream_duration": "0.3s"}}, "downstream_rq_max_duration_reached",
-     "408", "max_duration_timeout"),
+     "504", "max_duration_timeout"),
 ])
 @pytest.mark.parametrize("protocol", ["http1", "http2"])
 def test_stream_limit__answered_counted_and_logged(start_proxy, make_origin, tmp_path, protocol, limit,

@@ -134,11 +134,13 @@ static bool wants_tunnel_here(const struct router *r, const struct headers *h)
     return false;
 }
 
+/* Only for balancers that choose by it: a cookie that nobody reads isn't made. */
 static void settle_hash(struct router *r, struct headers *h)
 {
     const struct route_entry *route = r->route;
+    const struct lb_policy *policy = cluster_spec(r->cluster)->lb->policy;
     struct hash_source src = {h, exchange_info(r->x)};
-    if (!route->hash_count)
+    if (!route->hash_count || !(policy->by_hash || policy->choose))
         return;
     struct str cookie = STR_NULL;
     r->has_hash = route_hash(route->hashes, route->hash_count, &src, exchange_arena(r->x), &r->hash, &cookie);
@@ -240,7 +242,7 @@ static enum filter_headers send_upstream(struct router *r, struct headers *h, bo
         r->request_end = true;
     r->wants_tunnel = wants_tunnel_here(r, h);
     if (r->wants_tunnel) {
-        tunnel_start(r);
+        connect_start(r);
         return FILTER_HEADERS_STOP;
     }
     try_start(r, false, NULL);
@@ -317,7 +319,7 @@ static enum filter_data on_request_data(struct http_filter *f, struct buf *data,
         return FILTER_DATA_STOP_NO_BUFFER;
     }
     if (r->wants_tunnel) {
-        tunnel_data(r, data, end);
+        connect_data(r, data, end);
         return FILTER_DATA_STOP_NO_BUFFER;
     }
     keep_body(r, data);
@@ -346,7 +348,7 @@ static enum filter_trailers on_request_trailers(struct http_filter *f, struct he
     if (r->mirrors)
         shadow_trailers(r, h);
     if (r->wants_tunnel)
-        tunnel_data(r, &none, true);
+        connect_data(r, &none, true);
     else
         tries_give_body(r, &none);
     if (!r->done)
@@ -361,7 +363,7 @@ static void on_downstream_watermark(struct http_filter *f, bool above)
     struct router *r = state_of(f);
     r->downstream_above += above ? 1 : -1;
     if (r->tunnel)
-        tunnel_pause(r, above);
+        connect_pause(r, above);
     else if (r->final && r->final->stream)
         stream_pause(r->final->stream, above);
     if (r->cluster)
@@ -379,13 +381,19 @@ static void on_complete(struct http_filter *f)
         try_take_totals(CONTAINER_OF(newest, upstream_try, node));
 }
 
+static uint64_t held_bytes(const struct http_filter *f)
+{
+    struct router *r = f->state;
+    return r->body.len + tries_pending_bytes(r);
+}
+
 static void on_destroy(struct http_filter *f)
 {
     struct router *r = state_of(f);
     r->done = true;
     timer_clear(&r->timer);
     if (r->tunnel)
-        tunnel_abandon(r);
+        connect_abandon(r);
     if (r->cluster)
         retry_over(r);
     if (r->mirrors)
@@ -407,4 +415,5 @@ const struct http_filter_def router_filter = {
     .on_downstream_watermark = on_downstream_watermark,
     .on_complete = on_complete,
     .on_destroy = on_destroy,
+    .held_bytes = held_bytes,
 };

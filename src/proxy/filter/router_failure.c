@@ -122,7 +122,7 @@ void router_charge_abort(struct upstream_try *t, unsigned status)
         }
         return;
     }
-    stats_code(r, status, NULL, t->host);
+    stats_code(r, status, false, t->host);
     if (t->host && status < 500)
         host_stat_add(t->host, HOST_RQ_ERROR, 1);
 }
@@ -184,7 +184,7 @@ void router_on_failed(struct upstream_try *t, enum stream_reset why, const char 
 
 void router_on_no_host(struct router *r)
 {
-    stats_code(r, 503, NULL, NULL);
+    stats_code(r, 503, false, NULL);
     router_answer(r, OUTCOME(NO_HEALTHY), 503, STR("no healthy upstream"), STR_NULL);
 }
 

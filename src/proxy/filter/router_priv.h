@@ -156,7 +156,9 @@ void timeouts_clear(struct upstream_try *t);
 
 /* ---- router_stats.c ---- */
 void stats_settle(struct router *r, struct headers *h);
-void stats_code(struct router *r, unsigned status, const struct headers *response, const struct host *h);
+void stats_code(struct router *r, unsigned status, bool is_canary, const struct host *h);
+bool stats_answer_is_canary(const struct headers *response, const struct host *h);
+bool stats_host_is_canary(const struct host *h); /* by the endpoint's metadata: envoy.lb canary */
 void stats_retried(struct router *r, unsigned status);
 void stats_time(struct router *r, const struct upstream_try *t);
 void stats_row(struct router *r, uint32_t route_row); /* of the route and the virtual cluster */
@@ -180,9 +182,9 @@ void shadow_stop(struct router *r); /* the exchange ends; what was begun and who
 bool redirect_follow(struct upstream_try *t, struct headers *response, unsigned status);
 
 /* ---- router_tunnel.c: CONNECT with connect_config: bytes to a TCP connection of the cluster. ---- */
-void tunnel_start(struct router *r);
-void tunnel_data(struct router *r, struct buf *data, bool end);
-void tunnel_pause(struct router *r, bool on);
-void tunnel_abandon(struct router *r);
+void connect_start(struct router *r);
+void connect_data(struct router *r, struct buf *data, bool end);
+void connect_pause(struct router *r, bool on);
+void connect_abandon(struct router *r);
 
 #endif

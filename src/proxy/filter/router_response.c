@@ -160,8 +160,8 @@ void router_on_headers(struct upstream_try *t, struct headers *h, bool end)
     info->upstream_first_rx_us = loop_now_us(exchange_loop(r->x));
     info->details = str_from(OUTCOME(VIA_UPSTREAM)->details);
     info->status = (uint16_t)status;
-    t->is_canary = str_eq(headers_get(h, STR("x-envoy-upstream-canary")), STR("true"));
-    stats_code(r, (unsigned)status, h, t->host);
+    t->is_canary = stats_answer_is_canary(h, t->host);
+    stats_code(r, (unsigned)status, t->is_canary, t->host);
     if (status < 500)
         count_success(t, grpc_said, grpc_status, end);
     edit_response(r, h);
@@ -175,7 +175,7 @@ void router_on_informational(struct upstream_try *t, struct headers *h)
     struct router *r = t->router;
     uint64_t status = 0;
     str_to_u64(headers_get_id(h, HDR_STATUS), &status);
-    stats_code(r, (unsigned)status, h, t->host);
+    stats_code(r, (unsigned)status, stats_answer_is_canary(h, t->host), t->host);
     become_final(t); /* the client has seen something: no other attempt can follow */
     exchange_response_informational(r->x, h);
 }

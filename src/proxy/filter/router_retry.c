@@ -21,6 +21,7 @@ struct retry_state {
     uint64_t reset_ms;                 /* what the last response asked to wait; 0 nothing */
     bool armed;                        /* one was made, or is on its way */
     bool holds_slot;                   /* circuit breaker */
+    bool waits_as_told;                /* the present wait is what the response asked for */
     uint16_t codes[HEADER_CODES_MAX]; uint32_t code_count;
     struct str names[HEADER_CODES_MAX]; uint32_t name_count;
     struct host **tried; uint32_t tried_count, tried_cap; /* referenced */
@@ -240,30 +241,31 @@ static void on_backoff(struct timer *t)
     struct router *r = s->router;
     struct headers *h = exchange_request_headers(r->x);
     struct stream_info *info = exchange_info(r->x);
+    count(r, STAT_CLUSTER_UPSTREAM_RQ_RETRY, STAT_ROUTE_RQ_RETRY); /* a wait that came to nothing isn't one */
+    stat_inc(cluster_stats(r->cluster), s->waits_as_told ? STAT_CLUSTER_UPSTREAM_RQ_RETRY_BACKOFF_RATELIMITED
+                                                         : STAT_CLUSTER_UPSTREAM_RQ_RETRY_BACKOFF_EXPONENTIAL);
     r->is_retry = true;
     info->attempts++;
     if (r->route->include_attempt_count_in_request)
         headers_set_id_ref(h, HDR_ENVOY_ATTEMPT_COUNT, arena_printf(exchange_arena(r->x), "%u", (unsigned)info->attempts));
     timeouts_tell(r, h);
     if (r->wants_tunnel)
-        tunnel_start(r);
+        connect_start(r);
     else
         try_start(r, false, NULL);
 }
 
 static uint64_t wait_us(struct retry_state *s)
 {
-    struct stat_scope *stats = cluster_stats(s->router->cluster);
     struct rng *rng = loop_rng(exchange_loop(s->router->x));
+    s->waits_as_told = s->reset_ms > 0;
     if (s->reset_ms) { /* at least what was asked for, and up to half as much more, so that not all come back at once */
         uint64_t least = s->reset_ms * 1000;
         s->reset_ms = 0;
-        stat_inc(stats, STAT_CLUSTER_UPSTREAM_RQ_RETRY_BACKOFF_RATELIMITED);
         return least + rng_below(rng, least / 2);
     }
     uint64_t ceiling = s->interval_ms;
     s->interval_ms = s->interval_ms < s->max_interval_ms / 2 ? s->interval_ms * 2 : s->max_interval_ms;
-    stat_inc(stats, STAT_CLUSTER_UPSTREAM_RQ_RETRY_BACKOFF_EXPONENTIAL);
     return rng_below(rng, ceiling * 1000) + 1;
 }
 
@@ -288,7 +290,6 @@ static enum retry_answer decide(struct router *r, bool wanted)
     }
     s->holds_slot = true;
     s->armed = true;
-    count(r, STAT_CLUSTER_UPSTREAM_RQ_RETRY, STAT_ROUTE_RQ_RETRY);
     timer_set_us(&s->timer, wait_us(s));
     return RETRY_YES;
 }
@@ -358,21 +359,66 @@ void retry_note_host(struct router *r, struct host *h)
     s->tried[s->tried_count++] = host_ref(h);
 }
 
+static bool values_agree(const struct meta_value *wanted, const struct meta_value *has)
+{
+    if (has->kind == META_LIST && wanted->kind != META_LIST) {
+        for (uint32_t i = 0; i < has->u.list.count; i++)
+            if (meta_equal(wanted, &has->u.list.items[i]))
+                return true;
+        return false;
+    }
+    return meta_equal(wanted, has);
+}
+
+/* Has the host all of the labels under envoy.lb that are to be left out? */
+static bool host_is_omitted(const struct metadata *omit, const struct host *h)
+{
+    const struct meta_value *labels = metadata_find(omit, STR("envoy.lb"), NULL, 0);
+    const struct meta_value *of_host = metadata_find(h->metadata, STR("envoy.lb"), NULL, 0);
+    if (!labels || labels->kind != META_STRUCT)
+        return true; /* no label: every host has them all, as for Envoy */
+    for (uint32_t i = 0; i < labels->u.fields.count; i++) {
+        const struct meta_field *l = &labels->u.fields.items[i];
+        const struct meta_value *v = of_host ? meta_field(of_host, l->name) : NULL;
+        if (!v || !values_agree(&l->value, v))
+            return false;
+    }
+    return true;
+}
+
 static bool skip_host(void *arg, const struct host *h)
 {
     const struct retry_state *s = arg;
     const struct retry_policy *p = s->policy;
+    if (p->skip_canary_hosts && stats_host_is_canary(h))
+        return true;
+    if (p->omit_host_metadata && host_is_omitted(p->omit_host_metadata, h))
+        return true;
     for (uint32_t i = 0; p->skip_previous_hosts && i < s->tried_count; i++)
         if (s->tried[i] == h || addr_eq(&s->tried[i]->addr, &h->addr))
             return true;
     return false;
 }
 
+/* Those of the hosts tried, taken note of every `frequency` tries (Envoy: previous_priorities' update_frequency). */
+static uint64_t tried_priorities(const struct retry_state *s, uint32_t frequency)
+{
+    uint64_t mask = 0;
+    for (uint32_t i = 0; i < s->tried_count / frequency * frequency; i++)
+        if (s->tried[i]->priority < 64)
+            mask |= 1ull << s->tried[i]->priority;
+    return mask;
+}
+
 void retry_steer(struct router *r, struct lb_context *cx)
 {
     struct retry_state *s = r->retry;
     const struct retry_policy *p = s ? s->policy : NULL;
-    if (!p || !(p->skip_previous_hosts || p->skip_canary_hosts || p->omit_host_metadata))
+    if (!p)
+        return;
+    if (p->previous_priorities_frequency)
+        cx->skip_priorities = tried_priorities(s, p->previous_priorities_frequency);
+    if (!(p->skip_previous_hosts || p->skip_canary_hosts || p->omit_host_metadata))
         return;
     cx->skip = skip_host;
     cx->skip_arg = s;

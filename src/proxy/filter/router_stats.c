@@ -57,45 +57,57 @@ void stats_row(struct router *r, uint32_t route_row)
 /* ---- codes ---- */
 
 /* Rows "completed, 1xx … 5xx" stand one after the other, in every table. */
-static void count_code(struct router *r, struct stat_scope *s, uint32_t completed_row, const char *family, unsigned status)
+static void count_code(struct stat_scope *s, uint32_t completed_row, const char *family, unsigned status)
 {
     stat_inc(s, completed_row);
-    if (r->no_http_code_stats)
-        return;
     if (status >= 100 && status < 600)
         stat_inc(s, completed_row + status / 100);
     stat_code(s, family, status);
 }
 
-static bool is_canary(const struct headers *response)
+bool stats_host_is_canary(const struct host *h)
 {
-    return response && str_eq(headers_get(response, STR("x-envoy-upstream-canary")), STR("true"));
+    static const struct str key = {"canary", 6};
+    const struct meta_value *v = h && h->metadata ? metadata_find(h->metadata, STR("envoy.lb"), &key, 1) : NULL;
+    return v && v->kind == META_BOOL && v->u.boolean;
 }
 
-void stats_code(struct router *r, unsigned status, const struct headers *response, const struct host *h)
+/* On every answer's road: one look over the names, no search by text. */
+bool stats_answer_is_canary(const struct headers *response, const struct host *h)
+{
+    for (uint32_t i = 0; i < response->count; i++)
+        if (response->items[i].id == HDR_OTHER && str_eq(response->items[i].name, STR("x-envoy-upstream-canary")))
+            return str_eq(response->items[i].value, STR("true")) || stats_host_is_canary(h);
+    return stats_host_is_canary(h);
+}
+
+void stats_code(struct router *r, unsigned status, bool is_canary, const struct host *h)
 {
     struct stat_scope *s = cluster_stats(r->cluster);
     if (h && status >= 500)
         host_stat_add((struct host *)(uintptr_t)h, HOST_RQ_ERROR, 1);
     if (!r->config->dynamic_stats || exchange_info(r->x)->is_health_check)
         return;
-    count_code(r, s, STAT_CLUSTER_UPSTREAM_RQ_COMPLETED, "upstream_rq", status);
-    if (router_is_internal(r))
-        count_code(r, s, STAT_CLUSTER_INTERNAL_RQ_COMPLETED, "internal.upstream_rq", status);
+    if (r->no_http_code_stats)
+        stat_inc(s, STAT_CLUSTER_UPSTREAM_RQ_COMPLETED);
     else
-        count_code(r, s, STAT_CLUSTER_EXTERNAL_RQ_COMPLETED, "external.upstream_rq", status);
-    if (is_canary(response))
-        count_code(r, s, STAT_CLUSTER_CANARY_RQ_COMPLETED, "canary.upstream_rq", status);
+        count_code(s, STAT_CLUSTER_UPSTREAM_RQ_COMPLETED, "upstream_rq", status);
+    if (router_is_internal(r))
+        count_code(s, STAT_CLUSTER_INTERNAL_RQ_COMPLETED, "internal.upstream_rq", status);
+    else
+        count_code(s, STAT_CLUSTER_EXTERNAL_RQ_COMPLETED, "external.upstream_rq", status);
+    if (is_canary)
+        count_code(s, STAT_CLUSTER_CANARY_RQ_COMPLETED, "canary.upstream_rq", status);
     if (r->vcluster_stats)
-        count_code(r, r->vcluster_stats, STAT_ROUTE_RQ_COMPLETED, "upstream_rq", status);
+        count_code(r->vcluster_stats, STAT_ROUTE_RQ_COMPLETED, "upstream_rq", status);
     if (r->route->stats)
-        count_code(r, r->route->stats, STAT_ROUTE_RQ_COMPLETED, "upstream_rq", status);
+        count_code(r->route->stats, STAT_ROUTE_RQ_COMPLETED, "upstream_rq", status);
 }
 
 /* An answer that is tried again isn't the request's: it counts apart. */
 void stats_retried(struct router *r, unsigned status)
 {
-    count_code(r, cluster_stats(r->cluster), STAT_CLUSTER_RETRY_RQ_COMPLETED, "retry.upstream_rq", status);
+    count_code(cluster_stats(r->cluster), STAT_CLUSTER_RETRY_RQ_COMPLETED, "retry.upstream_rq", status);
 }
 
 void stats_time(struct router *r, const struct upstream_try *t)

@@ -37,7 +37,7 @@ static void on_connected(struct conn *c, void *user)
     headers_add_id_ref(h, HDR_STATUS, STR("200"));
     exchange_info(r->x)->details = str_from(OUTCOME(VIA_UPSTREAM)->details);
     exchange_info(r->x)->upstream_connection_id = conn_id(c);
-    stats_code(r, 200, NULL, t->attempt.host);
+    stats_code(r, 200, false, t->attempt.host);
     if (r->body.len) {
         buf_move(conn_out(c), &r->body);
         conn_flush_later(c);
@@ -119,7 +119,7 @@ static const struct conn_handler handler = {
     .on_below_watermark = on_below,
 };
 
-void tunnel_start(struct router *r)
+void connect_start(struct router *r)
 {
     struct stream_info *info = exchange_info(r->x);
     struct tunnel *t = arena_zalloc(exchange_arena(r->x), sizeof(*t));
@@ -144,7 +144,7 @@ void tunnel_start(struct router *r)
     r->tunnel = t;
 }
 
-void tunnel_data(struct router *r, struct buf *data, bool end)
+void connect_data(struct router *r, struct buf *data, bool end)
 {
     struct tunnel *t = r->tunnel;
     r->request_end |= end;
@@ -163,7 +163,7 @@ void tunnel_data(struct router *r, struct buf *data, bool end)
     close_when_both_ended(t);
 }
 
-void tunnel_pause(struct router *r, bool on)
+void connect_pause(struct router *r, bool on)
 {
     struct tunnel *t = r->tunnel;
     if (!t->conn)
@@ -174,7 +174,7 @@ void tunnel_pause(struct router *r, bool on)
         conn_read_resume(t->conn);
 }
 
-void tunnel_abandon(struct router *r)
+void connect_abandon(struct router *r)
 {
     struct tunnel *t = r->tunnel;
     if (t->conn) {

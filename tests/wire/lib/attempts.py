@@ -35,6 +35,10 @@ def same_order(line):
     return " ".join(words)
 
 
+def is_retry(request):
+    return dict((n.lower(), v) for n, v in request.headers).get("x-envoy-attempt-count", "1") != "1"
+
+
 def step_of(headers):
     named = {n.lower(): v for n, v in headers}
     plan = named.get("x-plan", "200").split(",")
@@ -164,7 +168,7 @@ class World:
         wait_until(lambda: len(side.lines()) >= mark + case.lines, "the access-log line")
         seen["log"] = [same_order(line) for line in side.lines()[mark:]]
         seen["upstream"] = [
-            (getattr(r, "start", "h2"), [(n, "<left>" if n == "x-envoy-expected-rq-timeout-ms" and i else v)
+            (getattr(r, "start", "h2"), [(n, "<left>" if n == "x-envoy-expected-rq-timeout-ms" and (i or is_retry(r)) else v)
                                          for n, v in mask_headers(r.headers)], r.body)
             for o, at in zip(origins, marks) for i, r in enumerate(o.requests[at:])]
         after = self.counters(side)
