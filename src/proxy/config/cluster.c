@@ -248,8 +248,6 @@ static void read_rest(struct config_reader *cr, const pb_cluster *m, struct clus
     if (load && s->type != CLUSTER_ORIGINAL_DST)
         IN("load_assignment")
             cfg_endpoints(cr, load, s);
-    const pb_common_lb *common = GET(m, common_lb_config);
-    s->ignore_new_until_checked = common && GET(common, ignore_new_hosts_until_first_hc);
     s->preconnect_ratio = read_preconnect(cr, GET(m, preconnect_policy));
     s->check = cfg_health_checks(cr, m, &s->memory->arena);
     if (GET(m, outlier_detection))
