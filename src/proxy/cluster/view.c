@@ -303,10 +303,34 @@ struct publication {
     struct host_set *hosts;
 };
 
+static bool has_same_members(const struct host_set *a, const struct host_set *b)
+{
+    bool same = a->count == b->count;
+    for (uint32_t i = 0; same && i < a->count; i++)
+        same = set_has(b, a->hosts[i]);
+    return same;
+}
+
+/* close_connections_on_host_set_change: a change of members ends all connections, so that a hash table holds for all at once. */
+static void drain_all(struct cluster_worker *v)
+{
+    for (uint32_t b = 0; b < v->bucket_count; b++) {
+        for (struct upstream_pool *p = v->buckets[b], *next; p; p = next) {
+            next = p->next;
+            if (p->is_draining)
+                continue;
+            p->is_draining = true;
+            http_pool_drain(p->pool);
+        }
+    }
+}
+
 static void adopt_here(struct cluster_worker *v, struct host_set *hosts)
 {
     if (v->hosts->generation >= hosts->generation)
         return;
+    if (v->cluster->spec->lb->close_on_set_change && !has_same_members(v->hosts, hosts))
+        drain_all(v);
     host_set_unref(&v->hosts);
     v->hosts = host_set_ref(hosts);
     drain_absent(v);
