@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What came of attempts, told to those whom it concerns: balancing, outlier detection. On the worker that made the attempt; nothing here blocks or
- * allocates unless a host is about to be ejected.
+ * What came of attempts, told to those whom it concerns: outlier detection, and active health checks
+ * where a response asks that its host be taken out. On the worker that made the attempt; nothing here
+ * blocks, or allocates unless a host is about to be ejected.
  *
  * Without split_external_local_origin_errors our own trouble with a host counts as the status that a
  * client would have been given for it (Envoy: "Outlier detection", local-origin errors).
