@@ -177,7 +177,8 @@ static void read_config_level(struct config_reader *cr, const pb_route_config *m
 int cfg_route_config(struct config_reader *cr, const pb_route_config *m, struct arena *a, struct route_config_spec **out)
 {
     struct route_config_spec *s = arena_zalloc(a, sizeof *s);
-    struct route_reading rr = {.a = a, .spec = s};
+    const struct retry_policy *last_retry = NULL;
+    struct route_reading rr = {.a = a, .spec = s, .last_retry = &last_retry};
     s->name = arena_str(a, TEXT(m, name));
     s->arena = a;
     rr.validate_clusters = proto_bool_or(GET(m, validate_clusters), true);

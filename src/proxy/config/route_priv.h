@@ -8,6 +8,7 @@
 #include "proxy/config/config_priv.h"
 
 struct route_reading {
+    const struct retry_policy **last_retry; /* the policy read last in the whole configuration, shared by all that say the same */
     struct arena *a;
     struct route_config_spec *spec;
     bool validate_clusters;

@@ -5,6 +5,7 @@
 #include "proxy/config/route_priv.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define RESET_MAX_INTERVAL_MS 300000u
 
@@ -124,11 +125,25 @@ static void free_policy(void *object)
         header_matcher_fini(&p->request_headers[i]);
 }
 
+/* Most routes of a mesh have the same: kept once. Pointers differ where there are lists, so those never are alike. */
+static const struct retry_policy *keep_policy(const struct retry_policy *read, struct route_reading *rr)
+{
+    if (*rr->last_retry && memcmp(*rr->last_retry, read, sizeof *read) == 0)
+        return *rr->last_retry;
+    struct retry_policy *p = arena_alloc(rr->a, sizeof *p);
+    memcpy(p, read, sizeof *p);
+    *rr->last_retry = p;
+    if (p->response_header_count || p->request_header_count)
+        route_config_own(rr->spec, p, free_policy);
+    return p;
+}
+
 const struct retry_policy *cfg_retry_policy(struct config_reader *cr, const pb_retry_policy *m, struct route_reading *rr)
 {
     if (!m)
         return NULL;
-    struct retry_policy *p = arena_zalloc(rr->a, sizeof *p);
+    struct retry_policy read, *p = &read;
+    memset(&read, 0, sizeof read); /* padding too: policies are compared whole */
     p->on = read_retry_on(cr, TEXT(m, retry_on));
     p->num_retries = proto_u32_or(GET(m, num_retries), 1);
     p->per_try_timeout_ms = proto_ms_or(GET(m, per_try_timeout), 0);
@@ -144,9 +159,7 @@ const struct retry_policy *cfg_retry_policy(struct config_reader *cr, const pb_r
     p->request_header_count = LEN(m, retriable_request_headers);
     p->request_headers =
         cfg_header_matchers(cr, "retriable_request_headers", m->retriable_request_headers, p->request_header_count, rr->a);
-    if (p->response_header_count || p->request_header_count)
-        route_config_own(rr->spec, p, free_policy);
-    return p;
+    return keep_policy(&read, rr);
 }
 
 const struct hedge_policy *cfg_hedge_policy(struct config_reader *cr, const pb_hedge_policy *m, struct arena *a)

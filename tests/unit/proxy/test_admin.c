@@ -98,6 +98,8 @@ static void test_stats__text__sorted_histograms_last(void **state)
     stat_dec(scope, 1);
     assert_string_equal(request("GET", "/stats"), "x.a_active: -1\nx.b_total: 3\nx.time: No recorded values\n");
     stat_record(scope, 2, 10);
+    assert_non_null(strstr(request("GET", "/stats?type=Histograms"), "x.time: P0(nan,10.5)"));
+    stats_flush(NULL, NULL);
     assert_string_equal(request("GET", "/stats?type=Histograms"),
                         "x.time: P0(10.5,10.5) P25(10.5,10.5) P50(10.5,10.5) P75(10.5,10.5) P90(10.5,10.5) P95(10.5,10.5) "
                         "P99(10.5,10.5) P99.5(10.5,10.5) P99.9(10.5,10.5) P100(10.5,10.5)\n");
@@ -120,6 +122,7 @@ static void test_stats__json__layout(void **state)
                            "\"computed_quantiles\":[{\"name\":\"x.time\",\"values\":[{\"cumulative\":null,\"interval\":null}"));
     assert_string_equal(request("GET", "/stats?format=json&filter=none"), "{\"stats\":[]}");
     stat_record(scope, 2, 1);
+    stats_flush(NULL, NULL);
     assert_non_null(strstr(request("GET", "/stats?format=json&filter=time&histogram_buckets=cumulative"),
                            "{\"stats\":[{\"histograms\":[{\"name\":\"x.time\",\"buckets\":[{\"upper_bound\":0.5,\"interval\":0,"
                            "\"cumulative\":0},{\"upper_bound\":1,\"interval\":1,\"cumulative\":1}"));
