@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bootstraps in Envoy's format: one text for Envoy and for weft-proxy."""
 
+import os
+
 TYPE = "type.googleapis.com/envoy.extensions."
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 UNLIMITED = 1_000_000
@@ -95,3 +97,66 @@ def mesh_bootstrap(count, endpoints, admin_port, listen_port):
         domains = [f"svc-{i}", f"svc-{i}.ns", f"svc-{i}.ns.svc.cluster.local"]
         hosts.append(virtual_host(f"svc-{i}", domains, name, retry_policy=retry))
     return bootstrap("mesh", admin_port, listen_port, http(hosts), clusters)
+
+
+# ---- traffic management: what a sidecar's listener carries beside the router ----
+
+FILTERS = TYPE + "filters.http."
+LOG_FIELDS = {
+    "start_time": "%START_TIME%", "method": "%REQ(:METHOD)%", "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "protocol": "%PROTOCOL%", "response_code": "%RESPONSE_CODE%", "response_flags": "%RESPONSE_FLAGS%",
+    "response_code_details": "%RESPONSE_CODE_DETAILS%", "bytes_received": "%BYTES_RECEIVED%", "bytes_sent": "%BYTES_SENT%",
+    "duration": "%DURATION%", "upstream_service_time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+    "x_forwarded_for": "%REQ(X-FORWARDED-FOR)%", "user_agent": "%REQ(USER-AGENT)%", "request_id": "%REQ(X-REQUEST-ID)%",
+    "authority": "%REQ(:AUTHORITY)%", "upstream_host": "%UPSTREAM_HOST%", "upstream_cluster": "%UPSTREAM_CLUSTER%",
+    "upstream_local_address": "%UPSTREAM_LOCAL_ADDRESS%", "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
+    "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%", "requested_server_name": "%REQUESTED_SERVER_NAME%",
+    "route_name": "%ROUTE_NAME%",
+}
+LABELS = 20
+
+
+def json_log(path):
+    return [{"name": "envoy.access_loggers.file", "typed_config": {
+        "@type": TYPE + "access_loggers.file.v3.FileAccessLog", "path": path, "log_format": {"json_format": LOG_FIELDS}}}]
+
+
+def sidecar_filters():
+    """Istio's chain without what needs a security configuration: fault, cors, grpc_stats, then the router."""
+    return [{"name": "envoy.filters.http.fault", "typed_config": {"@type": FILTERS + "fault.v3.HTTPFault"}},
+            {"name": "envoy.filters.http.cors", "typed_config": {"@type": FILTERS + "cors.v3.Cors"}},
+            {"name": "envoy.filters.http.grpc_stats", "typed_config": {
+                "@type": FILTERS + "grpc_stats.v3.FilterConfig", "stats_for_all_methods": False}}]
+
+
+def tracing():
+    """One request in a hundred, over OTLP/HTTP."""
+    collector = {"http_uri": {"uri": "http://collector/v1/traces", "cluster": "collector", "timeout": "1s"}}
+    return {"random_sampling": {"value": 1}, "client_sampling": {"value": 1}, "provider": {
+        "name": "envoy.tracers.opentelemetry", "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig", "http_service": collector,
+            "service_name": "bench"}}}
+
+
+def many_hosts(count, routes):
+    """`count` virtual hosts of three domains; the last one, "*", has `routes` routes of which the last is taken."""
+    hosts = [virtual_host(f"svc-{i}", [f"svc-{i}", f"svc-{i}.ns", f"svc-{i}.ns.svc.cluster.local"], "b") for i in range(count)]
+    last = virtual_host("last", ["*"], "b", timeout="15s")
+    last["routes"] = [{"match": {"prefix": f"/api/v1/thing-{i}/"}, "route": {"cluster": "b"}}
+                      for i in range(routes - 1)] + last["routes"]
+    return hosts + [last]
+
+
+def traffic_bootstrap(shape, endpoints, admin_port, listen_port, directory):
+    hosts = many_hosts(10000, 1000) if shape == "routes" else [virtual_host("all", ["*"], "b", timeout="15s")]
+    manager, clusters, more = http(hosts), [cluster("b", endpoints)], {}
+    fields = manager["typed_config"]
+    if shape in ("log", "sidecar"):
+        fields["access_log"] = json_log(f"{directory}/access-{listen_port}.log")
+    if shape == "sidecar":
+        fields["http_filters"] = sidecar_filters() + fields["http_filters"]
+        if os.environ.get("BENCH_TRACING", "1") != "0":
+            fields["tracing"] = tracing()
+        clusters.append(cluster("collector", endpoints))
+        more["stats_config"] = {"stats_tags": [{"tag_name": f"label_{i}", "fixed_value": f"value-{i}"} for i in range(LABELS)]}
+    return {**bootstrap("traffic", admin_port, listen_port, manager, clusters), **more}

@@ -71,6 +71,8 @@ class EnvoyLike(Peer):
         up = [ec.address(plan.upstream)]
         if plan.shape == "mesh":
             return [ec.mesh_bootstrap(plan.clusters, 5, plan.admin[0], plan.port)]
+        if plan.shape in ("sidecar", "log", "routes"):
+            return [ec.traffic_bootstrap(plan.shape, up, plan.admin[0], plan.port, plan.dir)]
         if plan.shape == "tcp":
             return [ec.bootstrap("a", plan.admin[0], plan.port, ec.tcp_to("b"),
                                  [ec.cluster("b", up)])]

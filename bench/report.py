@@ -4,7 +4,8 @@ import statistics
 
 
 class Target:
-    """What weft must reach and aims for: a peer's figure times a factor, or a plain number.
+    """What weft must reach and aims for: a peer's figure times a factor ("h1/weft": its figure in another
+    scenario), or a plain number. None: nothing is asked.
 
     A ratio of 1.00 or better means reached; above 1 is worse, whichever way the figure counts."""
 
@@ -39,6 +40,10 @@ TARGETS = [
            higher_is_better=True),
     Target("clusters", "pss_mib", "PSS MiB", 25.0, 15.0),
     Target("idle", "kib_per_connection", "KiB/connection", 1.0, 0.5),
+    Target("sidecar", *CPU, ("h1/weft", 1.25), ("envoy", 0.4)),
+    Target("log", *CPU, ("h1/weft", 1.25), None),
+    Target("routes", *CPU, ("h1/weft", 1.1), None),
+    Target("scrape", "scrape_ms", "ms a scrape", ("envoy", 0.25), ("envoy", 0.1)),
     Target("start", "answer_ms", "ms to first answer", 10.0, 5.0),
     Target("start", "pss_mib", "PSS MiB at rest", 6.0, 4.0),
 ]
@@ -73,9 +78,15 @@ def _detail(figures, key):
                      for k in names if k in figures and k != key)
 
 
-def rows(scenario, rounds):
+def with_others(results, scenario):
+    """A scenario's medians by peer, and those of all by "scenario/peer"."""
+    others = {f"{name}/{peer}": figures for name, rounds in results.items() for peer, figures in medians(rounds).items()}
+    return {**others, **medians(results.get(scenario, {}))}
+
+
+def rows(scenario, results):
     """The lines of one scenario, one a peer and figure."""
-    mids = medians(rounds)
+    rounds, mids = results[scenario], with_others(results, scenario)
     for target in (t for t in TARGETS if t.scenario == scenario):
         for peer in rounds:
             errors = [r["error"] for r in rounds[peer] if "error" in r]
@@ -96,8 +107,7 @@ HEADINGS = ("scenario", "peer", "unit", "median", "spread", "/must", "/aim", "be
 
 
 def table(results):
-    lines = [HEADINGS] + [row for scenario, rounds in results.items()
-                          for row in rows(scenario, rounds)]
+    lines = [HEADINGS] + [row for scenario in results for row in rows(scenario, results)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
     left = {0, 1, 2, 7}
     text = []
@@ -112,7 +122,7 @@ def missed(results):
     """What weft was measured at and didn't reach."""
     out = []
     for target in TARGETS:
-        mids = medians(results.get(target.scenario, {}))
+        mids = with_others(results, target.scenario)
         figure = mids.get("weft", {}).get(target.key)
         ratio = target.ratio(figure, target.must, mids)
         if ratio is not None and ratio > 1.0:

@@ -9,15 +9,19 @@ from peers import Plan
 
 WARM_UP_S = 1
 STARTS = 7
+SCRAPES = 5
+MESHES = ("weft", "envoy") # who takes the same bootstrap
 
 
 class Scenario:
-    def __init__(self, name, title, measure, shape="http", **plan):
+    def __init__(self, name, title, measure, shape="http", only=None, **plan):
         self.name, self.title, self.measure = name, title, measure
-        self.shape, self.plan = shape, plan
+        self.shape, self.only, self.plan = shape, only, plan
 
     def run(self, bench, peer):
         """Figures of one peer, or None where it can't play."""
+        if self.only and peer.name not in self.only:
+            return None
         plan = Plan(bench, self.shape, **self.plan_arguments(bench))
         started = peer.start(plan)
         if started is None:
@@ -99,6 +103,23 @@ def idle(bench, _peer, plan, started):
     return {"kib_per_connection": (after - before) / count, "pss_mib": after / 1024}
 
 
+def scrape(bench, _peer, plan, started):
+    """Prometheus' page of a large mesh; the median of several."""
+    times, size = [], 0
+    for _ in range(SCRAPES):
+        before = time.monotonic()
+        with socket.create_connection(("127.0.0.1", plan.admin[0]), 5) as s:
+            s.settimeout(60)
+            s.sendall(b"GET /stats/prometheus HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            size = 0
+            while got := s.recv(1 << 20):
+                size += len(got)
+        times.append((time.monotonic() - before) * 1e3)
+    if size < 1000 * bench.options.clusters:
+        raise Failure(f"a page of {size} bytes is not that of {bench.options.clusters} clusters")
+    return {"scrape_ms": sorted(times)[SCRAPES // 2], "page_mib": size / 2**20, "cpu_s": sum(p.cpu_s() for p in started)}
+
+
 def start_up(_bench, peer, plan, started):
     """Median of several starts: until the port takes connections, which the kernel does as soon as
     it is bound, and until the program has accepted one and answered on it."""
@@ -128,6 +149,10 @@ ALL = {s.name: s for s in (
     Scenario("tcp", "TCP proxy, bulk download", bulk, "tcp"),
     Scenario("clusters", "a large mesh's clusters and virtual hosts, at rest", size_at_rest, "mesh"),
     Scenario("idle", "idle keep-alive connections", idle),
+    Scenario("sidecar", "h1 with fault, cors, grpc_stats, JSON log, 20 labels, tracing at 1 %", keep_alive, "sidecar", only=MESHES),
+    Scenario("log", "h1 with a JSON access-log line a request", keep_alive, "log", only=MESHES),
+    Scenario("routes", "h1 through 10,000 virtual hosts and 1,000 routes", keep_alive, "routes", only=MESHES),
+    Scenario("scrape", "Prometheus page of a large mesh", scrape, "mesh", only=MESHES),
     Scenario("start", "start-up and size at rest", start_up),
 )}
 
