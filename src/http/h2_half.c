@@ -17,7 +17,7 @@
 
 /* See coalesce. */
 #define COALESCE_STREAMS 64
-#define COALESCE_US 40
+#define COALESCE_US 80
 
 static __thread uint32_t streams_alive; /* this thread's, of both roles */
 static __thread struct recycler stream_recycler = {.max_idle = 256,
