@@ -48,12 +48,14 @@ struct proto_reader {
 void proto_reader_init(struct proto_reader *r, struct proto_arena *arena, struct err_list *faults);
 void proto_reader_fini(struct proto_reader *r);
 
-/* Marks a member as read and yields its value. */
-#define PROTO_READ(reads_, msg_, field_)                                                           \
+/* Marks a member as read and yields its value. The local's name is its own each time, so that reads nest. */
+#define PROTO_READ(reads_, msg_, field_) PROTO_READ_1_(reads_, msg_, field_, __COUNTER__)
+#define PROTO_READ_1_(reads_, msg_, field_, n_) PROTO_READ_2_(reads_, msg_, field_, n_)
+#define PROTO_READ_2_(reads_, msg_, field_, n_)                                                    \
     ({                                                                                             \
-        __auto_type read_msg_ = (msg_);                                                            \
-        addr_set_add(&(reads_)->read, &read_msg_->field_);                                         \
-        read_msg_->field_;                                                                         \
+        __auto_type read_msg_##n_ = (msg_);                                                        \
+        addr_set_add(&(reads_)->read, &read_msg_##n_->field_);                                     \
+        read_msg_##n_->field_;                                                                     \
     })
 #define PROTO_GET(r_, msg_, field_) PROTO_READ(&(r_)->reads, msg_, field_)
 /* Marks a repeated member as read and yields the number of its items. */
