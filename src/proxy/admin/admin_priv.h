@@ -86,9 +86,6 @@ bool stats_selected(const struct stats_selection *sel, const struct stat_sample 
 
 /* Histograms: histogram_text.c. */
 enum histogram_mode { HISTOGRAM_SUMMARY, HISTOGRAM_CUMULATIVE, HISTOGRAM_DISJOINT, HISTOGRAM_DETAILED };
-#define ADMIN_BOUNDS_MAX 512 /* buckets of a histogram; more are not shown */
-/* Ascending upper bounds of a histogram's buckets: stats_config's, or Envoy's own. */
-const double *admin_bucket_bounds(struct str name, uint32_t *count);
 void admin_add_double(struct strbuf *b, double v);
 void admin_histogram_text(struct strbuf *b, const struct stat_sample *s, enum histogram_mode mode);
 void admin_histogram_json(struct strbuf *b, const struct stat_sample *s, enum histogram_mode mode);

@@ -13,26 +13,6 @@
 #include "proxy/stats/registry.h"
 #include "proxy/stats/stats_config.h"
 
-static const double quantiles[] = {0, .25, .5, .75, .9, .95, .99, .995, .999, 1};
-static const double default_bounds[] = {
-    0.5,  1,    5,     10,    25,    50,     100,    250,     500,    1000,
-    2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000,
-};
-_Static_assert(ARRAY_LEN(default_bounds) <= ADMIN_BOUNDS_MAX, "bounds");
-
-const double *admin_bucket_bounds(struct str name, uint32_t *count)
-{
-    const struct stats_config *c = stats_config_current();
-    for (uint32_t i = 0; c && i < c->bucket_count; i++)
-        if (c->buckets[i].bound_count && string_matches(&c->buckets[i].match, name)) {
-            uint32_t n = c->buckets[i].bound_count;
-            *count = n < ADMIN_BOUNDS_MAX ? n : ADMIN_BOUNDS_MAX;
-            return c->buckets[i].bounds;
-        }
-    *count = ARRAY_LEN(default_bounds);
-    return default_bounds;
-}
-
 /* The shortest decimal that reads back as the same number. */
 void admin_add_double(struct strbuf *b, double v)
 {
@@ -55,11 +35,11 @@ static double interval_quantile(const struct stat_sample *s, double q)
 
 static void add_text_quantiles(struct strbuf *b, const struct stat_sample *s)
 {
-    for (size_t i = 0; i < ARRAY_LEN(quantiles); i++) {
-        strbuf_addf(b, "%sP%.10g(", i ? " " : "", quantiles[i] * 100);
-        admin_add_double(b, interval_quantile(s, quantiles[i]));
+    for (size_t i = 0; i < STATS_QUANTILES; i++) {
+        strbuf_addf(b, "%sP%.10g(", i ? " " : "", stats_quantiles[i] * 100);
+        admin_add_double(b, interval_quantile(s, stats_quantiles[i]));
         strbuf_addc(b, ',');
-        admin_add_double(b, histogram_quantile(s->histogram, quantiles[i]));
+        admin_add_double(b, histogram_quantile(s->histogram, stats_quantiles[i]));
         strbuf_addc(b, ')');
     }
 }
@@ -74,12 +54,12 @@ static void part(uint64_t *counts, uint32_t n)
 struct buckets {
     const double *bounds;
     uint32_t n;
-    uint64_t interval[ADMIN_BOUNDS_MAX], total[ADMIN_BOUNDS_MAX];
+    uint64_t interval[STATS_BOUNDS_MAX], total[STATS_BOUNDS_MAX];
 };
 
 static void count_buckets(const struct stat_sample *s, enum histogram_mode mode, struct buckets *out)
 {
-    out->bounds = admin_bucket_bounds(s->name, &out->n);
+    out->bounds = stats_bucket_bounds(s->name, &out->n);
     memset(out->interval, 0, sizeof out->interval);
     histogram_cumulative(s->histogram, out->bounds, out->n, out->total);
     if (s->interval)
@@ -139,9 +119,9 @@ void admin_histogram_text(struct strbuf *b, const struct stat_sample *s, enum hi
 
 static void add_json_quantiles(struct strbuf *b, const struct stat_sample *s, bool rounded)
 {
-    for (size_t i = 0; i < ARRAY_LEN(quantiles); i++) {
+    for (size_t i = 0; i < STATS_QUANTILES; i++) {
         for (int k = 0; k < 2; k++) {
-            double v = k ? interval_quantile(s, quantiles[i]) : histogram_quantile(s->histogram, quantiles[i]);
+            double v = k ? interval_quantile(s, stats_quantiles[i]) : histogram_quantile(s->histogram, stats_quantiles[i]);
             if (rounded)
                 v = round(v * 100) / 100;
             strbuf_addz(b, k ? ",\"interval\":" : i ? ",{\"cumulative\":" : "{\"cumulative\":");
@@ -212,8 +192,8 @@ void admin_histograms_json_head(struct strbuf *b, enum histogram_mode mode)
         return;
     }
     strbuf_addf(b, "{\"histograms\":{\"%s\":[", detailed ? "supported_percentiles" : "supported_quantiles");
-    for (size_t i = 0; i < ARRAY_LEN(quantiles); i++)
-        strbuf_addf(b, "%s%.10g", i ? "," : "", quantiles[i] * 100);
+    for (size_t i = 0; i < STATS_QUANTILES; i++)
+        strbuf_addf(b, "%s%.10g", i ? "," : "", stats_quantiles[i] * 100);
     strbuf_addf(b, "],\"%s\":[", detailed ? "details" : "computed_quantiles");
 }
 

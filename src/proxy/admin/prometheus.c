@@ -12,6 +12,7 @@
 #include "proxy/admin/admin_priv.h"
 #include "proxy/admin/prometheus_name.h"
 #include "proxy/stats/registry.h"
+#include "proxy/stats/stats_config.h"
 
 static const char *const type_names[] = {
     [STAT_COUNTER] = "counter", [STAT_GAUGE] = "gauge", [STAT_HISTOGRAM] = "histogram", [STAT_TEXT] = "gauge"};
@@ -68,10 +69,10 @@ static void add_bucket(struct strbuf *b, const struct prometheus_naming *n, cons
 
 static void add_histogram(struct strbuf *b, const struct prometheus_naming *n, const struct stat_sample *s)
 {
-    uint64_t counts[ADMIN_BOUNDS_MAX];
+    uint64_t counts[STATS_BOUNDS_MAX];
     uint32_t bounds_n;
     char text[48];
-    const double *bounds = admin_bucket_bounds(s->name, &bounds_n);
+    const double *bounds = stats_bucket_bounds(s->name, &bounds_n);
     histogram_cumulative(s->histogram, bounds, bounds_n, counts);
     for (uint32_t i = 0; i < bounds_n; i++) {
         snprintf(text, sizeof(text), "%.15g", bounds[i]);

@@ -375,6 +375,7 @@ void config_result_free(struct config_result **r)
     for (uint32_t i = 0; i < out->cluster_count; i++)
         cluster_spec_free(&out->clusters[i]);
     admin_fini(&out->admin);
+    cfg_stats_sinks_fini(out->sinks, out->sink_count);
     stats_config_free(&out->stats);
     err_list_fini(&out->unsupported);
     mem_free((char *)out->packed.p);

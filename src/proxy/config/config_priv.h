@@ -100,6 +100,7 @@ enum extension_kind {
     EXT_NETWORK_FILTER, EXT_HTTP_FILTER, EXT_LISTENER_FILTER, EXT_DOWNSTREAM_SOCKET, EXT_UPSTREAM_SOCKET, EXT_ACCESS_LOGGER,
     EXT_CLUSTER, EXT_LB_POLICY, EXT_DNS_RESOLVER, EXT_IP_DETECTION, EXT_REQUEST_ID,
     EXT_RESOURCE_MONITOR, EXT_STATS_SINK,
+    EXT_RESOURCE_DETECTOR,       /* attributes of this process for OpenTelemetry: struct cfg_resource */
     EXT_ROUTE_FILTER,            /* per-route settings of an HTTP filter */
     EXT_SESSION_STATE,           /* where a session stands: struct cfg_session */
     EXT_COMPRESSION, EXT_DECOMPRESSION, /* libraries of compressor and decompressor */
@@ -294,6 +295,19 @@ struct cfg_stats_sink { struct stats_sink_spec *spec; struct arena *arena; }; /*
 int cfg_statsd_sink(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_dog_statsd_sink(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_graphite_statsd_sink(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+/* metric_sinks.c */
+int cfg_metrics_service_sink(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_open_telemetry_sink(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_hystrix_sink(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+void cfg_stats_sinks_fini(struct stats_sink_spec *specs, uint32_t n);
+/* resource_detectors.c: attributes of an OpenTelemetry resource, built-in ones first; a later one of a name stands for the
+ * earlier. EXT_RESOURCE_DETECTOR reads into struct cfg_resource. */
+struct metric_attribute;
+struct cfg_resource { struct metric_attribute *items; uint32_t count, cap; struct arena *arena; };
+void cfg_resource_attributes(struct config_reader *cr, const char *field, pb_extension *const *detectors, uint32_t n,
+                             struct cfg_resource *out);
+int cfg_static_resource(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_environment_resource(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 void cfg_stats_sinks(struct config_reader *cr, const pb_bootstrap *m);
 
 /* overload.c */

@@ -82,6 +82,7 @@
 #include "envoy/extensions/filters/network/set_filter_state/v3/set_filter_state.pb-c.h"
 #include "envoy/extensions/filters/network/sni_cluster/v3/sni_cluster.pb-c.h"
 #include "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.pb-c.h"
+#include "envoy/config/metrics/v3/metrics_service.pb-c.h"
 #include "envoy/extensions/health_check/event_sinks/file/v3/file.pb-c.h"
 #include "envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation.pb-c.h"
 #include "envoy/extensions/http/original_ip_detection/custom_header/v3/custom_header.pb-c.h"
@@ -104,6 +105,9 @@
 #include "envoy/extensions/retry/host/omit_host_metadata/v3/omit_host_metadata_config.pb-c.h"
 #include "envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config.pb-c.h"
 #include "envoy/extensions/stat_sinks/graphite_statsd/v3/graphite_statsd.pb-c.h"
+#include "envoy/extensions/stat_sinks/open_telemetry/v3/open_telemetry.pb-c.h"
+#include "envoy/extensions/tracers/opentelemetry/resource_detectors/v3/environment_resource_detector.pb-c.h"
+#include "envoy/extensions/tracers/opentelemetry/resource_detectors/v3/static_config_resource_detector.pb-c.h"
 #include "envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol.pb-c.h"
 #include "envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.pb-c.h"
 #include "envoy/extensions/transport_sockets/tls/v3/common.pb-c.h"
@@ -379,6 +383,10 @@ typedef Envoy__Extensions__Http__EarlyHeaderMutation__HeaderMutation__V3__Header
 typedef Envoy__Config__Metrics__V3__StatsSink pb_stats_sink;
 typedef Envoy__Config__Metrics__V3__StatsdSink pb_statsd_sink;
 typedef Envoy__Config__Metrics__V3__DogStatsdSink pb_dog_statsd_sink;
+typedef Envoy__Config__Metrics__V3__HystrixSink pb_hystrix_sink;
+typedef Envoy__Config__Metrics__V3__MetricsServiceConfig pb_metrics_service;
+typedef Envoy__Extensions__StatSinks__OpenTelemetry__V3__SinkConfig pb_otel_sink;
+typedef Envoy__Extensions__Tracers__Opentelemetry__ResourceDetectors__V3__StaticConfigResourceDetectorConfig pb_static_resource;
 typedef Envoy__Extensions__StatSinks__GraphiteStatsd__V3__GraphiteStatsdSink pb_graphite_statsd_sink;
 typedef Envoy__Extensions__Filters__Http__HeaderMutation__V3__HeaderMutation pb_header_mutations;
 typedef Envoy__Extensions__Filters__Http__HeaderMutation__V3__HeaderMutationPerRoute pb_header_mutations_route;

@@ -369,7 +369,8 @@ struct grpc_call *grpc_call_start(const struct grpc_service *s, struct str path,
     struct buf body = BUF_INIT, kept = BUF_INIT;
     enum stream_reset why;
     bool may_retry = s->retries && message && half_close;
-    struct upstream_call_opts o = {.cluster = s->cluster, .timeout_ms = s->timeout_ms, .protocol = HTTP_2};
+    struct upstream_call_opts o = {.cluster = s->cluster, .timeout_ms = s->timeout_ms, .protocol = HTTP_2,
+                                   .body_limit_bytes = s->queue_limit_bytes};
     struct grpc_call *c = NEW(grpc_call);
     c->handler = handler;
     c->user = user;

@@ -25,6 +25,7 @@ struct grpc_service {
     uint64_t timeout_ms;          /* 0 none */
     struct header_mutation *metadata; uint32_t metadata_count; /* initial_metadata */
     uint32_t max_receive_bytes;   /* 4 MiB */
+    uint64_t queue_limit_bytes;   /* of what a call may keep waiting for the peer; 0: upstream_call's own */
     bool skip_envoy_headers;
     uint32_t retry_on;            /* retry_policy: enum retry_on bits; of unary calls, before their answer begins */
     uint32_t retries;

@@ -57,22 +57,6 @@ struct log_batch {
 
 static struct log_batch *batches; /* main thread changes it before workers start and after they end */
 
-/* ---- packing ---- */
-
-void wire_varint(struct strbuf *out, uint64_t v)
-{
-    for (; v >= 0x80; v >>= 7)
-        strbuf_addc(out, (char)(v | 0x80));
-    strbuf_addc(out, (char)v);
-}
-
-void wire_bytes(struct strbuf *out, unsigned field, const void *p, size_t n)
-{
-    wire_varint(out, field << 3 | 2);
-    wire_varint(out, n);
-    strbuf_add(out, p, n);
-}
-
 /* ---- calls ---- */
 
 static void free_export(struct deferred *d)

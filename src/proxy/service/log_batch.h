@@ -8,6 +8,7 @@
 #define PROXY_SERVICE_LOG_BATCH_H
 
 #include "proxy/service/grpc_call.h"
+#include "proxy/service/wire.h"
 #include "proxy/stats/stats.h"
 
 /* "access_logs.grpc_access_log.", "access_logs.open_telemetry_access_log.<stat_prefix>." */
@@ -39,9 +40,5 @@ void log_batch_free(struct log_batch **b); /* main thread, workers stopped or ne
 /* Any thread: where to append one entry, or NULL: dropped and counted. log_batch_end follows. */
 struct strbuf *log_batch_begin(struct log_batch *b);
 void log_batch_end(struct log_batch *b);
-
-/* Pieces of packed messages: a key and a length before `n` bytes. */
-void wire_bytes(struct strbuf *out, unsigned field, const void *p, size_t n);
-void wire_varint(struct strbuf *out, uint64_t v);
 
 #endif

@@ -84,13 +84,6 @@ void otel_value_fini(struct otel_value *v)
 
 /* ---- records ---- */
 
-static void add_fixed64(struct strbuf *out, unsigned field, uint64_t v)
-{
-    wire_varint(out, field << 3 | 1);
-    for (int i = 0; i < 8; i++)
-        strbuf_addc(out, (char)(v >> 8 * i));
-}
-
 static void otel_write(void *data, const struct format_context *cx)
 {
     const struct otel_log *l = data;
@@ -99,7 +92,7 @@ static void otel_write(void *data, const struct format_context *cx)
     struct strbuf record = {0}, body = {0};
     if (!out)
         return;
-    add_fixed64(&record, RECORD_TIME, cx->info->start_wall_us * 1000);
+    wire_fixed64(&record, RECORD_TIME, cx->info->start_wall_us * 1000);
     if (l->has_body) {
         otel_value_add(&l->body, cx, &body);
         wire_bytes(&record, RECORD_BODY, body.p, body.n);

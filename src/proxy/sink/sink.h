@@ -25,13 +25,15 @@ struct grpc_service;
 enum statsd_dialect { STATSD_PLAIN, STATSD_DOG, STATSD_GRAPHITE };
 struct stats_sink_spec {         /* by proxy/config; lives as long as the server */
     const struct stats_sink_def *def;
-    struct str prefix;           /* statsd family; "envoy" */
+    struct str prefix;           /* statsd family: "envoy"; open_telemetry: "" */
     enum statsd_dialect dialect;
     bool has_addr; struct addr addr;        /* UDP; or … */
     struct str cluster_name; struct cluster *cluster; /* … a TCP cluster */
     uint64_t max_datagram_bytes; /* several lines in one datagram; 0: one a line */
     uint32_t buckets;            /* hystrix: rolling window; 10 */
     struct grpc_service *grpc;   /* metrics_service, open_telemetry */
+    struct str node;             /* packed core.v3.Node; metrics_service */
+    uint32_t batch_size;         /* families a message; 0: as they come */
     bool counters_as_deltas, tags_as_labels, histograms_whole, histograms_summary; /* metrics_service */
     bool otel_counters_as_deltas, otel_histograms_as_deltas, otel_tags_as_attributes, otel_full_name;
     struct metric_attribute { struct str key, value; } *resource; uint32_t resource_count; /* open_telemetry */

@@ -33,4 +33,10 @@ void stats_config_free(struct stats_config **c);
 /* Should a statistic of this name exist? c NULL: yes. */
 bool stats_config_keeps(const struct stats_config *c, struct str name);
 
+#define STATS_BOUNDS_MAX 512 /* buckets of a histogram; more are not told */
+/* Ascending upper bounds of a histogram's buckets: the present configuration's, or Envoy's own. */
+const double *stats_bucket_bounds(struct str name, uint32_t *count);
+#define STATS_QUANTILES 10
+extern const double stats_quantiles[STATS_QUANTILES]; /* those that pages and sinks tell */
+
 #endif

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gRPC services that a proxy calls, served by grpcio from Envoy's public protos: rate limits, access logs, OpenTelemetry logs.
+"""gRPC services that a proxy calls, served by grpcio from public protos: rate limits, access logs, OpenTelemetry, metrics.
 
 Each keeps what it was sent, as plain dictionaries, and answers by script. `hold()` makes it silent until `release()`.
 """
@@ -11,7 +11,9 @@ from envoy.service.accesslog.v3 import als_pb2
 from envoy.service.ratelimit.v3 import rls_pb2
 from google.protobuf.json_format import MessageToDict, ParseDict
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 
+from lib.prometheus_client import StreamMetricsMessage
 from lib.wait import wait_until
 
 
@@ -142,3 +144,57 @@ class OtelLogs(Service):
         self.note(request)
         self.open.wait(60)
         return logs_service_pb2.ExportLogsServiceResponse()
+
+
+class MetricsService(Service):
+    """envoy.service.metrics.v3. Messages are kept as they are: dictionaries of all metrics would cost too much."""
+
+    def __init__(self):
+        self.streams = 0
+        self.messages = []
+        super().__init__()
+
+    def handlers(self):
+        return grpc.method_handlers_generic_handler("envoy.service.metrics.v3.MetricsService", {
+            "StreamMetrics": grpc.stream_unary_rpc_method_handler(self.stream, StreamMetricsMessage.FromString, lambda b: b)})
+
+    def stream(self, messages, context):
+        self.note_call(context)
+        with self.lock:
+            self.streams += 1
+        for message in messages:
+            self.open.wait(60)
+            with self.lock:
+                self.messages.append(message)
+        return b""
+
+    def families(self, name):
+        with self.lock:
+            return [family for message in self.messages for family in message.envoy_metrics if family.name == name]
+
+
+class OtelMetrics(Service):
+    """opentelemetry.proto.collector.metrics.v1. Requests are kept as they are."""
+
+    def __init__(self):
+        self.exports = []
+        super().__init__()
+
+    def handlers(self):
+        return grpc.method_handlers_generic_handler("opentelemetry.proto.collector.metrics.v1.MetricsService", {
+            "Export": grpc.unary_unary_rpc_method_handler(
+                self.export, metrics_service_pb2.ExportMetricsServiceRequest.FromString,
+                metrics_service_pb2.ExportMetricsServiceResponse.SerializeToString)})
+
+    def export(self, request, context):
+        self.note_call(context)
+        with self.lock:
+            self.exports.append(request)
+        self.open.wait(60)
+        return metrics_service_pb2.ExportMetricsServiceResponse()
+
+    def metrics(self, name):
+        with self.lock:
+            # Field 2, whose name has changed since: scope_metrics.
+            return [metric for export in self.exports for resource in export.resource_metrics
+                    for scope in resource.instrumentation_library_metrics for metric in scope.metrics if metric.name == name]
