@@ -253,6 +253,42 @@ static void test_h2_session_request__peer_limit__null_when_reached(void **state)
     pair_fini(&p);
 }
 
+/* RFC 9113 section 6.5.2: 100 until the peer says more; one that then says less takes them bit by bit. */
+static void test_h2_session_request__before_settings__rest_waits(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct h2_opts o = h2_opts_default(true);
+    o.max_concurrent_streams = 110;
+    pair_init_opts(&p, &o, NULL);
+    for (int i = 0; i < 120; i++)
+        assert_non_null(pair_request(&p, "GET", "/", "a", NULL, NULL, true));
+    pair_carry(&p, &p.client, &p.server);
+    assert_int_equal(h2_session_stream_count(p.server.session), 100);
+    assert_false(h2_session_wants_write(p.client.session));
+    pair_pump(&p);
+    assert_int_equal(h2_session_stream_count(p.server.session), 110);
+    for (int i = 0; i < 10; i++) {
+        pair_respond(&p, p.server.last, "200", true);
+        pair_pump(&p);
+    }
+    assert_int_equal(h2_session_stream_count(p.server.session), 110);
+    assert_int_equal(h2_session_stream_count(p.client.session), 110);
+    assert_int_equal(p.server.stats[H2_STAT_STREAM_REFUSED_ERRORS], 0);
+    pair_fini(&p);
+}
+
+/* Who ends a connection may have freed the streams' arenas before the session. */
+static void test_h2_session_free__heads_unsent_and_arena_gone__isnt_read(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p);
+    pair_send(pair_request(&p, "POST", "/", "a", NULL, NULL, false), "body", true);
+    arena_reset(&p.client.arena);
+    pair_fini(&p);
+}
+
 static void test_h2_session_ping__peer_alive__ack_is_told(void **state)
 {
     (void)state;
@@ -388,6 +424,8 @@ int main(void)
         cmocka_unit_test(test_h2_session_goaway__graceful_then_final__streams_finish),
         cmocka_unit_test(test_h2_session_goaway__streams_above_last__refused),
         cmocka_unit_test(test_h2_session_request__peer_limit__null_when_reached),
+        cmocka_unit_test(test_h2_session_request__before_settings__rest_waits),
+        cmocka_unit_test(test_h2_session_free__heads_unsent_and_arena_gone__isnt_read),
         cmocka_unit_test(test_h2_session_ping__peer_alive__ack_is_told),
         cmocka_unit_test(test_h2_session_peer_allows_connect__by_option__as_told),
         cmocka_unit_test(test_h2_session__head_with_length__no_body_is_missed),

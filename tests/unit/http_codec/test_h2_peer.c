@@ -332,6 +332,71 @@ static void test_h2_session_feed__frame_too_large__frame_size_error(void **state
     expect(&o, &b, H2_FAULT_PROTOCOL, H2_FRAME_SIZE_ERROR);
 }
 
+/* Section 6.9: what we didn't give room for ends the connection, or the stream alone. */
+static void test_h2_session_feed__more_data_than_window__flow_control_error(void **state)
+{
+    (void)state;
+    static const char zeros[16384];
+    for (int alone = 0; alone < 2; alone++) {
+        struct h2_opts o = h2_opts_default(true);
+        o.initial_connection_window = alone ? 1 << 20 : 65535;
+        struct side s;
+        struct buf b = BUF_INIT;
+        side_init(&s, &o);
+        s.keep_window = true;
+        start(&b);
+        post(&b, 1);
+        post(&b, 3);
+        for (int i = 0; i < 5; i++) /* before our SETTINGS are acknowledged a stream has 65535 bytes */
+            frame(&b, NGHTTP2_DATA, 0, alone ? 1 : 1 + 2 * (i & 1u), zeros, sizeof(zeros));
+        assert_int_equal(pair_feed(&s, &b, 0), alone ? H2_FAULT_NONE : H2_FAULT_PROTOCOL);
+        struct buf out = BUF_INIT;
+        struct result r;
+        h2_session_pull(s.session, &out, 1 << 20);
+        read_output(&out, &r);
+        assert_int_equal(alone ? r.rst_code : r.goaway_code, H2_FLOW_CONTROL_ERROR);
+        assert_int_equal(alone ? r.goaway_code : r.rst_code, NONE);
+        side_fini(&s);
+    }
+}
+
+/* Section 6.1: padding isn't told, and its window comes back at once. */
+static void test_h2_session_feed__padded_data__body_only(void **state)
+{
+    (void)state;
+    struct h2_opts o = h2_opts_default(true);
+    static char padded[1 + 10 + 200] = "\xc8" "abcdefghij";
+    for (size_t chunk = 0; chunk < 2; chunk++) {
+        struct side s;
+        struct buf b = BUF_INIT;
+        side_init(&s, &o);
+        start(&b);
+        post(&b, 1);
+        for (int i = 0; i < 1000; i++) /* more than 65535 bytes, of them 10000 of body */
+            frame(&b, NGHTTP2_DATA, NGHTTP2_FLAG_PADDED, 1, padded, sizeof(padded));
+        assert_int_equal(pair_feed(&s, &b, chunk), H2_FAULT_NONE);
+        assert_int_equal(s.data_bytes, 10000);
+        side_fini(&s);
+    }
+}
+
+static void test_h2_session_feed__window_update_of_nothing__resets_stream(void **state)
+{
+    (void)state;
+    static const char *const increments[] = {"\0\0\0\0", "\x7f\xff\xff\xff"};
+    static const uint32_t codes[] = {H2_PROTOCOL_ERROR, H2_FLOW_CONTROL_ERROR};
+    struct h2_opts o = h2_opts_default(true);
+    for (size_t i = 0; i < 2; i++) {
+        struct buf b = BUF_INIT;
+        start(&b);
+        post(&b, 1);
+        frame(&b, NGHTTP2_WINDOW_UPDATE, 0, 1, increments[i], 4);
+        char events[60];
+        snprintf(events, sizeof(events), "headers POST / a end=0\nclose %u remote=0\n", codes[i]);
+        expect_events(&o, &b, events, codes[i]);
+    }
+}
+
 static void test_h2_session_feed__data_on_ended_stream__stream_closed(void **state)
 {
     (void)state;
@@ -581,6 +646,9 @@ int main(void)
         cmocka_unit_test(test_h2_session_feed__bad_preface__protocol_error),
         cmocka_unit_test(test_h2_session_feed__bad_frames__goaway),
         cmocka_unit_test(test_h2_session_feed__frame_too_large__frame_size_error),
+        cmocka_unit_test(test_h2_session_feed__more_data_than_window__flow_control_error),
+        cmocka_unit_test(test_h2_session_feed__padded_data__body_only),
+        cmocka_unit_test(test_h2_session_feed__window_update_of_nothing__resets_stream),
         cmocka_unit_test(test_h2_session_feed__data_on_ended_stream__stream_closed),
         cmocka_unit_test(test_h2_session_feed__data_on_stream_that_we_reset__ignored),
         cmocka_unit_test(test_h2_session_feed__malformed_message__ends_connection_by_default),
