@@ -17,6 +17,21 @@ from lib.wait import wait_until
 CARES = config.TYPE + "extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
 
+class Refusing:
+    """Holds an address at which nobody listens: connections are refused, whatever runs beside this test."""
+
+    def __init__(self, ip, port):
+        self.held = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
+        try:
+            self.held.bind((ip, port))
+        except OSError:
+            self.held.close()
+            raise
+
+    def close(self):
+        self.held.close()
+
+
 class Host:
     """Says its own address to every request."""
 
@@ -53,20 +68,22 @@ class Host:
 
 @pytest.fixture
 def hosts(started):
-    """Origins at the addresses that are asked for, all on one port."""
-    def make(*ips):
+    """Origins at the addresses that are asked for, all on one port; the refused ones are held."""
+    def make(*ips, refused=()):
         for _ in range(20):
             made = []
             try:
                 for ip in ips:
                     made.append(Host(ip, made[0].port if made else 0))
+                for ip in refused:
+                    made.append(Refusing(ip, made[0].port))
             except OSError:  # the port is taken at a later address
                 for host in made:
                     host.close()
                 continue
             for host in made:
                 started.add(host, host.close)
-            return made
+            return made[:len(ips)]
         raise AssertionError("no port is free at all addresses")
     return make
 
@@ -237,7 +254,7 @@ def test_logical__one_endpoint__stays_while_still_answered(start_proxy, dns, hos
 
 
 def test_logical__first_address_refuses__another_is_used(start_proxy, dns, hosts):
-    (a,) = hosts("127.0.0.2")
+    (a,) = hosts("127.0.0.2", refused=["127.0.0.1"])
     server = dns(one=["127.0.0.1", "127.0.0.2"])
     proxy = start(start_proxy, dns_cluster(server, a.port, "LOGICAL_DNS"))
     assert seen(proxy) == {"127.0.0.2": 6}
