@@ -263,7 +263,7 @@ def test_logical__first_address_refuses__another_is_used(start_proxy, dns, hosts
 
 def test_logical__fallback_address_comes_later__is_used(start_proxy, dns, hosts):
     """The address in use stays, what stands behind it must follow the answers."""
-    (b,) = hosts("127.0.0.2")
+    (b,) = hosts("127.0.0.2", refused=["127.0.0.1"])
     server = dns(one=["127.0.0.1"])
     proxy = start(start_proxy, dns_cluster(server, b.port, "LOGICAL_DNS"))
     assert fetch(proxy.address()).status == 503
