@@ -11,6 +11,7 @@
 #include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "http/codec/h2.h"
 #include "io/splice.h"
 #include "proxy/log/access_log.h"
 #include "proxy/server_priv.h"
@@ -63,6 +64,7 @@ static void *run(void *arg)
     loop_run(w->loop);
     splice_trim();
     buf_trim();
+    h2_thread_fini();
     arena_thread_fini();
     crash_thread_fini();
     return NULL;
