@@ -171,8 +171,10 @@ static void add_by_keys(struct subsets *s, const struct lb_subset_spec *spec, co
 {
     uint64_t combinations = 1;
     const struct meta_value *values[CRITERIA_MAX];
+    if (sel->key_count > CRITERIA_MAX)
+        return;
     for (uint32_t k = 0; k < sel->key_count; k++) {
-        values[k] = k < CRITERIA_MAX ? meta_field(fields, sel->keys[k]) : NULL;
+        values[k] = meta_field(fields, sel->keys[k]);
         if (!values[k])
             return;
         if (spec->list_as_any && values[k]->kind == META_LIST && combinations <= VALUES_MAX)
