@@ -11,15 +11,9 @@
 #include "proxy/listener/listener.h"
 
 enum level {
-    BY_PORT,
-    BY_DESTINATION,
-    BY_NAME,
-    BY_TRANSPORT,
-    BY_PROTOCOL,
-    BY_DIRECT_SOURCE,
-    BY_SOURCE_TYPE,
-    BY_SOURCE,
-    BY_SOURCE_PORT,
+#define X(id, field) BY_##id,
+    CHAIN_CRITERION_TABLE(X)
+#undef X
     LEVELS,
 };
 
@@ -318,42 +312,80 @@ static void *at_source_type(const struct node *n, const struct chain_query *q)
     return child ? child : n->any;
 }
 
+/* The place below a node that a connection goes to; NULL: none. */
+static void *descend(const struct node *n, enum level level, const struct chain_query *q)
+{
+    void *at;
+    switch (level) {
+    case BY_PORT:
+        return at_port(n, q->destination);
+    case BY_DESTINATION:
+        return at_address(n, q->destination);
+    case BY_NAME:
+        return at_name(n, q->server_name);
+    case BY_TRANSPORT:
+        at = at_key(n, q->transport_protocol);
+        return at ? at : n->any;
+    case BY_PROTOCOL:
+        return at_protocol(n, q);
+    case BY_DIRECT_SOURCE:
+        return at_address(n, q->direct_source);
+    case BY_SOURCE_TYPE:
+        return at_source_type(n, q);
+    case BY_SOURCE:
+        return at_address(n, q->source);
+    case BY_SOURCE_PORT:
+        return at_port(n, q->source);
+    case LEVELS:
+        break;
+    }
+    return NULL;
+}
+
 const struct filter_chain *chain_index_find(const struct chain_index *ix,
                                             const struct chain_query *q)
 {
-    void *at = at_port(&ix->root, q->destination);
-    for (int level = BY_DESTINATION; at && level < LEVELS; level++) {
-        const struct node *n = at;
-        switch ((enum level)level) {
-        case BY_DESTINATION:
-            at = at_address(n, q->destination);
-            break;
-        case BY_NAME:
-            at = at_name(n, q->server_name);
-            break;
-        case BY_TRANSPORT:
-            at = at_key(n, q->transport_protocol);
-            at = at ? at : n->any;
-            break;
-        case BY_PROTOCOL:
-            at = at_protocol(n, q);
-            break;
-        case BY_DIRECT_SOURCE:
-            at = at_address(n, q->direct_source);
-            break;
-        case BY_SOURCE_TYPE:
-            at = at_source_type(n, q);
-            break;
-        case BY_SOURCE:
-            at = at_address(n, q->source);
-            break;
-        case BY_SOURCE_PORT:
-            at = at_port(n, q->source);
-            break;
-        case BY_PORT:
-        case LEVELS:
-            break;
-        }
-    }
+    void *at = descend(&ix->root, BY_PORT, q);
+    for (int level = BY_DESTINATION; at && level < LEVELS; level++)
+        at = descend(at, (enum level)level, q);
     return at;
+}
+
+/* ---- why not ---- */
+
+static bool leads_to(const struct node *n, enum level level, const struct chain_match_spec *m,
+                     const void *child)
+{
+    uint32_t count = key_count(m, level);
+    struct key k;
+    for (uint32_t i = 0; i < count; i++) {
+        struct str key = key_at(m, level, i, &k);
+        if ((key.n ? at_key(n, key) : n->any) == child)
+            return true;
+    }
+    return !count && n->any == child;
+}
+
+enum chain_criterion chain_index_refusal(const struct chain_index *ix, const struct chain_query *q,
+                                         const struct filter_chain *chain)
+{
+    const void *at = &ix->root;
+    for (int level = BY_PORT; level < LEVELS; level++) {
+        void *child = descend(at, (enum level)level, q);
+        if (!child || !leads_to(at, (enum level)level, &chain->match, child))
+            return (enum chain_criterion)level;
+        at = child;
+    }
+    return CHAIN_TAKEN;
+}
+
+const char *chain_criterion_text(enum chain_criterion c)
+{
+    static const char *const fields[] = {
+#define X(id, field) field,
+        CHAIN_CRITERION_TABLE(X)
+#undef X
+        "taken",
+    };
+    return fields[c];
 }

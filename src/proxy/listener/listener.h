@@ -45,6 +45,22 @@ struct chain_query {
     const struct str *application_protocols; uint32_t application_protocol_count;
 };
 const struct filter_chain *chain_index_find(const struct chain_index *ix, const struct chain_query *q); /* NULL: none */
+/* What FilterChainMatch looks at, in its order of precedence. */
+#define CHAIN_CRITERION_TABLE(X)                                                                   \
+    X(PORT, "destination_port") X(DESTINATION, "prefix_ranges") X(NAME, "server_names")            \
+    X(TRANSPORT, "transport_protocol") X(PROTOCOL, "application_protocols")                        \
+    X(DIRECT_SOURCE, "direct_source_prefix_ranges") X(SOURCE_TYPE, "source_type")                  \
+    X(SOURCE, "source_prefix_ranges") X(SOURCE_PORT, "source_ports")
+enum chain_criterion {
+#define X(id, field) CHAIN_REFUSED_##id,
+    CHAIN_CRITERION_TABLE(X)
+#undef X
+    CHAIN_TAKEN
+};
+/* The first criterion by which a chain of the index isn't the one for this connection: it asks for something else, or is
+ * less specific than another that fits. */
+enum chain_criterion chain_index_refusal(const struct chain_index *ix, const struct chain_query *q, const struct filter_chain *chain);
+const char *chain_criterion_text(enum chain_criterion c); /* the field of FilterChainMatch */
 
 enum listener_filter_kind { LF_TLS_INSPECTOR, LF_HTTP_INSPECTOR, LF_PROXY_PROTOCOL, LF_ORIGINAL_DST };
 struct listener_filter_def;

@@ -14,10 +14,11 @@ int string_match_init(struct string_match *m, enum string_match_kind kind, struc
     *m = (struct string_match){.kind = kind, .ignore_case = ignore_case};
     if (kind == MATCH_REGEX) {
         m->regex = regex_new(text, err);
-        return m->regex ? 0 : ERR_INVALID;
+        if (!m->regex)
+            return ERR_INVALID;
     }
     char *copy = mem_strndup(text.p ? text.p : "", text.n);
-    for (size_t i = 0; ignore_case && i < text.n; i++)
+    for (size_t i = 0; ignore_case && kind != MATCH_REGEX && i < text.n; i++)
         copy[i] = ascii_lower(copy[i]);
     m->text = str_make(copy, text.n);
     return 0;

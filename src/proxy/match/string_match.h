@@ -29,7 +29,7 @@ enum string_match_kind { MATCH_EXACT, MATCH_PREFIX, MATCH_SUFFIX, MATCH_CONTAINS
 struct string_match {
     enum string_match_kind kind;
     bool ignore_case;
-    struct str text;      /* owned */
+    struct str text;      /* owned; of a regex its pattern, for people */
     struct regex *regex;  /* owned */
 };
 int string_match_init(struct string_match *m, enum string_match_kind kind, struct str text, bool ignore_case, struct err *err);

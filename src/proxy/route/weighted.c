@@ -5,9 +5,10 @@
  * same value gives the same cluster. Weights that runtime may change are summed anew each time, so
  * that a changed one can't leave a gap. Any worker, no memory.
  */
+#include "proxy/route/explain.h"
 #include "proxy/route/route_priv.h"
 
-static uint64_t weight_of(const struct weighted_cluster *w)
+uint64_t weighted_cluster_weight(const struct weighted_cluster *w)
 {
     return w->runtime_key.n ? runtime_u64(w->runtime_key, w->weight) : w->weight;
 }
@@ -40,12 +41,12 @@ const struct weighted_cluster *route_draw_weighted(const struct route_entry *r, 
     uint64_t total = r->weight_total, end = 0;
     bool by_runtime = r->weighted[0].runtime_key.n > 0;
     for (uint32_t i = 0; by_runtime && i < r->weighted_count; i++)
-        total = (i ? total : 0) + weight_of(&r->weighted[i]);
+        total = (i ? total : 0) + weighted_cluster_weight(&r->weighted[i]);
     if (!total)
         return NULL;
     uint64_t value = value_of(r, rq) % total;
     for (uint32_t i = 0; i < r->weighted_count; i++) {
-        end += by_runtime ? weight_of(&r->weighted[i]) : r->weighted[i].weight;
+        end += by_runtime ? weighted_cluster_weight(&r->weighted[i]) : r->weighted[i].weight;
         if (value < end)
             return &r->weighted[i];
     }
