@@ -18,6 +18,7 @@
 #include "proxy/outcome.h"
 #include "proxy/stream_info.h"
 
+struct tracing_config;
 struct exchange; /* one request and its response, proxy/hcm/exchange.h */
 struct http_filter;
 struct route_decision;
@@ -104,6 +105,7 @@ const void *exchange_route_config(struct http_filter *f);
 uint32_t exchange_route_configs(struct http_filter *f, const void *out[4]);
 /* One number for this request, the same at every look: fractions drawn from it agree with each other. */
 uint64_t exchange_random(const struct exchange *x);
+const struct tracing_config *exchange_tracing(const struct exchange *x); /* trace/tracer.h; there where info's span is */
 /* What formats (header values, descriptors) may look at now; valid while the exchange stands. */
 const struct format_context *exchange_format_context(struct exchange *x);
 /* Puts a decision back that was cleared for a look at another one. */

@@ -62,6 +62,7 @@ struct hcm_config {
     struct header_rules *early_mutations; uint32_t early_mutation_count; /* before anything looks at the request */
     struct upgrade_spec *upgrades; uint32_t upgrade_count;
     struct local_reply_config local_reply;
+    struct tracing_config *tracing;     /* trace/tracer.h; NULL: none */
     struct stat_scope *stats;           /* http.<stat_prefix>. ; made by hcm_config_link */
     struct stat_scope *h2_stats;        /* http2. ; likewise */
     struct stat_scope *listener_stats;  /* listener.<address>.http.<stat_prefix>. ; likewise */
@@ -117,7 +118,10 @@ struct ip_detection {
     X(HCM_ROUTER_RQ_TOTAL, COUNTER, NONE, "rq_total", "") \
     X(HCM_PASSTHROUGH_INTERNAL_REDIRECT_A, COUNTER, NONE, "passthrough_internal_redirect_bad_location", "") X(HCM_PASSTHROUGH_INTERNAL_REDIRECT_B, COUNTER, NONE, "passthrough_internal_redirect_no_route", "") \
     X(HCM_PASSTHROUGH_INTERNAL_REDIRECT_C, COUNTER, NONE, "passthrough_internal_redirect_predicate", "") X(HCM_PASSTHROUGH_INTERNAL_REDIRECT_D, COUNTER, NONE, "passthrough_internal_redirect_too_many_redirects", "") \
-    X(HCM_PASSTHROUGH_INTERNAL_REDIRECT_E, COUNTER, NONE, "passthrough_internal_redirect_unsafe_scheme", "")
+    X(HCM_PASSTHROUGH_INTERNAL_REDIRECT_E, COUNTER, NONE, "passthrough_internal_redirect_unsafe_scheme", "") \
+    X(HCM_TRACE_RANDOM_SAMPLING, COUNTER, NONE, "tracing.random_sampling", "Traced by chance") X(HCM_TRACE_SERVICE_FORCED, COUNTER, NONE, "tracing.service_forced", "") \
+    X(HCM_TRACE_CLIENT_ENABLED, COUNTER, NONE, "tracing.client_enabled", "") X(HCM_TRACE_NOT_TRACEABLE, COUNTER, NONE, "tracing.not_traceable", "") \
+    X(HCM_TRACE_HEALTH_CHECK, COUNTER, NONE, "tracing.health_check", "")
 enum hcm_stat {
     HCM_STATS(STAT_ENUM_ROW)
     STAT_HCM_COUNT

@@ -132,10 +132,11 @@ struct redirect_rule;                /* route/redirect.h */
 struct rewrite_rule;                 /* route/rewrite.h: prefix, regex, path-template and host rewrites; NULL: none */
 struct cors_policy;
 struct virtual_host;
-/* route.v3.Tracing: what isn't set is as the connection manager says. Custom tags are proxy/trace's. */
+/* route.v3.Tracing: what isn't set is as the connection manager says. */
 struct tracing_override {
     struct runtime_fraction client, random, overall; bool has_client, has_random, has_overall;
-    void *custom_tags; uint32_t custom_tag_count;
+    struct custom_tag *custom_tags; uint32_t custom_tag_count; /* proxy/custom_tag.h */
+    struct format *operation, *upstream_operation; /* owned; NULL */
 };
 
 struct route_entry {

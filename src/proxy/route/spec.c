@@ -4,6 +4,7 @@
  * expressions, matchers, filters' settings, scopes of statistics), and the scopes' making. Main thread.
  */
 #include "base/mem.h"
+#include "proxy/custom_tag.h"
 #include "proxy/match/matcher.h"
 #include "proxy/route/redirect.h"
 #include "proxy/route/rewrite.h"
@@ -45,6 +46,11 @@ static void entry_fini(struct route_entry *e)
     if (e->redirect)
         redirect_rule_fini((struct redirect_rule *)(uintptr_t)e->redirect);
     format_free(&e->direct_format);
+    if (e->tracing) {
+        custom_tags_fini(e->tracing->custom_tags, e->tracing->custom_tag_count);
+        format_free(&e->tracing->operation);
+        format_free(&e->tracing->upstream_operation);
+    }
     stat_scope_unref(&e->stats);
 }
 
