@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The admin server's connections: accept on the main loop, one answer per request, made whole before it
- * is sent. What a page wants is in the query or, for POST, in form values, which meet a limit; other
+ * is sent, or begun and then written to (admin_live). What a page wants is in the query or, for POST, in form values, which meet a limit; other
  * bodies are read and dropped.
  */
 #include "proxy/admin/admin_priv.h"
@@ -25,6 +25,7 @@ struct admin {
     struct acceptor *acceptor;
     struct http_server_opts opts;
     struct list conns;
+    uint32_t live_count;
 };
 struct admin_conn {
     struct list node;
@@ -40,9 +41,8 @@ struct admin_stream { /* in the stream's arena */
     struct headers *request;
     struct strbuf form;
     uint64_t start_us, start_wall_us, body_bytes;
+    struct admin_live live;
 };
-
-#define ADMIN_FORM_MAX_BYTES (64 * 1024) /* what a client can make the main thread hold for one request */
 
 /* ---- answering ---- */
 
@@ -96,22 +96,58 @@ void admin_run(struct admin_request *rq)
     page->fn(rq);
 }
 
+static void add_head(struct headers *h, const struct admin_request *rq)
+{
+    char digits[20];
+    const struct admin_live_def *live = rq->live;
+    headers_add(h, STR(":status"), str_make(digits, u64_format(rq->status, digits)));
+    headers_add(h, STR("content-type"), str_from(live ? live->content_type : rq->content_type));
+    headers_add(h, STR("cache-control"), live ? STR("no-cache") : STR("no-cache, max-age=0"));
+    for (size_t i = 0; live && i < live->header_count; i++)
+        headers_add(h, str_from(live->headers[i].name), str_from(live->headers[i].value));
+    headers_add(h, STR("x-content-type-options"), STR("nosniff"));
+    if (!live)
+        headers_add(h, STR("content-length"), str_make(digits, u64_format(rq->body.n, digits)));
+}
+
+static void open_live(struct admin_stream *st, const struct admin_live_def *def)
+{
+    st->live = (struct admin_live){.def = def, .stream = st->stream, .server = st->admin->server};
+    st->admin->live_count++;
+    def->on_open(&st->live);
+}
+
+bool admin_live_write(struct admin_live *l, struct str text)
+{
+    struct buf data = BUF_INIT;
+    if (!l->stream)
+        return false;
+    if (l->is_behind) {
+        LOG(ADMIN, WARNING, "a reader of events is dropped: it has not taken those before");
+        stream_reset(l->stream, STREAM_OVERFLOW);
+        return false;
+    }
+    buf_append(&data, text.p, text.n);
+    stream_send_data(l->stream, &data, false);
+    buf_fini(&data);
+    return true;
+}
+
 static void send_answer(struct admin_stream *st, struct admin_request *rq)
 {
     struct http_stream *s = st->stream;
     struct headers h;
-    char digits[20];
     headers_init(&h, s->arena);
-    headers_add(&h, STR(":status"), str_make(digits, u64_format(rq->status, digits)));
-    headers_add(&h, STR("content-type"), str_from(rq->content_type));
-    headers_add(&h, STR("cache-control"), STR("no-cache, max-age=0"));
-    headers_add(&h, STR("x-content-type-options"), STR("nosniff"));
-    headers_add(&h, STR("content-length"), str_make(digits, u64_format(rq->body.n, digits)));
-    bool empty = !rq->body.n || str_eq(rq->method, STR("HEAD"));
+    add_head(&h, rq);
+    bool empty = (!rq->body.n && !rq->live) || str_eq(rq->method, STR("HEAD"));
     admin_log(rq, st->conn, st->request, &h, st->start_us, st->start_wall_us);
     stream_send_headers(s, &h, empty);
     if (empty || st->stream != s)
         return;
+    if (rq->live) {
+        open_live(st, rq->live);
+        return;
+    }
     struct buf data = BUF_INIT;
     buf_append(&data, rq->body.p, rq->body.n);
     stream_send_data(s, &data, true);
@@ -147,6 +183,11 @@ static void run_next_turn(struct server *s, void (*fn)(struct server *s))
     loop_at_next_turn(s->main_loop, &a->task);
 }
 
+static bool has_json(const struct headers *request)
+{
+    return str_has_prefix_nocase(headers_get_id(request, HDR_CONTENT_TYPE), STR("application/json"));
+}
+
 static void answer(struct admin_stream *st)
 {
     struct str path = headers_get_id(st->request, HDR_PATH);
@@ -159,10 +200,15 @@ static void answer(struct admin_stream *st)
         .status = 200,
         .content_type = "text/plain; charset=UTF-8",
         .form = strbuf_str(&st->form),
+        .accepts_json = header_list_has(headers_get_id(st->request, HDR_ACCEPT), STR("application/json")),
         .body_bytes = st->body_bytes,
     };
     struct server *server = rq.server;
     admin_run(&rq);
+    if (rq.live && st->admin->live_count >= ADMIN_LIVE_MAX) {
+        rq.live = NULL;
+        admin_refuse(&rq, 503, "%d event streams are open, no more are taken\n", ADMIN_LIVE_MAX);
+    }
     send_answer(st, &rq);
     strbuf_fini(&rq.body);
     if (rq.then)
@@ -252,7 +298,7 @@ static void on_headers(struct http_sink *sink, struct headers *h, bool end)
 static void keep_form(struct admin_stream *st, const struct buf *data)
 {
     struct str type = headers_get_id(st->request, HDR_CONTENT_TYPE), piece;
-    if (!str_has_prefix_nocase(type, STR("application/x-www-form-urlencoded")))
+    if (!str_has_prefix_nocase(type, STR("application/x-www-form-urlencoded")) && !has_json(st->request))
         return;
     for (struct buf_iter it = {0}; buf_next(data, &it, &piece);)
         if (st->form.n + piece.n <= ADMIN_FORM_MAX_BYTES)
@@ -278,13 +324,19 @@ static void on_trailers(struct http_sink *sink, struct headers *h)
 static void on_stream_closed(struct http_sink *sink, enum stream_reset why, const char *details)
 {
     (void)why, (void)details;
-    of_sink(sink)->stream = NULL;
-    strbuf_fini(&of_sink(sink)->form);
+    struct admin_stream *st = of_sink(sink);
+    st->stream = NULL;
+    strbuf_fini(&st->form);
+    if (st->live.stream) {
+        st->live.stream = NULL;
+        st->admin->live_count--;
+        st->live.def->on_closed(&st->live);
+    }
 }
 
 static void on_watermark(struct http_sink *sink, bool above)
 {
-    (void)sink, (void)above; /* answers are bounded by what the proxy knows; they are queued whole */
+    of_sink(sink)->live.is_behind = above; /* whole answers are bounded by what the proxy knows; they are queued whole */
 }
 
 static const struct http_sink_ops sink_ops = {
@@ -305,7 +357,7 @@ static void on_stream(void *user, struct http_server_conn *c, struct http_stream
         stream_reset(s, STREAM_OVERFLOW);
         return;
     }
-    *st = (struct admin_stream){{&sink_ops}, s, ac->admin, c, NULL, {0}, 0, 0, 0};
+    *st = (struct admin_stream){{&sink_ops}, s, ac->admin, c, NULL, {0}, 0, 0, 0, {0}};
     st->start_us = loop_now_us(ac->admin->server->main_loop);
     st->start_wall_us = loop_wall_us(ac->admin->server->main_loop);
     s->sink = &st->sink;

@@ -9,6 +9,8 @@
 #include "proxy/admin/admin.h"
 #include "proxy/server.h"
 
+struct http_stream;
+struct admin_live_def;
 struct admin_request {
     struct server *server;
     struct str method, path, query; /* path without query */
@@ -17,9 +19,33 @@ struct admin_request {
     unsigned status;                /* 200 */
     const char *content_type;       /* "text/plain; charset=UTF-8" */
     uint64_t body_bytes;            /* of the request */
-    struct str form;                /* the body of a POST, where it is form values */
+    struct str form;                /* the body of a POST, where it is form values or JSON */
+    bool accepts_json;              /* Accept asks for it */
     void (*then)(struct server *s); /* run once the answer is on its way; NULL */
+    const struct admin_live_def *live; /* the answer goes on, instead of `body`; NULL */
 };
+
+/* An answer without an end (server-sent events): begun by a page, written to later by whoever has something to tell. At
+ * most ADMIN_LIVE_MAX at a time. */
+#define ADMIN_LIVE_MAX 16
+struct admin_live {
+    const struct admin_live_def *def;
+    struct http_stream *stream;     /* NULL once closed */
+    struct server *server;
+    bool is_behind;                 /* the reader hasn't taken what was written */
+    void *user;                     /* the page's */
+};
+struct admin_live_def {
+    const char *content_type;
+    const struct admin_header { const char *name, *value; } *headers; /* further ones */
+    size_t header_count;
+    void (*on_open)(struct admin_live *l);   /* the head is on its way */
+    void (*on_closed)(struct admin_live *l); /* once, last; not to be freed here */
+};
+/* A reader that is still behind is dropped instead: false, and on_closed was called. */
+bool admin_live_write(struct admin_live *l, struct str text);
+
+#define ADMIN_FORM_MAX_BYTES (64 * 1024) /* what a client can make the main thread hold for one request */
 
 struct admin_page {
     const char *path;
@@ -56,6 +82,7 @@ void page_listeners(struct admin_request *rq);        /* listeners_page.c */
 void page_config_dump(struct admin_request *rq);      /* config_page.c */
 void page_unsupported(struct admin_request *rq);
 void page_certs(struct admin_request *rq);            /* certs_page.c */
+void page_hystrix(struct admin_request *rq);          /* hystrix_page.c */
 void page_server_info(struct admin_request *rq);      /* info_page.c */
 void page_ready(struct admin_request *rq);
 void page_memory(struct admin_request *rq);
@@ -68,6 +95,7 @@ void page_healthcheck_ok(struct admin_request *rq);
 void page_reset_counters(struct admin_request *rq);
 void page_drain_listeners(struct admin_request *rq);
 void page_quitquitquit(struct admin_request *rq);
+void page_explain(struct admin_request *rq);          /* explain_page.c */
 void page_home(struct admin_request *rq);             /* home_page.c */
 void page_help(struct admin_request *rq);
 void admin_help_text(struct strbuf *out);

@@ -13,6 +13,7 @@ const struct admin_page admin_pages[] = {
     {"/healthcheck/fail", page_healthcheck_fail, true, "cause the server to fail health checks"},
     {"/healthcheck/ok", page_healthcheck_ok, true, "cause the server to pass health checks"},
     {"/help", page_help, false, "print out list of admin commands"},
+    {"/hystrix_event_stream", page_hystrix, false, "stream hystrix events (where the hystrix sink is configured)"},
     {"/listeners", page_listeners, false, "print listener info (format=json)"},
     {"/logging", page_logging, true, "query or change logging levels (level=L, paths=a:L,b:L, COMPONENT=L)"},
     {"/memory", page_memory, false, "print current allocation"},

@@ -197,6 +197,7 @@ static const struct extension extensions[] = {
      cfg_graphite_statsd_sink, &statsd_sink},
     {"envoy.config.metrics.v3.MetricsServiceConfig", EXT_STATS_SINK, "envoy.stat_sinks.metrics_service", cfg_metrics_service_sink,
      &metrics_service_sink},
+    {"envoy.config.metrics.v3.HystrixSink", EXT_STATS_SINK, "envoy.stat_sinks.hystrix", cfg_hystrix_sink, &hystrix_sink},
     {P "stat_sinks.open_telemetry.v3.SinkConfig", EXT_STATS_SINK, "envoy.stat_sinks.open_telemetry", cfg_open_telemetry_sink,
      &open_telemetry_sink},
     {P "tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig", EXT_RESOURCE_DETECTOR,
