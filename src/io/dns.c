@@ -50,6 +50,7 @@ struct dns_query {
     struct turn_task tell;
     struct deferred deferred;
     enum dns_status status;
+    const char *reason;
     struct addr *addrs;
     size_t count, cap;
     uint32_t ttl_s;
@@ -153,7 +154,7 @@ static void query_end(struct dns_query *q)
 static void tell(struct turn_task *t)
 {
     struct dns_query *q = CONTAINER_OF(t, dns_query, tell);
-    struct dns_answer answer = {.addrs = q->addrs, .count = q->count, .ttl_s = q->ttl_s};
+    struct dns_answer answer = {.addrs = q->addrs, .count = q->count, .ttl_s = q->ttl_s, .reason = q->reason};
     dns_fn fn = q->fn;
     void *user = q->user;
     query_end(q);
@@ -163,6 +164,8 @@ static void tell(struct turn_task *t)
 static void finish(struct dns_query *q, enum dns_status status)
 {
     q->status = status;
+    if (status != DNS_OK && !q->reason) /* refused before it was asked for */
+        q->reason = ares_strerror(status == DNS_NOT_FOUND ? ARES_ENODATA : ARES_EBADNAME);
     loop_at_turn_end(q->resolver->loop, &q->tell);
 }
 
@@ -225,6 +228,7 @@ static void on_answer(void *arg, int ares_status, int timeouts, struct ares_addr
     if (status == DNS_OK && q->count == 0)
         status = DNS_NOT_FOUND;
     LOG(DNS, DEBUG, "%s: %s, %zu addresses", q->name, ares_strerror(ares_status), q->count);
+    q->reason = status == DNS_OK ? NULL : ares_strerror(ares_status == ARES_SUCCESS ? ARES_ENODATA : ares_status);
     int next = q->next_family;
     q->next_family = 0;
     if (status == DNS_OK || !next)

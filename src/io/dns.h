@@ -16,6 +16,7 @@ struct dns_answer {
     struct addr *addrs; /* port 0 */
     size_t count;
     uint32_t ttl_s;     /* smallest; 0 when unknown */
+    const char *reason; /* why there are none, the library's words; static; NULL when there are some */
 };
 struct dns_opts {
     const struct addr *servers; /* none: the system's */
