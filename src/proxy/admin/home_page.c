@@ -10,6 +10,7 @@ const struct admin_page admin_pages[] = {
     {"/clusters", page_clusters, false, "upstream cluster status (filter, format=json)"},
     {"/config_dump", page_config_dump, false, "dump the active configuration (resource, mask, name_regex, include_eds)"},
     {"/drain_listeners", page_drain_listeners, true, "drain listeners (graceful, inboundonly, skip_exit)"},
+    {"/explain", page_explain, true, "tell where a request would go and why (url, method, header, source, destination, listener, sni, format=json)"},
     {"/healthcheck/fail", page_healthcheck_fail, true, "cause the server to fail health checks"},
     {"/healthcheck/ok", page_healthcheck_ok, true, "cause the server to pass health checks"},
     {"/help", page_help, false, "print out list of admin commands"},

@@ -29,8 +29,9 @@ const struct route_entry *exchange_route(struct exchange *x)
     x->info.cluster = x->decision.cluster; /* logs name it even where a filter answers */
     if (x->decision.vhost)
         x->info.virtual_host = x->decision.vhost->name;
-    if (route) {
+    if (route)
         x->info.route_name = route->name;
+    if (route && !x->rehearsal) {
         if (route->filter_body_limit_bytes > x->body_limit_bytes)
             x->body_limit_bytes = route->filter_body_limit_bytes;
         if (route->idle_timeout_ms >= 0) {

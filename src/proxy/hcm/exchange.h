@@ -55,6 +55,8 @@ struct filter_slot {
     struct hop request, response;
 };
 
+struct rehearsal;      /* hcm/rehearsal.h */
+struct explain_record; /* explain/record.h */
 struct exchange {
     struct http_sink sink; /* of the downstream stream */
     uint32_t magic;
@@ -89,6 +91,7 @@ struct exchange {
     struct format_context format;
     struct timer idle_timer, request_timer, duration_timer;
     struct str local_body; /* for %LOCAL_REPLY_BODY% */
+    struct rehearsal *rehearsal;   /* nobody sent this request: answers are noted, nothing is timed; NULL */
     struct stream_info info;
 };
 
@@ -123,6 +126,11 @@ void chain_downstream_watermark(struct exchange *x, bool above);
 
 /* hcm/ingress.c: what the connection manager does to a request before the filters see it. False: it has been answered. */
 bool ingress_prepare(struct exchange *x);
+void ingress_note_kind(struct exchange *x); /* its first step: gRPC, CONNECT, upgrade, HEAD */
+bool ingress_shape(struct exchange *x);     /* and the last one, behind what overload says */
+/* hcm/rehearsal.c: an answer to a rehearsed request. */
+void rehearsal_note(struct exchange *x, const struct outcome *o, unsigned status, struct str body, struct str details,
+                    void (*edit)(struct headers *h, void *arg), void *arg);
 /* hcm/egress.c: and to a response before the codec does. */
 void egress_prepare(struct exchange *x, struct headers *h);
 void via_append(struct exchange *x, struct headers *h); /* both ways; ", " between hops */

@@ -199,15 +199,18 @@ static bool upgrade_is_allowed(struct exchange *x)
     return u && u->enabled;
 }
 
-bool ingress_prepare(struct exchange *x)
+void ingress_note_kind(struct exchange *x)
 {
-    struct headers *h = x->request;
+    const struct headers *h = x->request;
     x->is_connect = headers_is_connect(h);
     x->is_upgrade = !x->is_connect && headers_is_upgrade(h);
     x->is_grpc = headers_is_grpc_request(h);
     x->is_head = str_eq(headers_get_id(h, HDR_METHOD), STR("HEAD"));
-    if (overload_refuses_request(x))
-        return false;
+}
+
+bool ingress_shape(struct exchange *x)
+{
+    struct headers *h = x->request;
     headers_strip_hop_by_hop(h, x->is_upgrade);
     if (!check_target(x) || !normalize_path(x))
         return false;
@@ -229,4 +232,10 @@ bool ingress_prepare(struct exchange *x)
         return false;
     }
     return true;
+}
+
+bool ingress_prepare(struct exchange *x)
+{
+    ingress_note_kind(x); /* overload's answer too depends on it */
+    return !overload_refuses_request(x) && ingress_shape(x);
 }

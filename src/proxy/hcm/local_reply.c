@@ -138,6 +138,10 @@ static void send_reply(struct exchange *x, struct headers *h, struct str body)
 void exchange_local_reply(struct exchange *x, const struct outcome *o, unsigned status, struct str body,
                           struct str details, void (*edit)(struct headers *h, void *arg), void *arg)
 {
+    if (x->rehearsal) {
+        rehearsal_note(x, o, status, body, details, edit, arg);
+        return;
+    }
     if (x->finished || x->in_local_reply)
         return;
     if (x->response_started) {

@@ -68,7 +68,7 @@ void xfcc_apply(struct exchange *x)
 {
     const struct hcm_config *c = x->config;
     struct headers *h = x->request;
-    struct tls_session *tls = conn_tls(x->down->conn);
+    struct tls_session *tls = x->rehearsal ? NULL : conn_tls(x->down->conn);
     bool has_cert = tls && tls_session_peer_presented(tls);
     if (c->xfcc == XFCC_ALWAYS_FORWARD_ONLY)
         return;
