@@ -16,6 +16,7 @@
 struct host;
 struct cluster;
 struct route_entry;
+struct span;
 
 struct stream_info {
     uint64_t start_us, start_wall_us;
@@ -48,6 +49,7 @@ struct stream_info {
     struct conn *downstream;            /* NULL once gone; addresses below stay */
     uint64_t connection_id, stream_id;
     const struct addr *downstream_remote, *downstream_direct_remote, *downstream_local;
+    bool local_is_restored;             /* downstream_local is where the client meant to go */
     struct str requested_server_name;
     uint64_t connection_requests;       /* so far on this connection */
 
@@ -67,6 +69,8 @@ struct stream_info {
     struct metadata metadata;           /* dynamic; in the exchange's arena */
     struct filter_state filter_state;
     const struct route_entry *route;    /* as decided last; NULL */
+    struct span *span;                  /* trace/span.h; NULL: isn't traced */
+    bool is_traceable;                  /* sampling said so */
 };
 
 #endif

@@ -176,7 +176,7 @@ static struct map *index_members(const struct host_set *s)
     return m;
 }
 
-static struct host *make_member(const struct cluster *c, const struct endpoint_spec *e)
+struct host *cluster_make_member(const struct cluster *c, const struct endpoint_spec *e)
 {
     struct host *h = host_new(&e->addr, e->hostname, e->weight, e->priority, e->locality);
     static const struct str canary[] = {{"canary", sizeof("canary") - 1}};
@@ -201,7 +201,8 @@ static void note_subsets(struct cluster *c, const struct host_set *before, const
 {
     struct lb_subset_counts n = lb_subset_compare(before, now);
     stat_set(c->stats, STAT_CLUSTER_LB_SUBSETS_ACTIVE, n.active);
-    stat_set(c->stats, STAT_CLUSTER_LB_SUBSETS_DUPLICATES, n.duplicates);
+    if (n.duplicates || stat_sum(c->stats, STAT_CLUSTER_LB_SUBSETS_DUPLICATES))
+        stat_set(c->stats, STAT_CLUSTER_LB_SUBSETS_DUPLICATES, n.duplicates);
     stat_add(c->stats, STAT_CLUSTER_LB_SUBSETS_CREATED, n.created);
     stat_add(c->stats, STAT_CLUSTER_LB_SUBSETS_REMOVED, n.removed);
 }
@@ -340,7 +341,7 @@ void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, u
         addr_key(&eps[i].addr, text);
         struct host *h = members ? map_get(members, str_from(text)) : NULL;
         bool kept = h && is_same_member(h, &eps[i]) && health_host_fits(h->check, c->spec->check, &eps[i]);
-        hosts[i] = kept ? host_ref(h) : make_member(c, &eps[i]);
+        hosts[i] = kept ? host_ref(h) : cluster_make_member(c, &eps[i]);
         uint32_t health = atomic_load(&hosts[i]->health);
         uint32_t from_eds = HOST_FAILED_EDS | HOST_DEGRADED_EDS | HOST_EDS_DRAINING | HOST_PENDING_REMOVAL;
         same = same && kept && (health & from_eds) == eps[i].health;
@@ -359,6 +360,12 @@ void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, u
         publish(c, hosts, count, true);
     }
     host_set_unref(&old);
+}
+
+void cluster_set_members(struct cluster *c, struct host **take_hosts, uint32_t count)
+{
+    stat_inc(c->stats, STAT_CLUSTER_MEMBERSHIP_CHANGE);
+    publish(c, take_hosts, count, true);
 }
 
 static void on_warm(void *arg)
@@ -423,7 +430,11 @@ void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg)
     case CLUSTER_EDS:
         cluster_set_endpoints(c, spec->endpoints, spec->endpoint_count);
         break;
+    case CLUSTER_FORWARD_PROXY:
+        forward_proxy_start(c);
+        break;
     case CLUSTER_ORIGINAL_DST:
+    case CLUSTER_AGGREGATE:
         break;
     }
     on_members_known(c);
@@ -432,34 +443,51 @@ void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg)
 void cluster_stop(struct cluster *c)
 {
     cluster_dns_stop(c);
+    forward_proxy_stop(c);
     if (orca_of(c->spec->lb) && timer_is_set(&c->weigh))
         timer_clear(&c->weigh);
 }
 
 /* ---- choosing ---- */
 
-static struct host *choose(struct cluster_worker *cw, struct lb_context *ctx)
+struct host *view_choose(struct cluster_worker *cw, struct lb_context *ctx)
 {
     struct cluster *c = cw->cluster;
-    const struct lb_policy_spec *lb = c->spec->lb;
-    if (ctx->override_host.n) {
-        struct host *h = lb_host_by_address(cw->hosts, ctx->override_host, lb->override_statuses);
-        if (h || ctx->override_host_strict)
-            return h;
-    }
+    if (c->spec->type == CLUSTER_AGGREGATE)
+        return aggregate_choose(cw, ctx);
+    ctx->owner = cw;
     ctx->now_ms = loop_now_us(cw->loop) / 1000;
     ctx->stats = c->stats;
     ctx->cluster_active = cluster_breaker_used(c, PRIORITY_DEFAULT, BREAKER_REQUESTS) +
                           cluster_breaker_used(c, PRIORITY_HIGH, BREAKER_REQUESTS);
-    return host_set_choose(cw->hosts, ctx);
+    struct host *h = host_set_choose(cw->hosts, ctx);
+    ctx->priority = h ? h->priority : 0;
+    return h;
+}
+
+static struct host *choose(struct cluster_worker *cw, struct lb_context *ctx)
+{
+    const struct lb_policy_spec *lb = cw->cluster->spec->lb;
+    if (ctx->override_host.n) {
+        struct host *h = lb_host_by_address(cw->hosts, ctx->override_host, lb->override_statuses);
+        if (h)
+            ctx->priority = h->priority;
+        if (h || ctx->override_host_strict)
+            return h;
+    }
+    return view_choose(cw, ctx);
 }
 
 struct host *cluster_pick(struct cluster_worker *cw, struct lb_context *ctx)
 {
     struct cluster *c = cw->cluster;
     struct host *h;
+    ctx->owner = cw;
+    ctx->priority = 0;
     if (c->spec->type == CLUSTER_ORIGINAL_DST) {
         h = original_dst_pick(cw, ctx);
+    } else if (c->spec->type == CLUSTER_FORWARD_PROXY) {
+        h = forward_proxy_pick(cw, ctx);
     } else {
         h = choose(cw, ctx);
         if (h)

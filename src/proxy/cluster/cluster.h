@@ -18,7 +18,8 @@
 #include "proxy/lb/lb.h"
 #include "proxy/stats/stats.h"
 
-enum cluster_type { CLUSTER_STATIC, CLUSTER_STRICT_DNS, CLUSTER_LOGICAL_DNS, CLUSTER_EDS, CLUSTER_ORIGINAL_DST };
+enum cluster_type { CLUSTER_STATIC, CLUSTER_STRICT_DNS, CLUSTER_LOGICAL_DNS, CLUSTER_EDS, CLUSTER_ORIGINAL_DST,
+                    CLUSTER_AGGREGATE, CLUSTER_FORWARD_PROXY };
 
 enum { PRIORITY_DEFAULT, PRIORITY_HIGH, ROUTING_PRIORITIES };
 struct circuit_thresholds {
@@ -75,8 +76,10 @@ struct cluster_original_dst_spec {
     bool use_http_header;        /* x-envoy-original-dst-host or http_header_name */
     struct str http_header_name; /* lower case; "" = x-envoy-original-dst-host */
     int upstream_port_override;  /* -1 none */
+    struct str space, *path; uint32_t path_count; /* metadata_key: where filters may have put it; none when path_count is 0 */
     uint64_t cleanup_interval_ms; /* 5000 */
 };
+struct dns_cache_spec;
 struct cluster_connection_spec {
     uint64_t connect_timeout_us; /* 5 s; TCP and TLS together */
     uint32_t buffer_limit_bytes; /* per_connection_buffer_limit_bytes, 1 MiB */
@@ -106,6 +109,7 @@ struct cluster_spec {
     enum cluster_type type;
     struct endpoint_spec *endpoints;
     uint32_t endpoint_count;
+    struct str *children; uint32_t child_count;   /* AGGREGATE: clusters, the most wanted first */
     uint32_t overprovisioning_factor; /* 140 */
     bool weighted_priority_health;
     uint32_t drop_per_million;   /* policy.drop_overloads */
@@ -116,6 +120,7 @@ struct cluster_spec {
     const struct transport_socket_spec *transport;
     const struct cluster_dns_spec *dns;           /* NULL unless the type is a DNS one */
     const struct cluster_original_dst_spec *original_dst; /* NULL unless ORIGINAL_DST */
+    const struct dns_cache_spec *dns_cache;       /* cluster/dns_cache.h; NULL unless FORWARD_PROXY */
     const struct outlier_spec *outlier;           /* proxy/health/outlier.h; NULL: no detection */
     const struct health_spec *check;              /* proxy/health/health_check.h; NULL: no active checks */
     float preconnect_ratio;      /* per_upstream_preconnect_ratio; 1.0 */
@@ -245,6 +250,11 @@ void cluster_spec_free(struct cluster_spec **spec);
     X(CLUSTER_LB_SUBSETS_FALLBACK_PANIC, COUNTER, NONE, "lb_subsets_fallback_panic", "")           \
     X(CLUSTER_LB_SUBSETS_REMOVED, COUNTER, NONE, "lb_subsets_removed", "")                         \
     X(CLUSTER_LB_SUBSETS_SELECTED, COUNTER, NONE, "lb_subsets_selected", "")                       \
+    X(CLUSTER_RING_SIZE, GAUGE, LAZY, "ring_hash_lb.size", "Entries of the ring")                  \
+    X(CLUSTER_RING_LEAST, GAUGE, LAZY, "ring_hash_lb.min_hashes_per_host", "")                     \
+    X(CLUSTER_RING_MOST, GAUGE, LAZY, "ring_hash_lb.max_hashes_per_host", "")                      \
+    X(CLUSTER_MAGLEV_LEAST, GAUGE, LAZY, "maglev_lb.min_entries_per_host", "")                     \
+    X(CLUSTER_MAGLEV_MOST, GAUGE, LAZY, "maglev_lb.max_entries_per_host", "")                      \
     X(CLUSTER_LB_LOCAL_CLUSTER_NOT_OK, COUNTER, NONE, "lb_local_cluster_not_ok", "")               \
     X(CLUSTER_LB_RECALCULATE_ZONE, COUNTER, NONE, "lb_recalculate_zone_structures", "")            \
     X(CLUSTER_LB_ZONE_CLUSTER_TOO_SMALL, COUNTER, NONE, "lb_zone_cluster_too_small", "")           \
@@ -305,8 +315,16 @@ struct cluster_worker *cluster_here(struct cluster *c);
 /* Frees the calling thread's view: its pools close. Each worker, for every cluster, before its loop ends. */
 void cluster_leave(struct cluster *c);
 
-/* Picks a host (panic mode, priorities, health; counts none_healthy) and returns it referenced; NULL when there is none. */
+/* The cluster that a view is of. */
+struct cluster *cluster_of_view(const struct cluster_worker *cw);
+
+/* Picks a host (panic mode, priorities, health; counts none_healthy) and returns it referenced; NULL when there is none.
+ * What follows of it (breakers but for retries, pools, connections, reports) is ctx->owner's. */
 struct host *cluster_pick(struct cluster_worker *cw, struct lb_context *ctx);
+
+struct filter_state;
+/* For a dynamic forward proxy cluster: whom filters say to go to, else (where there is no request) the name in TLS. */
+void cluster_note_destination(const struct cluster *c, struct lb_context *ctx, const struct filter_state *state, struct str server_name);
 
 /* Whether this request is to be dropped (ClusterLoadAssignment.policy.drop_overloads; counted): 503, flag DO. */
 bool cluster_drops(struct cluster_worker *cw, struct rng *rng);

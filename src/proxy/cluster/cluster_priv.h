@@ -17,6 +17,7 @@
 #define CLUSTER_MAGIC 0x434c5553u
 
 struct cluster_dns;
+struct forward_proxy;
 struct outlier_detector;
 struct health_checker;
 struct cluster {
@@ -32,6 +33,7 @@ struct cluster {
     pthread_mutex_t hosts_lock;           /* publishing, and a worker's first look; never on a request's path */
     struct host_set *hosts;
     struct cluster_dns *dns;
+    struct forward_proxy *forward_proxy;  /* NULL unless FORWARD_PROXY */
     struct outlier_detector *outlier;     /* NULL without outlier detection */
     struct health_checker *checker;       /* NULL without active checks */
     struct turn_task health_task;         /* publishing what changed of members' health in this turn */
@@ -62,6 +64,7 @@ struct upstream_pool {
 };
 
 struct original_dst;
+struct aggregate;
 struct cluster_worker {
     struct cluster *cluster;
     struct host_set *hosts;               /* referenced */
@@ -69,6 +72,8 @@ struct cluster_worker {
     struct upstream_pool **buckets;
     uint32_t bucket_count, pool_count;
     struct original_dst *original_dst;
+    struct aggregate *aggregate;
+    struct map *forward_hosts;            /* FORWARD_PROXY: by name; NULL before the first choice */
     /* TCP connections outside pools, kept where they have to end with their host's health. */
     struct tcp_member { struct conn *conn; struct host *host; } *tcp; /* the host is the connection's owner's reference */
     uint32_t tcp_count, tcp_cap;
@@ -100,6 +105,7 @@ uint64_t cluster_slow_start_ms(const struct cluster *c);
 /* What balancing learns of an attempt; cluster_report calls it. Any worker. */
 void cluster_note_result(struct cluster *c, struct host *h, const struct host_report *report, uint64_t now_ms);
 uint32_t clusters_worker_count(void);
+struct loop *clusters_worker_loop(uint32_t thread); /* by stat_thread, from 1; 0 is the main one */
 
 /* upstream_pool.c */
 struct upstream_pool *upstream_pool_new(struct cluster_worker *view, struct host *h, const struct pool_key *key);
@@ -121,6 +127,24 @@ void cluster_dns_stop(struct cluster *c);
 /* original_dst.c */
 struct host *original_dst_pick(struct cluster_worker *view, const struct lb_context *ctx);
 void original_dst_free(struct original_dst **o);
+
+/* forward_proxy.c */
+void forward_proxy_start(struct cluster *c); /* main thread, as is stop */
+void forward_proxy_stop(struct cluster *c);
+struct host *forward_proxy_pick(struct cluster_worker *view, const struct lb_context *ctx);
+void forward_proxy_leave(struct cluster_worker *view);
+
+/* Makes a member, takes members (each referenced) as the cluster's. Main thread. */
+struct host *cluster_make_member(const struct cluster *c, const struct endpoint_spec *e);
+void cluster_set_members(struct cluster *c, struct host **take_hosts, uint32_t count);
+/* view.c: lets the pools to a host of this worker finish what they have and go. */
+void view_drain_pools_of(struct cluster_worker *v, const struct host *h);
+
+/* aggregate.c: the host of one of the clusters below, borrowed; NULL: none. */
+struct host *aggregate_choose(struct cluster_worker *view, struct lb_context *ctx);
+void aggregate_free(struct aggregate **a);
+/* cluster.c: borrowed. */
+struct host *view_choose(struct cluster_worker *view, struct lb_context *ctx);
 
 /* upstream_proxy_protocol.c: the header for a connection made on behalf of `downstream` (NULL: LOCAL). Heap. */
 struct str upstream_proxy_header(const struct transport_socket_spec *spec, const struct conn *downstream);

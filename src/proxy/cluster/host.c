@@ -165,6 +165,7 @@ struct building {
     const struct lb_policy_spec *lb;
     uint64_t *cursors; /* 8 words each: a cache line */
     uint64_t seed;
+    struct stat_scope *stats;
 };
 
 static _Atomic uint64_t *take_cursor(struct building *b)
@@ -185,6 +186,8 @@ static void build_group(struct building *b, struct host_group *g, const struct h
         g->shares = shares_of(g, p, b->lb->locality == LB_LOCALITY_WEIGHTED && p->has_locality_weights);
     if (policy->build)
         g->schedule = policy->build(b->lb, g);
+    if (policy->show && g->schedule && b->stats)
+        policy->show(g->schedule, g, b->stats);
     for (uint32_t i = 0; b->lb->slow_start_ms && i < g->count; i++) {
         uint64_t since = atomic_load_explicit(&g->hosts[i]->healthy_since_ms, memory_order_relaxed);
         if (since && since + b->lb->slow_start_ms > g->slow_until_ms)
@@ -223,7 +226,7 @@ static void build(struct host_set *s, const struct host_set_opts *opts)
     /* One line more than asked for, so that cursors start on one. */
     if (!s->lb->policy->choose && s->count)
         s->cursors = mem_zalloc((cursor_count(s) + 1) * 64);
-    struct building b = {s->lb, (uint64_t *)(((uintptr_t)s->cursors + 63) & ~(uintptr_t)63), opts->seed};
+    struct building b = {s->lb, (uint64_t *)(((uintptr_t)s->cursors + 63) & ~(uintptr_t)63), opts->seed, opts->stats};
     for (uint32_t p = 0; s->count && p < s->priority_count; p++)
         build_priority(&b, &s->priorities[p]);
     if (s->lb->policy->build_whole)

@@ -158,6 +158,8 @@ int locality_cmp(const struct locality *a, const struct locality *b); /* region,
 /* Gives out 100 % over priorities whose bit in `skip` is 0: the healthy first, then the degraded. False: nobody is available. */
 bool priorities_share(const struct host_set *s, uint64_t skip, uint32_t *healthy_load, uint32_t *degraded_load);
 void priorities_settle(struct host_set *s, const struct host_set_opts *opts, uint32_t panic_pct);
+/* Shares and panic alone: each priority's availability stands already. */
+void priorities_balance(struct host_set *s, uint32_t panic_pct);
 /* Sorts hosts of one priority by locality and cuts them up. */
 void localities_settle(struct host_priority *p, const struct host_set_opts *opts);
 void localities_weigh(struct host_priority *p, const struct host_set_opts *opts);

@@ -82,31 +82,46 @@ static struct original_dst *table_of(struct cluster_worker *v)
     return v->original_dst;
 }
 
-static bool from_header(const struct cluster_original_dst_spec *spec, const struct lb_context *ctx, struct addr *out)
+static bool parse(struct str text, struct addr *out)
 {
-    struct str name = spec->http_header_name.n ? spec->http_header_name : STR("x-envoy-original-dst-host");
-    struct str value = ctx->request ? headers_get(ctx->request, name) : STR_NULL, host;
+    struct str host;
     int port;
-    if (!value.p || !authority_split(value, &host, &port) || port <= 0)
-        return false;
-    return addr_from_ip(out, host, (uint16_t)port, NULL) == 0;
+    return authority_split(text, &host, &port) && port > 0 && addr_from_ip(out, host, (uint16_t)port, NULL) == 0;
 }
 
+static struct str named_by_header(const struct cluster_original_dst_spec *spec, const struct lb_context *ctx)
+{
+    struct str name = spec->http_header_name.n ? spec->http_header_name : STR("x-envoy-original-dst-host");
+    return spec->use_http_header && ctx->request ? headers_get(ctx->request, name) : STR_NULL;
+}
+
+/* Of a list the first counts. */
+static struct str named_by_metadata(const struct cluster_original_dst_spec *spec, const struct lb_context *ctx)
+{
+    if (!spec->path_count)
+        return STR_NULL;
+    const struct meta_value *v = metadata_find(ctx->dynamic, spec->space, spec->path, spec->path_count);
+    if (v && v->kind == META_LIST && v->u.list.count)
+        v = &v->u.list.items[0];
+    return v && v->kind == META_STRING ? v->u.string : STR_NULL;
+}
+
+/* The header first, then metadata, then where the connection was going: each asked only if the one before gave nothing. */
 static bool destination(struct cluster_worker *v, const struct lb_context *ctx, struct addr *out)
 {
     const struct cluster_original_dst_spec *spec = v->cluster->spec->original_dst;
+    struct str named[] = {named_by_header(spec, ctx), named_by_metadata(spec, ctx)};
+    bool found = false;
     *out = (struct addr){0};
-    bool from_request = spec->use_http_header && ctx->request;
-    if (from_request && from_header(spec, ctx, out)) {
-        ;
-    } else if (from_request && headers_find(ctx->request, spec->http_header_name.n ? spec->http_header_name
-                                                                                   : STR("x-envoy-original-dst-host"))) {
-        stat_inc(v->cluster->stats, STAT_CLUSTER_ORIGINAL_DST_INVALID);
-        return false;
-    } else if (ctx->downstream_local && addr_is_ip(ctx->downstream_local)) {
+    for (size_t i = 0; i < ARRAY_LEN(named) && !found; i++) {
+        found = named[i].p && parse(named[i], out);
+        if (named[i].p && !found)
+            stat_inc(v->cluster->stats, STAT_CLUSTER_ORIGINAL_DST_INVALID);
+    }
+    if (!found) {
+        if (!ctx->local_is_restored || !ctx->downstream_local || !addr_is_ip(ctx->downstream_local))
+            return false;
         addr_copy(out, ctx->downstream_local);
-    } else {
-        return false;
     }
     if (spec->upstream_port_override > 0)
         addr_set_port(out, (uint16_t)spec->upstream_port_override);

@@ -95,15 +95,21 @@ static void share_by_size(struct host_set *s)
 
 void priorities_settle(struct host_set *s, const struct host_set_opts *opts, uint32_t panic_pct)
 {
-    uint32_t n = s->priority_count, total = 0;
-    uint32_t *loads = mem_zalloc(2 * n * sizeof(*loads));
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < s->priority_count; i++) {
         struct host_priority *p = &s->priorities[i];
         struct weighed w = weigh(p, opts->weighted_priority_health);
         p->healthy_pct = availability_pct(w.healthy, w.total, opts->overprovisioning_pct);
         p->degraded_pct = availability_pct(w.degraded, w.total, opts->overprovisioning_pct);
-        total += p->healthy_pct + p->degraded_pct;
     }
+    priorities_balance(s, panic_pct);
+}
+
+void priorities_balance(struct host_set *s, uint32_t panic_pct)
+{
+    uint32_t n = s->priority_count, total = 0;
+    uint32_t *loads = mem_zalloc(2 * n * sizeof(*loads));
+    for (uint32_t i = 0; i < n; i++)
+        total += s->priorities[i].healthy_pct + s->priorities[i].degraded_pct;
     priorities_share(s, 0, loads, loads + n);
     bool all_panic = true;
     for (uint32_t i = 0; i < n; i++) {

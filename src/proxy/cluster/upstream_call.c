@@ -159,7 +159,7 @@ static void let_go(struct upstream_call *c)
         }
     }
     if (c->holds_slot)
-        cluster_breaker_release(c->cluster, c->priority, BREAKER_REQUESTS);
+        cluster_breaker_release(c->here->cluster, c->priority, BREAKER_REQUESTS);
     c->holds_slot = false;
     if (c->host)
         host_unref(&c->host);
@@ -371,7 +371,7 @@ static void on_closed(struct http_sink *sink, enum stream_reset why, const char 
     struct http_stream *s = c->stream;
     c->stream = NULL;
     if (why == STREAM_REMOTE || why == STREAM_REMOTE_REFUSED)
-        stat_inc(cluster_stats(c->cluster), STAT_CLUSTER_UPSTREAM_RQ_RX_RESET);
+        stat_inc(c->here->cluster->stats, STAT_CLUSTER_UPSTREAM_RQ_RX_RESET);
     if (s && !c->inside && may_replay(c, s, why)) {
         replay(c);
         return;
@@ -420,6 +420,7 @@ static bool pick_host(struct upstream_call *c, const struct upstream_call_opts *
     if (!cx.rng)
         cx.rng = loop_rng(c->here->loop);
     c->host = cluster_pick(c->here, &cx);
+    c->here = cx.owner;
     return c->host != NULL;
 }
 
@@ -432,8 +433,8 @@ static enum stream_reset admit(struct upstream_call *c, const struct upstream_ca
         note_status(c, 503);
         return STREAM_CONNECT_FAILED;
     }
-    if (!cluster_breaker_acquire(c->cluster, c->priority, BREAKER_REQUESTS)) {
-        stat_inc(cluster_stats(c->cluster), STAT_CLUSTER_UPSTREAM_RQ_ACTIVE_OVERFLOW);
+    if (!cluster_breaker_acquire(c->here->cluster, c->priority, BREAKER_REQUESTS)) {
+        stat_inc(c->here->cluster->stats, STAT_CLUSTER_UPSTREAM_RQ_ACTIVE_OVERFLOW);
         note_status(c, 503);
         return STREAM_OVERFLOW;
     }

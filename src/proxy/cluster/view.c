@@ -103,6 +103,11 @@ uint32_t clusters_worker_count(void)
     return frame.worker_count;
 }
 
+struct loop *clusters_worker_loop(uint32_t thread)
+{
+    return thread ? frame.workers[thread - 1] : frame.main_loop;
+}
+
 /* ---- pools by host ---- */
 
 static uint32_t bucket_of(const struct cluster_worker *v, const struct host *h)
@@ -199,10 +204,15 @@ struct cluster_worker *cluster_here(struct cluster *c)
         return v;
     v = NEW(cluster_worker);
     v->cluster = c;
-    v->loop = stat_thread ? frame.workers[stat_thread - 1] : frame.main_loop;
+    v->loop = clusters_worker_loop(stat_thread);
     __atomic_store_n(&c->views[stat_thread], v, __ATOMIC_RELAXED);
     v->hosts = cluster_hosts(c);
     return v;
+}
+
+struct cluster *cluster_of_view(const struct cluster_worker *cw)
+{
+    return cw->cluster;
 }
 
 static bool set_has(const struct host_set *s, const struct host *h)
@@ -211,6 +221,17 @@ static bool set_has(const struct host_set *s, const struct host *h)
         if (s->hosts[i] == h)
             return true;
     return false;
+}
+
+void view_drain_pools_of(struct cluster_worker *v, const struct host *h)
+{
+    for (struct upstream_pool *p = v->bucket_count ? v->buckets[bucket_of(v, h)] : NULL, *next; p; p = next) {
+        next = p->next;
+        if (p->host == h && !p->is_draining) {
+            p->is_draining = true;
+            http_pool_drain(p->pool);
+        }
+    }
 }
 
 /* Pools of hosts that left finish what they have and go. */
@@ -362,7 +383,8 @@ void view_publish(struct cluster *c, struct host_set *take_hosts)
     pthread_mutex_lock(&c->hosts_lock);
     struct host_set *old = c->hosts;
     c->hosts = take_hosts;
-    for (uint32_t i = 0; i < frame.worker_count; i++)
+    bool by_name = c->spec->type == CLUSTER_FORWARD_PROXY; /* workers choose by name and are told of each (forward_proxy.c) */
+    for (uint32_t i = 0; i < frame.worker_count && !by_name; i++)
         has_view[i] = __atomic_load_n(&c->views[i + 1], __ATOMIC_RELAXED) != NULL;
     pthread_mutex_unlock(&c->hosts_lock);
     for (uint32_t i = 0; i < frame.worker_count; i++)
@@ -385,6 +407,8 @@ void cluster_leave(struct cluster *c)
             upstream_pool_free(p);
         }
     original_dst_free(&v->original_dst);
+    forward_proxy_leave(v);
+    aggregate_free(&v->aggregate);
     host_set_unref(&v->hosts);
     mem_free(v->buckets);
     mem_free(v->tcp);

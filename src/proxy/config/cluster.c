@@ -128,6 +128,19 @@ static const struct transport_socket_spec *read_transport(struct config_reader *
 
 /* ---- discovery ---- */
 
+int cfg_aggregate_cluster(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    const pb_aggregate_cluster *m = (const pb_aggregate_cluster *)msg;
+    struct cfg_dns *d = out;
+    struct cluster_spec *s = d->cluster;
+    d->type = CLUSTER_AGGREGATE;
+    s->child_count = LEN(m, clusters);
+    s->children = ARENA_ARRAY(&s->memory->arena, struct str, s->child_count);
+    for (uint32_t i = 0; i < s->child_count; i++)
+        s->children[i] = arena_str(&s->memory->arena, str_from(m->clusters[i]));
+    return 0;
+}
+
 static enum cluster_type read_custom_type(struct config_reader *cr, const pb_custom_cluster *m, struct cfg_dns *d, bool *has_dns)
 {
     static const struct { const char *name; enum cluster_type type; } plain[] = {
@@ -146,7 +159,7 @@ static enum cluster_type read_custom_type(struct config_reader *cr, const pb_cus
     IN("typed_config")
         ext->read(cr, msg, d);
     *has_dns = true;
-    return d->is_logical ? CLUSTER_LOGICAL_DNS : CLUSTER_STRICT_DNS;
+    return d->type;
 }
 
 static enum cluster_type read_type(struct config_reader *cr, const pb_cluster *m, struct cfg_dns *d, bool *has_dns)
@@ -188,16 +201,27 @@ static const struct cluster_original_dst_spec *read_original_dst(struct config_r
         o.http_header_name = cfg_lower(&a, TEXT(c, http_header_name));
         __auto_type port = GET(c, upstream_port_override);
         o.upstream_port_override = port ? (int)port->value : -1;
+        if (GET(c, metadata_key))
+            IN("original_dst_lb_config.metadata_key") {
+                o.space = arena_str(&a, TEXT(c->metadata_key, key));
+                o.path_count = LEN(c->metadata_key, path);
+                o.path = ARENA_ARRAY(&a, struct str, o.path_count);
+                for (uint32_t i = 0; i < o.path_count; i++)
+                    o.path[i] = arena_str(&a, TEXT(c->metadata_key->path[i], key));
+            }
     }
     strbuf_addf(&key, "original_dst:%d:%d:%llu:", o.use_http_header, o.upstream_port_override,
                 (unsigned long long)o.cleanup_interval_ms);
     cfg_key_str(&key, o.http_header_name);
+    cfg_key_str(&key, o.space);
+    for (uint32_t i = 0; i < o.path_count; i++)
+        cfg_key_str(&key, o.path[i]);
     const void *shared = shared_get(strbuf_str(&key), &o, sizeof o, &a, NULL);
     strbuf_fini(&key);
     return shared;
 }
 
-static void read_discovery(struct config_reader *cr, const pb_cluster *m, struct cluster_spec *s)
+static void read_discovery(struct config_reader *cr, const pb_cluster *m, struct cluster_spec *s, bool *allow_insecure)
 {
     struct arena a;
     struct cfg_dns d;
@@ -205,7 +229,9 @@ static void read_discovery(struct config_reader *cr, const pb_cluster *m, struct
     memset(&d, 0, sizeof d);
     arena_init(&a, 0);
     d.memory = &a;
+    d.cluster = s;
     s->type = read_type(cr, m, &d, &has_dns);
+    *allow_insecure = d.allow_insecure;
     bool is_dns = s->type == CLUSTER_STRICT_DNS || s->type == CLUSTER_LOGICAL_DNS;
     if (is_dns && !has_dns)
         cfg_dns_of_cluster(cr, m, &d);
@@ -217,15 +243,18 @@ static void read_discovery(struct config_reader *cr, const pb_cluster *m, struct
 }
 
 /* What Envoy refuses though each member alone is fine. */
-static void check_whole(struct config_reader *cr, const pb_cluster *m, const struct cluster_spec *s)
+static void check_whole(struct config_reader *cr, const pb_cluster *m, const struct cluster_spec *s, bool allow_insecure)
 {
     bool provided = s->lb->policy == &lb_cluster_provided;
-    if (s->type == CLUSTER_ORIGINAL_DST && !provided)
-        FAULT("lb_policy", "an ORIGINAL_DST cluster needs CLUSTER_PROVIDED");
-    if (s->type != CLUSTER_ORIGINAL_DST && provided)
-        FAULT("lb_policy", "CLUSTER_PROVIDED is for ORIGINAL_DST clusters");
+    bool provides = s->type == CLUSTER_ORIGINAL_DST || s->type == CLUSTER_AGGREGATE || s->type == CLUSTER_FORWARD_PROXY;
+    if (provides && !provided)
+        FAULT("lb_policy", "a cluster that chooses hosts itself (ORIGINAL_DST, aggregate, dynamic forward proxy) needs CLUSTER_PROVIDED");
+    if (!provides && provided)
+        FAULT("lb_policy", "CLUSTER_PROVIDED is for clusters that choose hosts themselves");
     if (s->type == CLUSTER_ORIGINAL_DST && m->load_assignment)
         FAULT("load_assignment", "an ORIGINAL_DST cluster finds its endpoints itself");
+    if (s->type == CLUSTER_FORWARD_PROXY && !allow_insecure && !(s->http->auto_sni && s->http->auto_san_validation))
+        FAULT("", "dynamic_forward_proxy cluster must have auto_sni and auto_san_validation true unless allow_insecure_cluster_options is set");
     if (s->http->alpn && !s->transport->tls)
         FAULT("", "auto_config chooses the protocol by ALPN and needs a TLS transport_socket");
 }
@@ -271,14 +300,15 @@ int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_sp
     struct str alt = TEXT(m, alt_stat_name);
     if (alt.n)
         s->alt_stat_name = arena_str(a, alt);
-    read_discovery(cr, m, s);
+    bool allow_insecure;
+    read_discovery(cr, m, s, &allow_insecure);
     s->lb = cfg_cluster_lb(cr, m);
     s->breakers = cfg_breakers(cr, GET(m, circuit_breakers));
     s->connection = read_connection(cr, m);
-    s->http = cfg_cluster_http(cr, m);
+    s->http = cfg_cluster_http(cr, m, s->type == CLUSTER_FORWARD_PROXY);
     s->transport = read_transport(cr, GET(m, transport_socket));
     read_rest(cr, m, s);
-    check_whole(cr, m, s);
+    check_whole(cr, m, s, allow_insecure);
     *out = s;
     return cr->r.faults->count == faults ? 0 : ERR_INVALID;
 }
@@ -303,6 +333,7 @@ void cluster_spec_free(struct cluster_spec **spec)
     shared_unref(s->transport);
     shared_unref(s->dns);
     shared_unref(s->original_dst);
+    shared_unref(s->dns_cache);
     spec_memory_unref(&s->memory);
     mem_free(s);
     *spec = NULL;

@@ -32,6 +32,7 @@ struct config_reader {
     struct spec_memory *cluster_memory;
     struct map *secrets;             /* name -> pb_secret */
     struct map *cluster_names;       /* name -> anything */
+    struct map *dns_caches;          /* name -> struct dns_cache_spec (borrowed) */
     struct map *localities;          /* key -> struct locality, in cluster_memory */
     const pb_bootstrap *boot;
     bool allow_unsupported;
@@ -100,6 +101,8 @@ enum extension_kind {
     EXT_NETWORK_FILTER, EXT_HTTP_FILTER, EXT_LISTENER_FILTER, EXT_DOWNSTREAM_SOCKET, EXT_UPSTREAM_SOCKET, EXT_ACCESS_LOGGER,
     EXT_CLUSTER, EXT_LB_POLICY, EXT_DNS_RESOLVER, EXT_IP_DETECTION, EXT_REQUEST_ID,
     EXT_RESOURCE_MONITOR, EXT_STATS_SINK,
+    EXT_TRACER,                  /* struct tracer */
+    EXT_TRACE_SAMPLER,           /* struct cfg_sampler */
     EXT_RESOURCE_DETECTOR,       /* attributes of this process for OpenTelemetry: struct cfg_resource */
     EXT_ROUTE_FILTER,            /* per-route settings of an HTTP filter */
     EXT_SESSION_STATE,           /* where a session stands: struct cfg_session */
@@ -221,6 +224,11 @@ int cfg_health_file_sink(struct config_reader *cr, const ProtobufCMessage *msg, 
 int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_spec **out);
 struct cfg_dns; /* dns.c */
 int cfg_dns_cluster(struct config_reader *cr, const ProtobufCMessage *msg, void *out);    /* EXT_CLUSTER */
+int cfg_aggregate_cluster(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_forward_proxy_cluster(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* forward_proxy.c */
+int cfg_forward_proxy(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_forward_proxy_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_sni_forward_proxy(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_cares(struct config_reader *cr, const ProtobufCMessage *msg, void *out);          /* EXT_DNS_RESOLVER */
 int cfg_lb_round_robin(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* EXT_LB_POLICY: config/lb.h, struct cfg_lb */
 int cfg_lb_ring_hash(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
@@ -242,8 +250,9 @@ void cfg_http1_server(struct config_reader *cr, const pb_http1_options *m, struc
 void cfg_http1_client(struct config_reader *cr, const pb_http1_options *m, struct http_client_opts *o);
 void cfg_http2_server(struct config_reader *cr, const pb_http2_options *m, struct http_server_opts *o);
 void cfg_http2_client(struct config_reader *cr, const pb_http2_options *m, struct http_client_opts *o);
-/* The cluster's HTTP part, shared. */
-const struct cluster_http_spec *cfg_cluster_http(struct config_reader *cr, const pb_cluster *m);
+/* The cluster's HTTP part, shared. `to_any_name`: its peers are named by requests, and checked by that name unless it says
+ * otherwise. */
+const struct cluster_http_spec *cfg_cluster_http(struct config_reader *cr, const pb_cluster *m, bool to_any_name);
 
 /* Parts of routes (route_retry.c, route_match.c, route_rewrite.c, route_policies.c; what `out` is: route_priv.h). */
 int cfg_retry_previous_hosts(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
@@ -309,6 +318,22 @@ void cfg_resource_attributes(struct config_reader *cr, const char *field, pb_ext
 int cfg_static_resource(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_environment_resource(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 void cfg_stats_sinks(struct config_reader *cr, const pb_bootstrap *m);
+
+/* tracing.c; a tracer is a new reference, NULL after a fault */
+struct tracer;
+struct tracing_config *cfg_tracing(struct config_reader *cr, const pb_hcm_tracing *m, struct hcm_config *hcm); /* NULL for NULL */
+struct tracing_override *cfg_route_tracing(struct config_reader *cr, const pb_route_tracing *m, struct arena *a);
+void cfg_bootstrap_tracing(struct config_reader *cr, const pb_bootstrap *m);
+struct tracer *cfg_tracer(struct config_reader *cr, const pb_tracer *m);
+struct format *cfg_operation(struct config_reader *cr, const char *field, struct str text); /* NULL for "" */
+/* tracers.c */
+struct otel_sampler;
+struct cfg_sampler { struct otel_sampler *out; struct arena *arena; }; /* EXT_TRACE_SAMPLER */
+int cfg_otel_tracer(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_zipkin_tracer(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_sampler_always_on(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_sampler_parent(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_sampler_ratio(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 
 /* overload.c */
 struct resource_monitor_spec;

@@ -88,6 +88,19 @@ static void read_default_resolver(struct config_reader *cr, struct cfg_dns *d)
     r->path.n = mark;
 }
 
+void cfg_dns_resolver(struct config_reader *cr, const pb_typed_extension *typed, const pb_dns_resolution *resolution, bool tcp_only,
+                      struct cfg_dns *d)
+{
+    if (typed) {
+        read_typed_resolver(cr, "typed_dns_resolver_config", typed, d);
+    } else if (resolution) {
+        read_resolution(cr, "dns_resolution_config", resolution, d);
+    } else {
+        read_default_resolver(cr, d);
+        d->spec.opts.tcp_only = tcp_only || d->spec.opts.tcp_only;
+    }
+}
+
 int cfg_dns_cluster(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
 {
     static const enum dns_family families[] = {DNS_AUTO, DNS_AUTO, DNS_V4_ONLY, DNS_V6_ONLY, DNS_V4_PREFERRED, DNS_ALL};
@@ -108,6 +121,7 @@ int cfg_dns_cluster(struct config_reader *cr, const ProtobufCMessage *msg, void 
     else
         read_default_resolver(cr, d);
     d->is_logical = GET(m, all_addresses_in_single_endpoint);
+    d->type = d->is_logical ? CLUSTER_LOGICAL_DNS : CLUSTER_STRICT_DNS;
     return 0;
 }
 

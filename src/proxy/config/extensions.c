@@ -11,6 +11,7 @@
 #include "proxy/filter/cors.h"
 #include "proxy/filter/csrf.h"
 #include "proxy/filter/decompressor.h"
+#include "proxy/filter/dynamic_forward_proxy.h"
 #include "proxy/filter/fault.h"
 #include "proxy/filter/grpc_stats.h"
 #include "proxy/filter/grpc_web.h"
@@ -141,7 +142,16 @@ static const struct extension extensions[] = {
      cfg_health_file_sink, NULL},
     {P "access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig", EXT_ACCESS_LOGGER, "envoy.access_loggers.open_telemetry",
      cfg_otel_logger, NULL},
+    {P "clusters.dynamic_forward_proxy.v3.ClusterConfig", EXT_CLUSTER, "envoy.clusters.dynamic_forward_proxy",
+     cfg_forward_proxy_cluster, NULL},
+    {P "filters.http.dynamic_forward_proxy.v3.FilterConfig", EXT_HTTP_FILTER, "envoy.filters.http.dynamic_forward_proxy",
+     cfg_forward_proxy, &forward_proxy_filter},
+    {P "filters.http.dynamic_forward_proxy.v3.PerRouteConfig", EXT_ROUTE_FILTER, "envoy.filters.http.dynamic_forward_proxy",
+     cfg_forward_proxy_route, NULL},
+    {P "filters.network.sni_dynamic_forward_proxy.v3.FilterConfig", EXT_NETWORK_FILTER,
+     "envoy.filters.network.sni_dynamic_forward_proxy", cfg_sni_forward_proxy, &sni_forward_proxy_filter},
     {P "clusters.dns.v3.DnsCluster", EXT_CLUSTER, "envoy.cluster.dns", cfg_dns_cluster, NULL},
+    {P "clusters.aggregate.v3.ClusterConfig", EXT_CLUSTER, "envoy.clusters.aggregate", cfg_aggregate_cluster, NULL},
 
     {P "load_balancing_policies.round_robin.v3.RoundRobin", EXT_LB_POLICY, "envoy.load_balancing_policies.round_robin",
      cfg_lb_round_robin, NULL},
@@ -200,6 +210,14 @@ static const struct extension extensions[] = {
     {"envoy.config.metrics.v3.HystrixSink", EXT_STATS_SINK, "envoy.stat_sinks.hystrix", cfg_hystrix_sink, &hystrix_sink},
     {P "stat_sinks.open_telemetry.v3.SinkConfig", EXT_STATS_SINK, "envoy.stat_sinks.open_telemetry", cfg_open_telemetry_sink,
      &open_telemetry_sink},
+    {"envoy.config.trace.v3.OpenTelemetryConfig", EXT_TRACER, "envoy.tracers.opentelemetry", cfg_otel_tracer, NULL},
+    {"envoy.config.trace.v3.ZipkinConfig", EXT_TRACER, "envoy.tracers.zipkin", cfg_zipkin_tracer, NULL},
+    {P "tracers.opentelemetry.samplers.v3.AlwaysOnSamplerConfig", EXT_TRACE_SAMPLER, "envoy.tracers.opentelemetry.samplers.always_on",
+     cfg_sampler_always_on, NULL},
+    {P "tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig", EXT_TRACE_SAMPLER,
+     "envoy.tracers.opentelemetry.samplers.parent_based", cfg_sampler_parent, NULL},
+    {P "tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig", EXT_TRACE_SAMPLER,
+     "envoy.tracers.opentelemetry.samplers.trace_id_ratio_based", cfg_sampler_ratio, NULL},
     {P "tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig", EXT_RESOURCE_DETECTOR,
      "envoy.tracers.opentelemetry.resource_detectors.static_config", cfg_static_resource, NULL},
     {P "tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig", EXT_RESOURCE_DETECTOR,

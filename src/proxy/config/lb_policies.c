@@ -13,6 +13,7 @@
 #include "envoy/extensions/load_balancing_policies/subset/v3/subset.pb-c.h"
 #include "envoy/extensions/load_balancing_policies/wrr_locality/v3/wrr_locality.pb-c.h"
 #include "proxy/config/lb.h"
+#include "proxy/config/route_priv.h"
 
 #define POLICY(x) Envoy__Extensions__LoadBalancingPolicies__##x
 #define LOCALITY(x) ENVOY__EXTENSIONS__LOAD_BALANCING_POLICIES__COMMON__V3__LOCALITY_LB_CONFIG__LOCALITY_CONFIG_SPECIFIER_##x
@@ -45,13 +46,14 @@ static void read_locality(struct config_reader *cr, const pb_locality_lb *m, str
     }
 }
 
-static void read_hashing(struct config_reader *cr, const pb_consistent_hashing *m, struct lb_policy_spec *lb)
+static void read_hashing(struct config_reader *cr, const pb_consistent_hashing *m, struct lb_policy_spec *lb, struct arena *a)
 {
     if (!m)
         return;
     lb->use_hostname = GET(m, use_hostname_for_hashing);
     lb->balance_pct = proto_u32_or(GET(m, hash_balance_factor), 0);
-    /* hash_policy stays unread: reported */
+    uint32_t n = LEN(m, hash_policy);
+    lb->hashes = cfg_hash_policies(cr, m->hash_policy, n, a, &lb->hash_count);
 }
 
 int cfg_lb_round_robin(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
@@ -102,7 +104,7 @@ int cfg_lb_ring_hash(struct config_reader *cr, const ProtobufCMessage *msg, void
     lb->use_hostname = GET(m, use_hostname_for_hashing);
     lb->balance_pct = proto_u32_or(GET(m, hash_balance_factor), 0);
     IN("consistent_hashing_lb_config")
-        read_hashing(cr, GET(m, consistent_hashing_lb_config), lb);
+        read_hashing(cr, GET(m, consistent_hashing_lb_config), lb, ((struct cfg_lb *)out)->arena);
     if (GET(m, locality_weighted_lb_config))
         lb->locality = LB_LOCALITY_WEIGHTED;
     return 0;
@@ -114,7 +116,7 @@ int cfg_lb_maglev(struct config_reader *cr, const ProtobufCMessage *msg, void *o
     struct lb_policy_spec *lb = start(out, &lb_maglev);
     cfg_lb_table_size(cr, lb, GET(m, table_size));
     IN("consistent_hashing_lb_config")
-        read_hashing(cr, GET(m, consistent_hashing_lb_config), lb);
+        read_hashing(cr, GET(m, consistent_hashing_lb_config), lb, ((struct cfg_lb *)out)->arena);
     if (GET(m, locality_weighted_lb_config))
         lb->locality = LB_LOCALITY_WEIGHTED;
     return 0;

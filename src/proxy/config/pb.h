@@ -39,7 +39,11 @@
 #include "envoy/extensions/access_loggers/grpc/v3/als.pb-c.h"
 #include "envoy/extensions/access_loggers/open_telemetry/v3/logs_service.pb-c.h"
 #include "envoy/extensions/access_loggers/stream/v3/stream.pb-c.h"
+#include "envoy/extensions/clusters/aggregate/v3/cluster.pb-c.h"
 #include "envoy/extensions/clusters/dns/v3/dns_cluster.pb-c.h"
+#include "envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster.pb-c.h"
+#include "envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy.pb-c.h"
+#include "envoy/extensions/filters/network/sni_dynamic_forward_proxy/v3/sni_dynamic_forward_proxy.pb-c.h"
 #include "envoy/extensions/common/ratelimit/v3/ratelimit.pb-c.h"
 #include "envoy/extensions/compression/brotli/compressor/v3/brotli.pb-c.h"
 #include "envoy/extensions/compression/brotli/decompressor/v3/brotli.pb-c.h"
@@ -106,6 +110,14 @@
 #include "envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config.pb-c.h"
 #include "envoy/extensions/stat_sinks/graphite_statsd/v3/graphite_statsd.pb-c.h"
 #include "envoy/extensions/stat_sinks/open_telemetry/v3/open_telemetry.pb-c.h"
+#include "envoy/config/core/v3/http_service.pb-c.h"
+#include "envoy/config/core/v3/http_uri.pb-c.h"
+#include "envoy/config/trace/v3/http_tracer.pb-c.h"
+#include "envoy/config/trace/v3/opentelemetry.pb-c.h"
+#include "envoy/config/trace/v3/zipkin.pb-c.h"
+#include "envoy/extensions/tracers/opentelemetry/samplers/v3/always_on_sampler.pb-c.h"
+#include "envoy/extensions/tracers/opentelemetry/samplers/v3/parent_based_sampler.pb-c.h"
+#include "envoy/extensions/tracers/opentelemetry/samplers/v3/trace_id_ratio_based_sampler.pb-c.h"
 #include "envoy/extensions/tracers/opentelemetry/resource_detectors/v3/environment_resource_detector.pb-c.h"
 #include "envoy/extensions/tracers/opentelemetry/resource_detectors/v3/static_config_resource_detector.pb-c.h"
 #include "envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol.pb-c.h"
@@ -229,12 +241,20 @@ typedef Envoy__Extensions__Upstreams__Http__V3__HttpProtocolOptions__ExplicitHtt
 typedef Envoy__Extensions__Upstreams__Http__V3__HttpProtocolOptions__UseDownstreamHttpConfig
     pb_downstream_http;
 typedef Envoy__Extensions__Upstreams__Http__V3__HttpProtocolOptions__AutoHttpConfig pb_auto_http;
+typedef Envoy__Extensions__Clusters__Aggregate__V3__ClusterConfig pb_aggregate_cluster;
 typedef Envoy__Extensions__Clusters__Dns__V3__DnsCluster pb_dns_cluster;
+typedef Envoy__Extensions__Clusters__DynamicForwardProxy__V3__ClusterConfig pb_forward_cluster;
+typedef Envoy__Extensions__Common__DynamicForwardProxy__V3__DnsCacheConfig pb_dns_cache;
+typedef Envoy__Extensions__Filters__Http__DynamicForwardProxy__V3__FilterConfig pb_forward_proxy;
+typedef Envoy__Extensions__Filters__Http__DynamicForwardProxy__V3__PerRouteConfig pb_forward_proxy_route;
+typedef Envoy__Extensions__Filters__Network__SniDynamicForwardProxy__V3__FilterConfig pb_sni_forward_proxy;
 typedef Envoy__Extensions__Network__DnsResolver__Cares__V3__CaresDnsResolverConfig pb_cares_config;
 typedef Envoy__Extensions__LoadBalancingPolicies__LeastRequest__V3__LeastRequest
     pb_lb_least_request;
 typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager
     pb_hcm;
+typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager__Tracing
+    pb_hcm_tracing;
 typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager__UpgradeConfig
     pb_hcm_upgrade;
 typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__LocalReplyConfig
@@ -353,6 +373,13 @@ typedef Envoy__Extensions__AccessLoggers__Grpc__V3__CommonGrpcAccessLogConfig pb
 typedef Envoy__Extensions__AccessLoggers__Grpc__V3__HttpGrpcAccessLogConfig pb_http_grpc_log;
 typedef Envoy__Extensions__AccessLoggers__Grpc__V3__TcpGrpcAccessLogConfig pb_tcp_grpc_log;
 typedef Envoy__Extensions__AccessLoggers__OpenTelemetry__V3__OpenTelemetryAccessLogConfig pb_otel_log;
+typedef Envoy__Config__Trace__V3__Tracing__Http pb_tracer;
+typedef Envoy__Config__Trace__V3__OpenTelemetryConfig pb_otel_tracer;
+typedef Envoy__Config__Trace__V3__ZipkinConfig pb_zipkin;
+typedef Envoy__Config__Core__V3__HttpService pb_http_service;
+typedef Envoy__Config__Core__V3__HttpUri pb_http_uri;
+typedef Envoy__Extensions__Tracers__Opentelemetry__Samplers__V3__ParentBasedSamplerConfig pb_sampler_parent;
+typedef Envoy__Extensions__Tracers__Opentelemetry__Samplers__V3__TraceIdRatioBasedSamplerConfig pb_sampler_ratio;
 typedef Envoy__Type__Tracing__V3__CustomTag pb_custom_tag;
 typedef Envoy__Type__V3__HttpStatus pb_http_status;
 typedef Envoy__Config__Ratelimit__V3__RateLimitServiceConfig pb_rate_limit_service;

@@ -138,12 +138,15 @@ static bool wants_tunnel_here(const struct router *r, const struct headers *h)
 static void settle_hash(struct router *r, struct headers *h)
 {
     const struct route_entry *route = r->route;
-    const struct lb_policy *policy = cluster_spec(r->cluster)->lb->policy;
+    const struct lb_policy_spec *lb = cluster_spec(r->cluster)->lb;
     struct hash_source src = {h, exchange_info(r->x)};
-    if (!route->hash_count || !(policy->by_hash || policy->choose))
+    const struct hash_policy *hashes = lb->hash_count ? lb->hashes : route->hashes;
+    uint32_t count = lb->hash_count ? lb->hash_count : route->hash_count;
+    bool may_want = lb->policy->by_hash || lb->policy->choose || lb->policy == &lb_cluster_provided; /* clusters below may */
+    if (!count || !may_want)
         return;
     struct str cookie = STR_NULL;
-    r->has_hash = route_hash(route->hashes, route->hash_count, &src, exchange_arena(r->x), &r->hash, &cookie);
+    r->has_hash = route_hash(hashes, count, &src, exchange_arena(r->x), &r->hash, &cookie);
     if (cookie.n)
         r->set_cookies[r->set_cookie_count++] = cookie;
 }

@@ -135,7 +135,7 @@ bool router_retry_reset(struct upstream_try *t, enum stream_reset why)
     switch (retry_for_reset(r, why, t->headers_sent)) {
     case RETRY_YES:
         if (t->host) {
-            retry_note_host(r, t->host);
+            retry_note_host(t);
             host_stat_add(t->host, HOST_RQ_ERROR, 1);
         }
         return true;

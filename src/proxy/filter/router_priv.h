@@ -29,6 +29,8 @@ struct upstream_try {
     struct list node;                  /* router.tries; out of it once nothing more is expected */
     struct router *router;
     struct host *host;                 /* referenced */
+    struct cluster_worker *view;       /* the host's: not the router's where its cluster is an aggregate */
+    uint32_t priority;                 /* the host's, in the router's cluster */
     struct http_pool_request *waiting; /* in the pool's queue */
     struct http_stream *stream;        /* NULL before and after */
     struct buf pending;                /* body that the stream hasn't been given */
@@ -45,6 +47,7 @@ struct upstream_try {
     uint16_t status;                   /* of its response; 0 none yet */
     uint32_t flags;                    /* its own response flags, for upstream logs */
     const struct headers *response, *trailers;
+    struct span *span;                 /* its own; NULL */
     uint64_t start_us, first_tx_us;
 };
 
@@ -102,7 +105,7 @@ bool router_is_internal(const struct router *r);       /* x-envoy-internal */
 /* ---- router_try.c. Starting and failing call back before they return. ---- */
 /* A new one; fresh: on a connection that nobody used. The body so far is handed to it (kept, or `left` of the one before). */
 void try_start(struct router *r, bool fresh, struct buf *left);
-struct host *try_pick(struct router *r);       /* referenced; NULL: none is there */
+bool try_pick(struct upstream_try *t);         /* sets host, view, priority; false: none is there */
 void try_send_body(struct upstream_try *t);    /* what is pending, when the stream is there */
 void tries_give_body(struct router *r, struct buf *data);
 size_t tries_pending_bytes(struct router *r);
@@ -142,7 +145,7 @@ enum retry_answer retry_for_reset(struct router *r, enum stream_reset why, bool 
 enum retry_answer retry_for_slow_try(struct router *r);
 bool retry_would_for_response(const struct router *r, const struct headers *h, unsigned status);
 bool retry_is_pending(const struct router *r);
-void retry_note_host(struct router *r, struct host *h); /* it has been tried */
+void retry_note_host(const struct upstream_try *t); /* it has been tried */
 void retry_steer(struct router *r, struct lb_context *cx);
 void retry_over(struct router *r);
 
@@ -166,6 +169,15 @@ void stats_report(struct router *r, struct upstream_try *t, enum host_result res
 
 /* ---- router_log.c: upstream_log, a line each attempt ---- */
 void log_attempt(struct upstream_try *t, const char *log_type);
+/* What is the attempt's own in the place of the exchange's; borrowed throughout, nothing of it is given back. */
+void attempt_info(const struct upstream_try *t, struct stream_info *out);
+
+/* ---- router_trace.c: spans of attempts; only where info's span is, the last three only where the attempt's is ---- */
+void trace_attempt(struct upstream_try *t);
+void trace_inject(struct upstream_try *t);             /* into the request's headers, before they are sent */
+void trace_attempt_cancelled(struct upstream_try *t);
+void trace_attempt_failed(struct upstream_try *t, const char *why);
+void trace_attempt_over(struct upstream_try *t);
 
 /* ---- router_strict.c: strict_check_headers ---- */
 /* The first listed header that can't be read; NULL: all can. */

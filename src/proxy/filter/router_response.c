@@ -90,6 +90,8 @@ static void response_complete(struct upstream_try *t)
     stats_time(r, t);
     timer_clear(&r->timer);
     timeouts_clear(t);
+    if (t->span)
+        trace_attempt_over(t);
     try_take_totals(t); /* the exchange may end, and be logged, before the upstream stream does */
     r->done = true;
 }
@@ -108,7 +110,7 @@ static bool passes_over(struct upstream_try *t, const struct headers *h, unsigne
     } else {
         switch (retry_for_response(r, h, status)) {
         case RETRY_YES:
-            retry_note_host(r, t->host);
+            retry_note_host(t);
             host_stat_add(t->host, HOST_RQ_ERROR, 1);
             stats_retried(r, status);
             try_abandon(t);

@@ -24,7 +24,7 @@ struct retry_state {
     bool waits_as_told;                /* the present wait is what the response asked for */
     uint16_t codes[HEADER_CODES_MAX]; uint32_t code_count;
     struct str names[HEADER_CODES_MAX]; uint32_t name_count;
-    struct host **tried; uint32_t tried_count, tried_cap; /* referenced */
+    struct tried { struct host *host; uint32_t priority; } *tried; uint32_t tried_count, tried_cap; /* referenced */
     struct timer timer;
 };
 
@@ -339,24 +339,24 @@ bool retry_is_pending(const struct router *r)
 
 /* ---- other hosts than before ---- */
 
-void retry_note_host(struct router *r, struct host *h)
+void retry_note_host(const struct upstream_try *t)
 {
-    struct retry_state *s = r->retry;
-    struct arena *a = exchange_arena(r->x);
+    struct retry_state *s = t->router->retry;
+    struct arena *a = exchange_arena(t->router->x);
     const struct retry_policy *p = s->policy;
     if (!p || !(p->skip_previous_hosts || p->previous_priorities_frequency))
         return;
     if (s->tried_count == s->tried_cap) {
         uint32_t cap = s->tried_cap ? s->tried_cap * 2 : 4;
-        struct host **more = arena_alloc(a, cap * sizeof(struct host *));
+        struct tried *more = arena_alloc(a, cap * sizeof(*more));
         if (!more)
             return;
         if (s->tried_count)
-            memcpy(more, s->tried, s->tried_count * sizeof(struct host *));
+            memcpy(more, s->tried, s->tried_count * sizeof(*more));
         s->tried = more;
         s->tried_cap = cap;
     }
-    s->tried[s->tried_count++] = host_ref(h);
+    s->tried[s->tried_count++] = (struct tried){host_ref(t->host), t->priority};
 }
 
 static bool values_agree(const struct meta_value *wanted, const struct meta_value *has)
@@ -395,7 +395,7 @@ static bool skip_host(void *arg, const struct host *h)
     if (p->omit_host_metadata && host_is_omitted(p->omit_host_metadata, h))
         return true;
     for (uint32_t i = 0; p->skip_previous_hosts && i < s->tried_count; i++)
-        if (s->tried[i] == h || addr_eq(&s->tried[i]->addr, &h->addr))
+        if (s->tried[i].host == h || addr_eq(&s->tried[i].host->addr, &h->addr))
             return true;
     return false;
 }
@@ -405,8 +405,8 @@ static uint64_t tried_priorities(const struct retry_state *s, uint32_t frequency
 {
     uint64_t mask = 0;
     for (uint32_t i = 0; i < s->tried_count / frequency * frequency; i++)
-        if (s->tried[i]->priority < 64)
-            mask |= 1ull << s->tried[i]->priority;
+        if (s->tried[i].priority < 64)
+            mask |= 1ull << s->tried[i].priority;
     return mask;
 }
 
@@ -433,7 +433,7 @@ void retry_over(struct router *r)
     timer_clear(&s->timer);
     release_slot(s);
     for (uint32_t i = 0; i < s->tried_count; i++)
-        host_unref(&s->tried[i]);
+        host_unref(&s->tried[i].host);
     s->tried_count = 0;
     r->retry = NULL;
 }

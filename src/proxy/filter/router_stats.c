@@ -140,5 +140,5 @@ void stats_report(struct router *r, struct upstream_try *t, enum host_result res
         .duration_us = t->first_tx_us ? now - t->first_tx_us : 0,
         .response = h,
     };
-    cluster_report(r->here, t->host, &report);
+    cluster_report(t->view, t->host, &report);
 }

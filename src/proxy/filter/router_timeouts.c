@@ -168,7 +168,7 @@ static void try_is_slow(struct upstream_try *t)
     switch (retry_for_slow_try(r)) {
     case RETRY_YES:
         if (t->host)
-            retry_note_host(r, t->host);
+            retry_note_host(t);
         t->retried = true;
         break;
     case RETRY_OVERFLOW:

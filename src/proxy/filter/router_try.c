@@ -43,6 +43,12 @@ static const struct http_sink_ops ignore_ops = {ignore_headers, ignore_one,    i
                                                 ignore_one,     ignore_closed, ignore_watermark};
 static struct http_sink ignore_sink = {&ignore_ops};
 
+/* What connections count is the host's cluster's, what the router counts is the route's: an aggregate parts them. */
+static struct stat_scope *stats_of_host(const struct upstream_try *t)
+{
+    return cluster_stats(cluster_of_view(t->view));
+}
+
 static void release(struct upstream_try *t)
 {
     struct router *r = t->router;
@@ -52,9 +58,11 @@ static void release(struct upstream_try *t)
         t->logged = true;
         log_attempt(t, "UpstreamEnd");
     }
+    if (t->span)
+        trace_attempt_over(t);
     if (t->holds_request_slot) {
         t->holds_request_slot = false;
-        cluster_breaker_release(r->cluster, r->route->priority, BREAKER_REQUESTS);
+        cluster_breaker_release(cluster_of_view(t->view), r->route->priority, BREAKER_REQUESTS);
     }
     if (t->above) {
         t->above = false;
@@ -222,6 +230,8 @@ static void on_stream(void *user, struct http_stream *s, struct http_client_conn
     t->headers_sent = true;
     t->end_sent = end;
     timeouts_on_stream(t);
+    if (exchange_info(r->x)->span)
+        trace_inject(t);
     stream_send_headers(s, exchange_request_headers(r->x), end);
     if (r->done || t->stream != s)
         return;
@@ -241,6 +251,8 @@ static void on_pool_failed(void *user, enum stream_reset why, const char *transp
     struct buf left = BUF_INIT;
     buf_move(&left, &t->pending);
     t->flags |= router_outcome_of(why, false)->flag;
+    if (t->span)
+        trace_attempt_failed(t, stream_reset_text(why));
     release(t);
     buf_move(&t->pending, &left); /* a replay takes it along */
     router_on_failed(t, why, transport_failure, false);
@@ -314,12 +326,14 @@ static void on_closed(struct http_sink *sink, enum stream_reset why, const char 
     }
     exchange_info(r->x)->upstream_tls = NULL;
     if (why == STREAM_REMOTE || why == STREAM_REMOTE_REFUSED)
-        stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_RX_RESET);
+        stat_inc(stats_of_host(t), STAT_CLUSTER_UPSTREAM_RQ_RX_RESET);
     if (!stale)
         stats_report(r, t, HOST_RESET, 0, NULL);
     struct buf left = BUF_INIT;
     buf_move(&left, &t->pending);
     t->flags |= router_outcome_of(why, t->response_started)->flag;
+    if (t->span)
+        trace_attempt_failed(t, stream_reset_text(why));
     release(t);
     buf_move(&t->pending, &left);
     if (!r->done)
@@ -367,8 +381,9 @@ static const struct metadata *subset_criteria(struct router *r, const struct str
     return merged;
 }
 
-struct host *try_pick(struct router *r)
+bool try_pick(struct upstream_try *t)
 {
+    struct router *r = t->router;
     const struct stream_info *info = exchange_info(r->x);
     struct lb_context cx = {
         .metadata_match = subset_criteria(r, info),
@@ -378,13 +393,18 @@ struct host *try_pick(struct router *r)
         .request = exchange_request_headers(r->x),
         .downstream_remote = info->downstream_remote,
         .downstream_local = info->downstream_local,
+        .local_is_restored = info->local_is_restored,
         .rng = loop_rng(exchange_loop(r->x)),
         .has_hash = r->has_hash,
         .hash = r->hash,
     };
+    cluster_note_destination(r->cluster, &cx, &info->filter_state, STR_NULL);
     if (r->is_retry)
         retry_steer(r, &cx);
-    return cluster_pick(r->here, &cx);
+    t->host = cluster_pick(r->here, &cx);
+    t->view = cx.owner;
+    t->priority = cx.priority;
+    return t->host != NULL;
 }
 
 static struct upstream_try *try_new(struct router *r, struct buf *left)
@@ -421,26 +441,27 @@ void try_start(struct router *r, bool fresh, struct buf *left)
     struct upstream_try *t = try_new(r, left);
     if (!t)
         return;
-    t->host = try_pick(r);
-    if (!t->host) {
+    if (!try_pick(t)) {
         let_go(t);
         router_on_no_host(r);
         return;
     }
     note_host(t);
-    if (!cluster_breaker_acquire(r->cluster, r->route->priority, BREAKER_REQUESTS)) {
-        stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_ACTIVE_OVERFLOW);
+    if (!cluster_breaker_acquire(cluster_of_view(t->view), r->route->priority, BREAKER_REQUESTS)) {
+        stat_inc(stats_of_host(t), STAT_CLUSTER_UPSTREAM_RQ_ACTIVE_OVERFLOW);
         fail_by_overflow(t);
         return;
     }
     t->holds_request_slot = true;
+    if (info->span)
+        trace_attempt(t);
     struct pool_key key = {
         .downstream_protocol = info->protocol,
         .priority = r->route->priority,
         .authority = headers_get_id(exchange_request_headers(r->x), HDR_AUTHORITY),
         .downstream = info->downstream,
     };
-    struct http_pool *pool = cluster_http_pool(r->here, t->host, &key);
+    struct http_pool *pool = cluster_http_pool(t->view, t->host, &key);
     if (!pool) { /* too many pools: Envoy has no host for it then */
         let_go(t);
         router_on_no_host(r);
@@ -455,12 +476,14 @@ void try_abandon(struct upstream_try *t)
 {
     struct router *r = t->router;
     if (t->waiting) {
-        stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_CANCELLED);
+        stat_inc(stats_of_host(t), STAT_CLUSTER_UPSTREAM_RQ_CANCELLED);
         http_pool_cancel(t->waiting);
         t->waiting = NULL;
     }
     struct http_stream *s = t->stream;
     t->stream = NULL;
+    if (t->span)
+        trace_attempt_cancelled(t);
     let_go(t);
     if (!s)
         return;
@@ -468,7 +491,7 @@ void try_abandon(struct upstream_try *t)
         take_totals(r, s);
     s->sink = &ignore_sink;
     if (!t->response_end || !t->end_sent) {
-        stat_inc(cluster_stats(r->cluster), STAT_CLUSTER_UPSTREAM_RQ_TX_RESET);
+        stat_inc(stats_of_host(t), STAT_CLUSTER_UPSTREAM_RQ_TX_RESET);
         stream_reset(s, STREAM_LOCAL);
     }
 }

@@ -15,10 +15,9 @@ struct tunnel {
 
 static void finish(struct tunnel *t, enum conn_close why)
 {
-    struct router *r = t->attempt.router;
     if (!t->conn)
         return;
-    cluster_tcp_closed(r->here, t->attempt.host, t->conn, t->connected, why);
+    cluster_tcp_closed(t->attempt.view, t->attempt.host, t->conn, t->connected, why);
     t->conn = NULL;
 }
 
@@ -129,13 +128,12 @@ void connect_start(struct router *r)
     }
     list_init(&t->attempt.node);
     t->attempt.router = r;
-    t->attempt.host = try_pick(r);
-    if (!t->attempt.host) {
+    if (!try_pick(&t->attempt)) {
         router_on_no_host(r);
         return;
     }
     try_show(&t->attempt);
-    t->conn = cluster_connect_tcp(r->here, t->attempt.host, info->downstream, &handler, t);
+    t->conn = cluster_connect_tcp(t->attempt.view, t->attempt.host, info->downstream, &handler, t);
     if (!t->conn) {
         router_on_failed(&t->attempt, STREAM_OVERFLOW, "", false);
         host_unref(&t->attempt.host);

@@ -474,6 +474,7 @@ static void try_upstream(struct tcp_session *s)
     struct conn *down = s->d->conn;
     struct lb_context lb = {.downstream_remote = conn_remote(down),
                             .downstream_local = conn_local(down),
+                            .local_is_restored = s->d->original_dst_restored,
                             .metadata_match = s->metadata_match,
                             .rng = loop_rng(loop_of(s))};
     if (s->attempts >= (s->config->max_connect_attempts ? s->config->max_connect_attempts : 1)) {
@@ -483,12 +484,14 @@ static void try_upstream(struct tcp_session *s)
     }
     s->attempts++;
     hash_connection(s, &lb);
+    cluster_note_destination(s->cluster, &lb, &s->d->filter_state, s->d->server_name);
     host_unref(&s->host);
     if (tcp_tunnel_is_wanted(s)) {
         tcp_tunnel_connect(s, &lb);
         return;
     }
-    s->host = cluster_pick(s->view, &lb);
+    s->host = cluster_pick(cluster_here(s->cluster), &lb);
+    s->view = lb.owner;
     if (!s->host) {
         session_give_up(s, FLAG_UH);
         return;
@@ -529,7 +532,6 @@ static void begin(struct tcp_session *s)
         session_give_up(s, FLAG_NC);
         return;
     }
-    s->view = cluster_here(s->cluster);
     try_upstream(s);
 }
 

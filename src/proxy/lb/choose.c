@@ -68,19 +68,29 @@ static uint32_t draw_priority(const uint32_t *healthy, const uint32_t *degraded,
     return 0;
 }
 
-static const struct host_priority *choose_priority(const struct host_set *s, struct lb_context *ctx, bool *degraded)
+uint32_t host_set_priority_at(const struct host_set *s, const struct lb_context *ctx, uint32_t at, bool *degraded)
 {
     const struct host_priority *p = s->priorities;
+    if (ctx->skip_priorities && s->priority_count <= PRIORITIES_MAX) {
+        uint32_t healthy[PRIORITIES_MAX], ill[PRIORITIES_MAX];
+        if (priorities_share(s, ctx->skip_priorities, healthy, ill))
+            return draw_priority(healthy, ill, sizeof *ill, s->priority_count, at, degraded);
+    }
+    return draw_priority(&p->healthy_load, &p->degraded_load, sizeof *p, s->priority_count, at, degraded);
+}
+
+static const struct host_priority *choose_priority(const struct host_set *s, struct lb_context *ctx, bool *degraded)
+{
+    static const struct host_priority nobody;
+    const struct host_priority *p = s->priorities;
+    *degraded = ctx->one_degraded;
+    if (ctx->one_priority)
+        return ctx->only_priority < s->priority_count ? p + ctx->only_priority : &nobody;
     *degraded = false;
     if (s->priority_count == 1 && !p->degraded_load)
         return p;
     uint32_t at = (uint32_t)(s->lb->policy->by_hash ? ctx->hash % 100 : rng_below(ctx->rng, 100));
-    if (ctx->skip_priorities && s->priority_count <= PRIORITIES_MAX) {
-        uint32_t healthy[PRIORITIES_MAX], ill[PRIORITIES_MAX];
-        if (priorities_share(s, ctx->skip_priorities, healthy, ill))
-            return p + draw_priority(healthy, ill, sizeof *ill, s->priority_count, at, degraded);
-    }
-    return p + draw_priority(&p->healthy_load, &p->degraded_load, sizeof *p, s->priority_count, at, degraded);
+    return p + host_set_priority_at(s, ctx, at, degraded);
 }
 
 /* ---- localities ---- */

@@ -20,9 +20,12 @@
 #include "proxy/cluster/host.h"
 
 struct stat_scope;
+struct hash_policy; /* proxy/route/route.h */
+struct cluster_worker;
 struct lb_context {          /* what a pick may look at; any pointer but rng may be NULL */
     const struct headers *request;
     const struct addr *downstream_remote, *downstream_local;
+    bool local_is_restored;  /* downstream_local is where the client meant to go (original_dst, PROXY protocol) */
     bool has_hash;
     uint64_t hash;
     const struct metadata *metadata_match; /* subset criteria: namespace envoy.lb, merged by the router */
@@ -33,8 +36,17 @@ struct lb_context {          /* what a pick may look at; any pointer but rng may
     bool (*skip)(void *arg, const struct host *h); /* retry host predicates */
     void *skip_arg;
     uint32_t skip_max_attempts;
+    /* Dynamic forward proxies: whom to go to, where it isn't the request's authority ("" it is); and the port for names
+     * without one (0: the scheme's). */
+    struct str dynamic_host;
+    uint16_t dynamic_port;
     struct rng *rng;
+    /* Set by an aggregate cluster for the one that it chose: this priority alone, its healthy or its degraded hosts. */
+    bool one_priority, one_degraded;
+    uint32_t only_priority;
     /* Set by cluster_pick. */
+    struct cluster_worker *owner;          /* whose host it is: not the cluster's that was asked where that one is an aggregate */
+    uint32_t priority;                     /* the host's, among all of the cluster's that was asked */
     uint64_t now_ms;
     struct stat_scope *stats;              /* the cluster's */
     uint32_t attempt;                      /* of this choice: skipped hosts so far */
@@ -55,6 +67,7 @@ struct lb_policy_spec {
     uint64_t table_size;                   /* MAGLEV; 65537, a prime */
     bool murmur2, use_hostname;            /* hash policies */
     uint32_t balance_pct;                  /* hash policies: bounded load; 0 none */
+    const struct hash_policy *hashes; uint32_t hash_count; /* instead of the route's */
 
     enum lb_locality_mode locality;
     uint32_t zone_routing_pct, zone_min_size; /* 100, 6 */
@@ -81,6 +94,8 @@ struct lb_policy {
      * 0 is never taken). */
     struct lb_schedule *(*build)(const struct lb_policy_spec *spec, const struct host_group *g);
     void (*free)(struct lb_schedule *s);
+    /* Main thread: gauges of what was built. May be NULL. */
+    void (*show)(const struct lb_schedule *s, const struct host_group *g, struct stat_scope *stats);
     /* Any worker; g->count >= 1. Index of the chosen host. */
     uint32_t (*pick)(const struct lb_policy_spec *spec, const struct host_group *g, struct lb_context *ctx);
 
@@ -97,6 +112,8 @@ extern const struct lb_policy lb_cluster_provided;
 /* ---- choosing (lb/choose.c) ---- */
 /* The host for a request, borrowed from the set; NULL: none. */
 struct host *host_set_choose(const struct host_set *s, struct lb_context *ctx);
+/* The priority that `at` (0 … 99) falls on by the shares, but for those to be skipped. */
+uint32_t host_set_priority_at(const struct host_set *s, const struct lb_context *ctx, uint32_t at, bool *degraded);
 /* Whether a host that was drawn takes its turn: one in slow start or that fails lately takes only part of its turns. */
 bool lb_takes_turn(const struct lb_policy_spec *spec, const struct host_group *g, const struct host *h, struct lb_context *ctx);
 /* The part of its weight that a host in slow start has at `now_ms` (0 … 1). */
@@ -114,6 +131,10 @@ const uint64_t *lb_draw_sums(const struct lb_schedule *s);
 uint32_t lb_weights_find(const uint64_t *sums, uint32_t n, uint64_t point);
 /* Index of the `at`th turn over summed weights, evenly spread without any state. */
 uint32_t lb_weights_turn(const uint64_t *sums, uint32_t n, uint64_t at);
+
+/* How many entries of a table hosts have, at least and at most; those without any don't count. */
+struct lb_spread { uint64_t least, most; };
+struct lb_spread lb_spread_of(const uint64_t *counts, uint32_t n);
 
 /* hash.c: what a host is hashed by (metadata envoy.lb/hash_key, its name, its address); `text` is scratch. */
 struct str lb_hash_key(const struct host *h, bool use_hostname, char text[ADDR_TEXT_BYTES]);

@@ -10,7 +10,7 @@
 #include <xxhash.h>
 
 #include "base/mem.h"
-#include "proxy/lb/lb.h"
+#include "proxy/cluster/cluster.h"
 
 struct lb_schedule {
     uint64_t size;
@@ -86,6 +86,18 @@ static void release(struct lb_schedule *s)
     mem_free(s);
 }
 
+static void show(const struct lb_schedule *s, const struct host_group *g, struct stat_scope *stats)
+{
+    uint64_t *counts = mem_zalloc(g->count * sizeof(*counts));
+    for (uint64_t i = 0; i < s->size; i++)
+        if (s->places[i] != UINT32_MAX)
+            counts[s->places[i]]++;
+    struct lb_spread spread = lb_spread_of(counts, g->count);
+    mem_free(counts);
+    stat_set(stats, STAT_CLUSTER_MAGLEV_LEAST, spread.least);
+    stat_set(stats, STAT_CLUSTER_MAGLEV_MOST, spread.most);
+}
+
 static uint32_t pick(const struct lb_policy_spec *spec, const struct host_group *g, struct lb_context *ctx)
 {
     uint64_t hash = ctx->hash;
@@ -97,4 +109,5 @@ static uint32_t pick(const struct lb_policy_spec *spec, const struct host_group 
     return spec->balance_pct ? lb_bounded(spec, g, first, ctx->hash, ctx->cluster_active) : first;
 }
 
-const struct lb_policy lb_maglev = {.name = "MAGLEV", .by_hash = true, .build = build, .free = release, .pick = pick};
+const struct lb_policy lb_maglev = {.name = "MAGLEV", .by_hash = true, .build = build, .free = release, .show = show,
+                                    .pick = pick};

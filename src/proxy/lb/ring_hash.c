@@ -12,7 +12,7 @@
 #include <xxhash.h>
 
 #include "base/mem.h"
-#include "proxy/lb/lb.h"
+#include "proxy/cluster/cluster.h"
 
 #define MURMUR_SEED 0xc70f6907u /* libstdc++'s */
 
@@ -111,6 +111,18 @@ static void release(struct lb_schedule *s)
     mem_free(s);
 }
 
+static void show(const struct lb_schedule *s, const struct host_group *g, struct stat_scope *stats)
+{
+    uint64_t *counts = mem_zalloc(g->count * sizeof(*counts));
+    for (uint64_t i = 0; i < s->count; i++)
+        counts[s->places[i].host]++;
+    struct lb_spread spread = lb_spread_of(counts, g->count);
+    mem_free(counts);
+    stat_set(stats, STAT_CLUSTER_RING_SIZE, s->count);
+    stat_set(stats, STAT_CLUSTER_RING_LEAST, spread.least);
+    stat_set(stats, STAT_CLUSTER_RING_MOST, spread.most);
+}
+
 /* The first place whose hash isn't below; behind the last comes the first. */
 static uint64_t find(const struct lb_schedule *s, uint64_t hash)
 {
@@ -137,4 +149,5 @@ static uint32_t pick(const struct lb_policy_spec *spec, const struct host_group 
     return spec->balance_pct ? lb_bounded(spec, g, first, ctx->hash, ctx->cluster_active) : first;
 }
 
-const struct lb_policy lb_ring_hash = {.name = "RING_HASH", .by_hash = true, .build = build, .free = release, .pick = pick};
+const struct lb_policy lb_ring_hash = {.name = "RING_HASH", .by_hash = true, .build = build, .free = release, .show = show,
+                                       .pick = pick};

@@ -58,3 +58,15 @@ uint32_t lb_weights_turn(const uint64_t *sums, uint32_t n, uint64_t at)
     unsigned __int128 spread = (unsigned __int128)(at * WEYL_STEP) * sums[n - 1];
     return lb_weights_find(sums, n, (uint64_t)(spread >> 64));
 }
+
+struct lb_spread lb_spread_of(const uint64_t *counts, uint32_t n)
+{
+    struct lb_spread spread = {0};
+    for (uint32_t i = 0; i < n; i++) {
+        if (!counts[i])
+            continue;
+        spread.least = !spread.least || counts[i] < spread.least ? counts[i] : spread.least;
+        spread.most = counts[i] > spread.most ? counts[i] : spread.most;
+    }
+    return spread;
+}

@@ -28,6 +28,7 @@ struct statsd {
     struct conn *conn;          /* TCP; NULL */
     bool is_connected;
     struct host *host;
+    struct cluster_worker *view; /* the host's */
     struct strbuf lines;        /* of this flush (TCP), or of the datagram that is being filled */
     struct strbuf line;
     struct stat_scope *stats;   /* "statsd." of lost flushes and datagrams */
@@ -150,7 +151,7 @@ static void sample(struct stats_sink *sink, const struct stat_sample *s)
 
 static void forget_conn(struct statsd *d, enum conn_close why)
 {
-    cluster_tcp_closed(cluster_here(d->sink->spec->cluster), d->host, d->conn, d->is_connected, why);
+    cluster_tcp_closed(d->view, d->host, d->conn, d->is_connected, why);
     host_unref(&d->host);
     d->conn = NULL;
     d->is_connected = false;
@@ -190,12 +191,12 @@ static void open_conn(struct statsd *d)
     struct cluster *c = d->sink->spec->cluster;
     if (!c)
         return;
-    struct cluster_worker *here = cluster_here(c);
     struct lb_context cx = {.rng = loop_rng(d->sink->server->main_loop)};
-    d->host = cluster_pick(here, &cx);
+    d->host = cluster_pick(cluster_here(c), &cx);
+    d->view = cx.owner;
     if (!d->host)
         return;
-    d->conn = cluster_connect_tcp(here, d->host, NULL, &handler, d);
+    d->conn = cluster_connect_tcp(d->view, d->host, NULL, &handler, d);
     if (!d->conn)
         host_unref(&d->host);
 }

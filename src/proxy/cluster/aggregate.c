@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Aggregate clusters (Envoy: "Aggregate Cluster"): the priorities of other clusters in one line, the first
+ * cluster's first. Load is shared over the line as over any cluster's priorities; the cluster whose
+ * priority was drawn then chooses, by its own policy, among that priority's hosts. What it is made of follows
+ * the views of this thread: when one of them has taken a new membership, the line is drawn up anew.
+ * Clusters that aren't there and priorities without hosts are left out, and so are aggregates below
+ * aggregates: they have no members of their own.
+ */
+#include "base/mem.h"
+#include "proxy/cluster/cluster_priv.h"
+
+struct child {
+    struct cluster_worker *view;
+    struct host_set *seen;               /* referenced: what the line was drawn from */
+};
+struct place {
+    struct cluster_worker *view;
+    uint32_t priority;                   /* there */
+};
+struct aggregate {
+    struct child *children;
+    uint32_t child_count;
+    struct host_set line;                /* priorities only: each a shallow copy of a child's */
+    struct place *places;                /* by the line's priority */
+};
+
+static struct aggregate *aggregate_of(struct cluster_worker *v)
+{
+    const struct cluster_spec *spec = v->cluster->spec;
+    if (v->aggregate)
+        return v->aggregate;
+    struct aggregate *a = v->aggregate = NEW(aggregate);
+    a->line.lb = spec->lb;
+    a->children = mem_zalloc((spec->child_count + 1) * sizeof(*a->children));
+    for (uint32_t i = 0; i < spec->child_count; i++) {
+        struct cluster *c = cluster_named(spec->children[i]);
+        if (c && c != v->cluster)
+            a->children[a->child_count++].view = cluster_here(c);
+    }
+    return a;
+}
+
+static void forget_line(struct aggregate *a)
+{
+    mem_free(a->line.priorities);
+    mem_free(a->places);
+    a->line.priorities = NULL;
+    a->places = NULL;
+    a->line.priority_count = a->line.count = 0;
+}
+
+static void add_priorities(struct aggregate *a, struct child *c)
+{
+    host_set_unref(&c->seen);
+    c->seen = host_set_ref(c->view->hosts);
+    for (uint32_t i = 0; i < c->seen->priority_count; i++) {
+        if (!c->seen->priorities[i].all.count)
+            continue;
+        uint32_t at = a->line.priority_count++;
+        a->line.priorities[at] = c->seen->priorities[i];
+        a->line.count += c->seen->priorities[i].all.count;
+        a->places[at] = (struct place){c->view, i};
+    }
+}
+
+static void draw_up(struct aggregate *a)
+{
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < a->child_count; i++)
+        most += a->children[i].view->hosts->priority_count;
+    forget_line(a);
+    a->line.priorities = mem_zalloc((most + 1) * sizeof(*a->line.priorities));
+    a->places = mem_zalloc((most + 1) * sizeof(*a->places));
+    for (uint32_t i = 0; i < a->child_count; i++)
+        add_priorities(a, &a->children[i]);
+    if (a->line.priority_count)
+        priorities_balance(&a->line, a->line.lb->panic_pct);
+}
+
+static bool is_current(const struct aggregate *a)
+{
+    for (uint32_t i = 0; i < a->child_count; i++)
+        if (a->children[i].seen != a->children[i].view->hosts)
+            return false;
+    return true;
+}
+
+struct host *aggregate_choose(struct cluster_worker *v, struct lb_context *ctx)
+{
+    struct aggregate *a = aggregate_of(v);
+    bool degraded = false;
+    if (!is_current(a))
+        draw_up(a);
+    if (!a->line.priority_count)
+        return NULL;
+    uint32_t at = host_set_priority_at(&a->line, ctx, (uint32_t)rng_below(ctx->rng, 100), &degraded);
+    ctx->one_priority = true;
+    ctx->one_degraded = degraded;
+    ctx->only_priority = a->places[at].priority;
+    struct host *h = view_choose(a->places[at].view, ctx);
+    ctx->one_priority = false;
+    ctx->priority = at;
+    return h;
+}
+
+void aggregate_free(struct aggregate **aggregate)
+{
+    struct aggregate *a = *aggregate;
+    *aggregate = NULL;
+    if (!a)
+        return;
+    forget_line(a);
+    for (uint32_t i = 0; i < a->child_count; i++)
+        host_set_unref(&a->children[i].seen);
+    mem_free(a->children);
+    mem_free(a);
+}
