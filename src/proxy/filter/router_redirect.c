@@ -107,7 +107,7 @@ static bool may_follow(struct router *r, struct str location, struct uri *to, bo
 {
     const struct internal_redirect_policy *p = r->route->internal_redirect;
     struct headers *h = exchange_request_headers(r->x);
-    if (!location.n || !uri_parse_absolute(location, to))
+    if (!location.n || !uri_parse_absolute(location, to) || !authority_is_valid(to->authority))
         return refuse(r, STAT_HCM_PASSTHROUGH_INTERNAL_REDIRECT_A);
     *from_http = is_plain(r, h);
     if (!p->allow_cross_scheme && *from_http != str_eq_nocase(to->scheme, STR("http")))

@@ -137,6 +137,8 @@ class Maker:
             made["query_parameters"] = [query]
         if self.maybe(0.08, "cookie_match"):
             made["cookies"] = [{"name": self.one(COOKIES), "string_match": self.string_match()}]
+        if self.maybe(0.06, "metadata"):
+            made["dynamic_metadata"] = [self.metadata_match()]
         if self.maybe(0.06):
             made["grpc"] = {}
         if self.maybe(0.12, "fraction_match"):
@@ -194,6 +196,11 @@ class Maker:
         action = {**self.target(), **self.rewrite(match)}
         if self.maybe(0.2, "retry"):
             action["retry_policy"] = self.retry()
+        if self.maybe(0.2, "descriptors"):
+            action["rate_limits"] = self.rate_limits()
+        if self.maybe(0.1, "internal_redirect"):
+            action["internal_redirect_policy"] = {"max_internal_redirects": self.rng.randint(1, 2),
+                                                  **({"redirect_response_codes": [301, 302]} if self.maybe(0.5) else {})}
         if self.maybe(0.1):
             action["timeout"] = self.one(["0s", "30s"])
         if self.maybe(0.1):
@@ -316,7 +323,7 @@ class Maker:
         return made
 
     def local_ratelimit(self):
-        made = {"stat_prefix": "limit",
+        made = {"stat_prefix": "limit", **self.descriptors(),
                 "token_bucket": {"max_tokens": self.rng.randint(1, 10), "tokens_per_fill": 1, "fill_interval": "3600s"},
                 "filter_enabled": self.fraction(), "filter_enforced": self.fraction()}
         if self.maybe(0.3):
@@ -326,6 +333,37 @@ class Maker:
         if self.maybe(0.3):
             made["request_headers_to_add_when_not_enforced"] = [self.header_add(False)]
         return made
+
+    def descriptors(self):
+        """What routes' rate_limits may make: by header x-user, or the generic key."""
+        if not self.maybe(0.5, "descriptors"):
+            return {}
+        bucket = {"max_tokens": self.rng.randint(1, 4), "tokens_per_fill": 1, "fill_interval": "3600s"}
+        entry = self.one([{"key": "user", "value": self.one(VALUES[:4]) or "red"}, {"key": "generic_key", "value": "all"}])
+        return {"descriptors": [{"entries": [entry], "token_bucket": bucket}]}
+
+    def rate_limits(self):
+        action = self.one([{"request_headers": {"header_name": "x-user", "descriptor_key": "user"}},
+                           {"generic_key": {"descriptor_value": "all"}},
+                           {"header_value_match": {"descriptor_value": "all", "descriptor_key": "generic_key",
+                                                   "headers": [self.header_match()]}}])
+        return [{"actions": [action]}]
+
+    def header_to_metadata(self):
+        rule = {"header": self.one(HEADERS), "remove": self.maybe(0.3),
+                "on_header_present": {"metadata_namespace": "drawn", "key": "value"}}
+        if self.maybe(0.4):
+            rule["on_header_missing"] = {"metadata_namespace": "drawn", "key": "value", "value": "none"}
+        return {"request_rules": [rule]}
+
+    def metadata_match(self):
+        value = self.one([{"string_match": {"exact": self.one(["red", "none", "42"])}}, {"present_match": True}])
+        return {"filter": "drawn", "path": [{"key": "value"}], "value": value, **({"invert": True} if self.maybe(0.2) else {})}
+
+    def compressor(self):
+        library = {"name": "gzip", "typed_config": {"@type": config.TYPE + "extensions.compression.gzip.compressor.v3.Gzip"}}
+        common = {"min_content_length": self.one([1, 30, 100])}
+        return {"compressor_library": library, "response_direction_config": {"common_config": common}}
 
     def mutations(self):
         made = []
@@ -353,6 +391,10 @@ class Maker:
             self.add_filter("envoy.filters.http.buffer", "buffer.v3.Buffer", {"max_request_bytes": self.one([4, 1000])},
                             lambda: {"@type": FILTERS + "buffer.v3.BufferPerRoute", **self.one(
                                 [{"disabled": True}, {"buffer": {"max_request_bytes": 2}}])})
+        if self.maybe(0.15, "metadata"):
+            self.add_filter("envoy.filters.http.header_to_metadata", "header_to_metadata.v3.Config", self.header_to_metadata())
+        if self.maybe(0.1, "compressor"):
+            self.add_filter("envoy.filters.http.compressor", "compressor.v3.Compressor", self.compressor())
         self.rng.shuffle(self.filters)
 
     # ---- the whole ----
@@ -372,7 +414,12 @@ class Maker:
             route_config["most_specific_header_mutations_wins"] = self.maybe(0.7)
         route_config["validate_clusters"] = False
         router = {"name": "envoy.filters.http.router", "typed_config": {"@type": config.ROUTER}}
-        return {"virtual_hosts": hosts, "route_config": route_config, "http_filters": [*self.filters, router]}
+        fields = {"virtual_hosts": hosts, "route_config": route_config, "http_filters": [*self.filters, router]}
+        if self.maybe(0.1, "early_mutation"):
+            fields["early_header_mutation_extensions"] = [{"name": "early", "typed_config": {
+                "@type": config.TYPE + "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                "mutations": self.mutations()}}]
+        return fields
 
     def request(self):
         headers = [(name, self.one(VALUES)) for name in HEADERS if self.maybe(0.35)]
@@ -389,12 +436,14 @@ class Maker:
             headers.append(("access-control-request-method", self.one(["GET", "DELETE"])))
         if self.maybe(0.25):
             headers.append(("cookie", "; ".join(f"{name}={self.one(VALUES[:4])}" for name in self.some(COOKIES, 2))))
+        if self.maybe(0.15):
+            headers.append(("accept-encoding", self.one(["gzip", "br", "gzip;q=0", "*"])))
         if self.maybe(0.1):
             headers.append(("content-type", "application/grpc"))
         if self.maybe(0.15):
             headers.append(("x-envoy-fault-abort-request", self.one(["503", "418", "nonsense"])))
         if self.maybe(0.3):
-            headers.append(("x-answer", self.one(["503", "500", "418", "404", "409", "reset", "200"])))
+            headers.append(("x-answer", self.one(["503", "500", "418", "404", "409", "reset", "200", "302", "301"])))
         method = self.one(METHODS)
         target = self.path()
         if self.maybe(0.35):
