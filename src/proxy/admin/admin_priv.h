@@ -112,6 +112,8 @@ void stats_selection_fini(struct stats_selection *sel);
 struct stat_sample;
 bool stats_selected(const struct stats_selection *sel, const struct stat_sample *s);
 
+void stats_flush_when_asked(struct server *s); /* stats_flush_on_admin */
+
 /* Histograms: histogram_text.c. */
 enum histogram_mode { HISTOGRAM_SUMMARY, HISTOGRAM_CUMULATIVE, HISTOGRAM_DISJOINT, HISTOGRAM_DETAILED };
 void admin_add_double(struct strbuf *b, double v);

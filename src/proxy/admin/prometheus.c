@@ -143,6 +143,7 @@ void page_stats_prometheus(struct admin_request *rq)
     if (!stats_selection_read(rq, &x.sel))
         return;
     x.metrics = map_new();
+    stats_flush_when_asked(rq->server);
     prometheus_naming_init(&x.naming, stats_config_current());
     stats_each(true, true, on_sample, &x);
     join(&x, &rq->body);

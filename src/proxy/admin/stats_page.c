@@ -7,7 +7,9 @@
 
 #include "base/mem.h"
 #include "proxy/admin/admin_priv.h"
+#include "proxy/config/bootstrap.h"
 #include "proxy/match/string_match.h"
+#include "proxy/sink/sink.h"
 #include "proxy/stats/registry.h"
 
 /* ---- selecting ---- */
@@ -203,6 +205,12 @@ static bool read_mode(struct admin_request *rq, enum histogram_mode *out)
     return known;
 }
 
+void stats_flush_when_asked(struct server *s)
+{
+    if (s->opts.config && s->opts.config->stats_flush_on_admin && s->sinks)
+        stats_sinks_flush(s->sinks);
+}
+
 void page_stats(struct admin_request *rq)
 {
     enum stats_format format;
@@ -216,6 +224,7 @@ void page_stats(struct admin_request *rq)
     if (!read_mode(rq, &g.mode) || !stats_selection_read(rq, &g.sel))
         return;
     g.json = format == FORMAT_JSON;
+    stats_flush_when_asked(rq->server);
     stats_each(false, true, on_sample, &g);
     sort_lines(&g, g.lines, g.count);
     sort_lines(&g, g.histograms, g.histogram_count);
