@@ -205,6 +205,7 @@ static void read_bootstrap(struct config_reader *cr, const pb_bootstrap *m)
         read_listeners(cr, s);
     }
     cfg_stats_sinks(cr, m);
+    cfg_bootstrap_tracing(cr, m);
     out->overload = cfg_overload(cr, GET(m, overload_manager));
     cfg_admin(cr, GET(m, admin));
     /* Defaults of clusters: read even where no cluster took them. */
@@ -308,10 +309,12 @@ static void build(struct config_result *out, struct proto_arena *arena, const pb
     cr.cluster_memory = spec_memory_new();
     cr.secrets = map_new();
     cr.cluster_names = map_new();
+    cr.dns_caches = map_new();
     cr.localities = map_new();
     read_bootstrap(&cr, boot);
     add_unread(&cr, boot, faults);
     map_free(&cr.localities);
+    map_free(&cr.dns_caches);
     map_free(&cr.cluster_names);
     map_free(&cr.secrets);
     spec_memory_unref(&cr.cluster_memory);

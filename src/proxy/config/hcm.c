@@ -10,6 +10,7 @@
 #include "proxy/config/config_priv.h"
 #include "proxy/listener/listener.h"
 #include "proxy/route/scopes.h"
+#include "proxy/trace/tracer.h"
 
 #include <stdio.h>
 
@@ -447,6 +448,8 @@ int cfg_hcm(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
     read_client_address(cr, m, c);
     IN("local_reply_config")
         read_local_reply(cr, GET(m, local_reply_config), c);
+    IN("tracing")
+        c->tracing = cfg_tracing(cr, GET(m, tracing), c);
     read_logs(cr, m, c);
     read_filters(cr, m, c);
     read_early_mutations(cr, m, c);
@@ -472,6 +475,7 @@ void hcm_config_free(void *config)
     for (uint32_t i = 0; i < c->local_reply.mapper_count; i++)
         mapper_fini(&c->local_reply.mappers[i]);
     format_free(&c->local_reply.body_format);
+    tracing_config_fini(c->tracing);
     for (uint32_t i = 0; i < c->filter_count; i++)
         if (c->filters[i].free_config)
             c->filters[i].free_config((void *)c->filters[i].config);

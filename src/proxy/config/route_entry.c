@@ -47,14 +47,6 @@ static void read_action(struct config_reader *cr, const pb_route *m, struct rout
     }
 }
 
-static bool read_sampling(struct config_reader *cr, const char *field, const pb_fractional_percent *m, struct runtime_fraction *out)
-{
-    if (m)
-        IN("%s", field)
-            *out = cfg_fraction(cr, m);
-    return m != NULL;
-}
-
 static void read_tracing(struct config_reader *cr, const pb_route *m, struct route_entry *e, struct arena *a)
 {
     const pb_decorator *d = GET(m, decorator);
@@ -65,12 +57,8 @@ static void read_tracing(struct config_reader *cr, const pb_route *m, struct rou
     const pb_route_tracing *t = GET(m, tracing);
     if (!t)
         return;
-    struct tracing_override *o = e->tracing = arena_zalloc(a, sizeof *o);
-    IN("tracing") {
-        o->has_client = read_sampling(cr, "client_sampling", GET(t, client_sampling), &o->client);
-        o->has_random = read_sampling(cr, "random_sampling", GET(t, random_sampling), &o->random);
-        o->has_overall = read_sampling(cr, "overall_sampling", GET(t, overall_sampling), &o->overall);
-    }
+    IN("tracing")
+        e->tracing = cfg_route_tracing(cr, t, a);
 }
 
 /* The newer field counts where both are set. */

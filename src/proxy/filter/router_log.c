@@ -6,10 +6,10 @@
 #include "proxy/filter/router_priv.h"
 #include "proxy/log/access_log.h"
 
-void log_attempt(struct upstream_try *t, const char *log_type)
+void attempt_info(const struct upstream_try *t, struct stream_info *out)
 {
     struct router *r = t->router;
-    struct stream_info info = *exchange_info(r->x); /* borrowed throughout: nothing of it is given back */
+    struct stream_info info = *exchange_info(r->x);
     uint64_t now = loop_now_us(exchange_loop(r->x));
     info.start_wall_us += t->start_us - info.start_us;
     info.start_us = t->start_us;
@@ -21,6 +21,14 @@ void log_attempt(struct upstream_try *t, const char *log_type)
     info.upstream_first_tx_us = t->first_tx_us;
     if (!t->status)
         info.upstream_first_rx_us = info.upstream_last_rx_us = 0;
+    *out = info;
+}
+
+void log_attempt(struct upstream_try *t, const char *log_type)
+{
+    struct router *r = t->router;
+    struct stream_info info;
+    attempt_info(t, &info);
     struct format_context cx = {
         .info = &info,
         .request = exchange_request_headers(r->x),

@@ -53,6 +53,8 @@ void egress_prepare(struct exchange *x, struct headers *h)
         headers_add_id_ref(h, HDR_DATE, arena_str(x->arena, http_date_now(x->loop)));
     put_server(c, h);
     via_append(x, h);
+    if (c->tracing)
+        tracing_on_response(x, h);
     if (c->always_set_request_id_in_response && headers_has_id(x->request, HDR_X_REQUEST_ID))
         headers_set_id_ref(h, HDR_X_REQUEST_ID, headers_get_id(x->request, HDR_X_REQUEST_ID));
 }

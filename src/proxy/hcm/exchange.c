@@ -103,6 +103,7 @@ void exchange_note_connection(struct exchange *x)
     info->downstream_remote = conn_remote(s->conn);
     info->downstream_direct_remote = conn_direct_remote(s->conn);
     info->downstream_local = conn_local(s->conn);
+    info->local_is_restored = d->original_dst_restored;
     info->requested_server_name = d->server_name;
     info->filter_chain_name = d->chain->name;
     info->connection_requests = x->hc->requests;
@@ -174,6 +175,8 @@ void exchange_settle(struct exchange *x)
 {
     x->info.end_us = loop_now_us(x->loop);
     chain_complete(x);
+    if (x->info.span)
+        tracing_end(x);
     stat_dec(x->config->stats, STAT_HCM_RQ_ACTIVE);
     write_access_logs(x);
     chain_destroy(x);
@@ -254,6 +257,8 @@ static void on_headers(struct http_sink *sink, struct headers *h, bool end)
         request_ended(x);
     if (!ingress_prepare(x))
         return;
+    if (x->config->tracing)
+        tracing_begin(x);
     chain_init(x);
     if (x->arena->overflowed) {
         exchange_local_reply(x, OUTCOME(INTERNAL), 431, STR_NULL, STR_NULL, NULL, NULL);

@@ -91,6 +91,7 @@ struct exchange {
     struct format_context format;
     struct timer idle_timer, request_timer, duration_timer;
     struct str local_body; /* for %LOCAL_REPLY_BODY% */
+    struct str decorator;  /* the route's name for the operation, still to be told */
     struct rehearsal *rehearsal;   /* nobody sent this request: answers are noted, nothing is timed; NULL */
     struct stream_info info;
 };
@@ -109,6 +110,10 @@ void exchange_end_with(struct exchange *x, const struct outcome *o);
 
 /* hcm/durations.c: max_stream_duration as the route says it. */
 void duration_settle(struct exchange *x);
+/* hcm/tracing.c; only where tracing is configured. The last one only where there is a span. */
+void tracing_begin(struct exchange *x);
+void tracing_on_response(struct exchange *x, struct headers *h);
+void tracing_end(struct exchange *x);
 /* hcm/misdirected.c: the request's authority belongs to another filter chain of the listener (RFC 9110 section 15.5.20). */
 bool request_is_misdirected(const struct exchange *x);
 

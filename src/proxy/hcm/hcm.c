@@ -9,6 +9,7 @@
 #include "proxy/route/scopes.h"
 #include "proxy/overload/overload.h"
 #include "proxy/stats/h2_stats.h"
+#include "proxy/trace/tracer.h"
 
 static const struct stat_desc hcm_rows[] = {HCM_STATS(STAT_DESC_ROW)};
 static const struct stat_table hcm_table = {hcm_rows, ARRAY_LEN(hcm_rows)};
@@ -65,6 +66,8 @@ void hcm_config_link(struct hcm_config *c)
     c->server.idle_us = hcm_idle_us;
     c->h2_stats = h2_stats_downstream();
     client_address_init();
+    if (c->tracing)
+        c->tracing->is_egress = c->listener->is_outbound;
     for (uint32_t i = 0; i < c->filter_count; i++)
         if (c->filters[i].def->link)
             c->filters[i].def->link((void *)(uintptr_t)c->filters[i].config, c->stats);

@@ -34,6 +34,8 @@ void exchange_restart(struct exchange *x, struct headers *response, struct buf *
     stat_inc(x->config->stats, STAT_HCM_RQ_TOTAL);
     stat_inc(x->config->stats, STAT_HCM_RQ_ACTIVE);
     stat_inc(x->config->stats, x->info.protocol == HTTP_2 ? STAT_HCM_RQ_HTTP2_TOTAL : STAT_HCM_RQ_HTTP1_TOTAL);
+    if (x->config->tracing)
+        tracing_begin(x);
     chain_init(x);
     if (x->arena->overflowed) {
         exchange_local_reply(x, OUTCOME(INTERNAL), 431, STR_NULL, STR_NULL, NULL, NULL);

@@ -68,7 +68,7 @@ bool log_filter_passes(const struct log_filter *f, const struct format_context *
     case LOGF_NOT_HEALTH_CHECK:
         return !info->is_health_check;
     case LOGF_TRACEABLE:
-        return false; /* nothing is traced yet */
+        return info->is_traceable && !info->is_health_check;
     case LOGF_RUNTIME:
         return runtime_fraction(f->runtime_key, f->numerator, f->denominator, sample_value(f, cx));
     case LOGF_AND:

@@ -115,6 +115,12 @@ static void add_ids(struct strbuf *out, const struct span *s)
     wire_bytes(out, SPAN_PARENT_ID, id, 8);
 }
 
+/* OpenTelemetry's semantic conventions for HTTP spans, "Status": 4xx is the client's fault, so only its span fails. */
+static bool has_failed(const struct span *s)
+{
+    return s->http_status >= (s->is_client ? 400 : 500);
+}
+
 static void encode(const struct tracer *t, const struct span *s, struct strbuf *out)
 {
     (void)t;
@@ -128,7 +134,7 @@ static void encode(const struct tracer *t, const struct span *s, struct strbuf *
         add_attribute(out, &s->tags[i]);
     for (uint32_t i = 0; i < s->event_count; i++)
         add_event(out, &s->events[i]);
-    if (s->has_error) {
+    if (has_failed(s)) {
         size_t status = wire_open(out, SPAN_STATUS);
         wire_uint(out, STATUS_CODE, STATUS_ERROR);
         wire_close(out, status);

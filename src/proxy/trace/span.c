@@ -58,7 +58,6 @@ void span_tag_number(struct span *s, struct str key, uint64_t value)
 
 void span_fail(struct span *s)
 {
-    s->has_error = true;
     span_tag(s, STR("error"), STR("true"));
 }
 

@@ -23,8 +23,9 @@ struct span {
     struct tracer *tracer;    /* borrowed from the listener's configuration */
     struct arena *arena;
     uint64_t trace_high, trace_low, id, parent_id; /* parent 0: none */
-    bool sampled, is_client, is_shared, has_error, over;
+    bool sampled, is_client, is_shared, over;
     enum span_format format;
+    uint16_t http_status;     /* 0 none */
     struct str name;
     struct str state;         /* tracestate */
     uint64_t start_wall_us, end_wall_us;
@@ -37,7 +38,7 @@ struct span {
 void span_tag(struct span *s, struct str key, struct str value);
 void span_tag_copy(struct span *s, struct str key, struct str value);
 void span_tag_number(struct span *s, struct str key, uint64_t value);
-void span_fail(struct span *s); /* the tag error=true, which also is the span's status */
+void span_fail(struct span *s); /* the tag error=true */
 void span_event(struct span *s, const char *name, uint64_t wall_us);
 
 /* Hexadecimal as the provider writes it: 32 digits, or 16 where it has 64 bits only. Gives the digits' count. */

@@ -30,19 +30,20 @@ static void tag_cluster(struct span *s, const struct stream_info *info)
     span_tag(s, STR("upstream_cluster.name"), spec->alt_stat_name.n ? spec->alt_stat_name : spec->name);
 }
 
-static void note_times(struct span *s, const struct stream_info *info)
+/* An attempt knows of its own end only. */
+static void note_times(struct span *s, const struct stream_info *info, bool is_attempt)
 {
-    const struct { uint64_t us; const char *name; } rows[] = {
-        {info->request_end_us, "last_downstream_rx_byte_received"},
-        {info->upstream_first_tx_us, "first_upstream_tx_byte_sent"},
-        {info->upstream_last_tx_us, "last_upstream_tx_byte_sent"},
-        {info->upstream_first_rx_us, "first_upstream_rx_byte_received"},
-        {info->upstream_last_rx_us, "last_upstream_rx_byte_received"},
-        {info->downstream_first_tx_us, "first_downstream_tx_byte_sent"},
-        {info->downstream_last_tx_us, "last_downstream_tx_byte_sent"},
+    const struct { uint64_t us; const char *name; bool is_downstream; } rows[] = {
+        {info->request_end_us, "last_downstream_rx_byte_received", true},
+        {info->upstream_first_tx_us, "first_upstream_tx_byte_sent", false},
+        {info->upstream_last_tx_us, "last_upstream_tx_byte_sent", false},
+        {info->upstream_first_rx_us, "first_upstream_rx_byte_received", false},
+        {info->upstream_last_rx_us, "last_upstream_rx_byte_received", false},
+        {info->downstream_first_tx_us, "first_downstream_tx_byte_sent", true},
+        {info->downstream_last_tx_us, "last_downstream_tx_byte_sent", true},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        if (rows[i].us)
+        if (rows[i].us && !(is_attempt && rows[i].is_downstream))
             span_event(s, rows[i].name, info->start_wall_us + (rows[i].us - info->start_us));
 }
 
@@ -57,17 +58,18 @@ static void add_custom(struct span *s, const struct custom_tag *tags, uint32_t n
     strbuf_fini(&value);
 }
 
-static void tag_common(struct span *s, const struct tracing_config *c, const struct format_context *cx)
+static void tag_common(struct span *s, const struct tracing_config *c, const struct format_context *cx, bool is_attempt)
 {
     const struct stream_info *info = cx->info;
     const struct tracing_override *o = info->route ? info->route->tracing : NULL;
     char flags[1024];
     span_tag(s, STR("component"), STR("proxy"));
     tag_cluster(s, info);
+    s->http_status = info->status;
     span_tag_number(s, STR("http.status_code"), info->status);
     span_tag_copy(s, STR("response_flags"), str_make(flags, response_flags_format(info->flags, false, flags, sizeof flags)));
     if (c->verbose)
-        note_times(s, info);
+        note_times(s, info, is_attempt);
     if (!info->status || info->status >= 500)
         span_fail(s);
     add_custom(s, c->tags, c->tag_count, cx);
@@ -142,7 +144,7 @@ void tags_of_request(struct span *s, const struct tracing_config *c, const struc
     span_tag_number(s, STR("response_size"), cx->info->bytes_sent);
     tag_grpc_answer(s, cx->response);
     tag_grpc_answer(s, cx->trailers);
-    tag_common(s, c, cx);
+    tag_common(s, c, cx, false);
 }
 
 void tags_of_attempt(struct span *s, const struct tracing_config *c, const struct format_context *cx)
@@ -159,5 +161,5 @@ void tags_of_attempt(struct span *s, const struct tracing_config *c, const struc
         span_tag(s, STR("upstream_address"), address);
         span_tag(s, STR("peer.address"), address);
     }
-    tag_common(s, c, cx);
+    tag_common(s, c, cx, true);
 }
