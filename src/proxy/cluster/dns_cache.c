@@ -229,6 +229,8 @@ static void enter(struct dns_cache *c, struct str name)
     n->cache = c;
     n->name = str_make(mem_strndup(name.p, name.n), name.n);
     authority_split(n->name, &n->host, &port);
+    if (n->host.n > 2 && n->host.p[0] == '[')
+        n->host = str_make(n->host.p + 1, n->host.n - 2);
     n->port = (uint16_t)port;
     timer_init(&n->wake, clusters_main_loop(), on_wake);
     timer_init(&n->timeout, clusters_main_loop(), on_timeout);

@@ -30,9 +30,7 @@ struct str dns_cache_name(struct str authority, uint16_t default_port, char text
     int port;
     if (!authority_split(authority, &host, &port) || !host.n || host.n > DNS_CACHE_NAME_BYTES - 10)
         return STR_NULL;
-    bool is_v6 = memchr(host.p, ':', host.n) != NULL;
-    int n = snprintf(text, DNS_CACHE_NAME_BYTES, is_v6 ? "[%.*s]:%u" : "%.*s:%u", STR_ARG(host),
-                     (unsigned)(port > 0 ? port : default_port));
+    int n = snprintf(text, DNS_CACHE_NAME_BYTES, "%.*s:%u", STR_ARG(host), (unsigned)(port > 0 ? port : default_port));
     for (int i = 0; i < n; i++)
         if (text[i] >= 'A' && text[i] <= 'Z')
             text[i] += 'a' - 'A';

@@ -275,7 +275,7 @@ static const pb_upstream_http *find_options(struct config_reader *cr, const pb_c
     return found;
 }
 
-const struct cluster_http_spec *cfg_cluster_http(struct config_reader *cr, const pb_cluster *m)
+const struct cluster_http_spec *cfg_cluster_http(struct config_reader *cr, const pb_cluster *m, bool to_any_name)
 {
     struct cluster_http_spec h;
     struct arena a;
@@ -292,6 +292,8 @@ const struct cluster_http_spec *cfg_cluster_http(struct config_reader *cr, const
             read_options(cr, options, &h, &a);
     else
         read_old_options(cr, m, &h, &a);
+    if (to_any_name && !options && !m->upstream_http_protocol_options)
+        h.auto_sni = h.auto_san_validation = true;
     h.max_concurrent_streams = h.client.h2.max_concurrent_streams;
 
     struct cluster_http_spec flat = h;
