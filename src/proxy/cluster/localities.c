@@ -123,11 +123,21 @@ void localities_weigh(struct host_priority *p, const struct host_set_opts *opts)
 
 /* ---- zone-aware ---- */
 
-static uint32_t healthy_at(const struct host_priority *p, const struct locality *where)
+/* How much there is of a group: its hosts, or their weights (locality_basis). */
+static uint64_t size_of(const struct host_group *g, bool by_weight)
 {
-    uint32_t n = 0;
+    uint64_t n = 0;
+    for (uint32_t i = 0; by_weight && i < g->count; i++)
+        n += g->hosts[i]->weight;
+    return by_weight ? n : g->count;
+}
+
+static uint64_t healthy_at(const struct host_priority *p, const struct locality *where, bool by_weight)
+{
+    uint64_t n = 0;
     for (uint32_t i = 0; i < p->healthy.count; i++)
-        n += locality_eq(p->healthy.hosts[i]->locality, where);
+        if (locality_eq(p->healthy.hosts[i]->locality, where))
+            n += by_weight ? p->healthy.hosts[i]->weight : 1;
     return n;
 }
 
@@ -169,14 +179,14 @@ static uint64_t permyriad(uint64_t some, uint64_t all)
 }
 
 /* What other localities have beyond what their own clients need. */
-static void sum_residual(struct host_priority *p, const struct host_priority *local)
+static void sum_residual(struct host_priority *p, const struct host_priority *local, bool by_weight)
 {
-    uint64_t total = 0;
+    uint64_t total = 0, all = size_of(&p->healthy, by_weight), all_ours = size_of(&local->healthy, by_weight);
     p->zone_residual = mem_zalloc(p->locality_count * sizeof(*p->zone_residual));
     for (uint32_t i = 0; i < p->locality_count; i++) {
         const struct host_locality *l = &p->localities[i];
-        uint64_t theirs = permyriad(l->healthy.count, p->healthy.count);
-        uint64_t ours = permyriad(healthy_at(local, l->name), local->healthy.count);
+        uint64_t theirs = permyriad(size_of(&l->healthy, by_weight), all);
+        uint64_t ours = permyriad(healthy_at(local, l->name, by_weight), all_ours);
         if (!(i == 0 && p->has_own_locality) && theirs > ours)
             total += theirs - ours;
         p->zone_residual[i] = total;
@@ -186,6 +196,7 @@ static void sum_residual(struct host_priority *p, const struct host_priority *lo
 void localities_route(struct host_set *s, const struct host_set_opts *opts)
 {
     struct host_priority *p = &s->priorities[0];
+    bool by_weight = s->lb->zone_by_weight;
     if (!opts->local)
         return;
     const struct host_priority *local = &opts->local->priorities[0];
@@ -197,16 +208,18 @@ void localities_route(struct host_set *s, const struct host_set_opts *opts)
         return;
     uint64_t theirs = 0, ours = 0;
     if (p->has_own_locality && p->localities[0].healthy.count) {
-        theirs = permyriad(p->localities[0].healthy.count, p->healthy.count);
-        ours = permyriad(healthy_at(local, p->localities[0].name), local->healthy.count);
+        theirs = permyriad(size_of(&p->localities[0].healthy, by_weight), size_of(&p->healthy, by_weight));
+        ours = permyriad(healthy_at(local, p->localities[0].name, by_weight), size_of(&local->healthy, by_weight));
     }
-    if (p->has_own_locality && ((theirs && theirs >= ours) || (s->lb->zone_force_direct && p->localities[0].healthy.count))) {
+    bool forced = s->lb->zone_force_direct && p->has_own_locality && p->localities[0].healthy.count &&
+                  p->localities[0].healthy.count >= s->lb->zone_force_min;
+    if (p->has_own_locality && ((theirs && theirs >= ours) || forced)) {
         p->zone = ZONE_ROUTING_DIRECT;
         return;
     }
     p->zone = ZONE_ROUTING_RESIDUAL;
     p->zone_local_permyriad = p->has_own_locality && ours ? theirs * 10000 / ours : 0;
-    sum_residual(p, local);
+    sum_residual(p, local, by_weight);
 }
 
 void localities_fini(struct host_priority *p)

@@ -106,11 +106,11 @@ static struct str named_by_metadata(const struct cluster_original_dst_spec *spec
     return v && v->kind == META_STRING ? v->u.string : STR_NULL;
 }
 
-/* The header first, then metadata, then where the connection was going: each asked only if the one before gave nothing. */
+/* Metadata first, then the header, then where the connection was going: each asked only if the one before gave nothing. */
 static bool destination(struct cluster_worker *v, const struct lb_context *ctx, struct addr *out)
 {
     const struct cluster_original_dst_spec *spec = v->cluster->spec->original_dst;
-    struct str named[] = {named_by_header(spec, ctx), named_by_metadata(spec, ctx)};
+    struct str named[] = {named_by_metadata(spec, ctx), named_by_header(spec, ctx)};
     bool found = false;
     *out = (struct addr){0};
     for (size_t i = 0; i < ARRAY_LEN(named) && !found; i++) {

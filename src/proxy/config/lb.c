@@ -22,7 +22,7 @@
 const struct lb_policy_spec cfg_lb_defaults = {
     .policy = &lb_round_robin, .choice_count = 2, .active_request_bias = 1.0, .panic_pct = 50,
     .min_ring = 1024, .max_ring = RING_MAX, .table_size = 65537, .locality = LB_ZONE_AWARE, .zone_routing_pct = 100,
-    .zone_min_size = 6, .slow_start_aggression = 1.0, .slow_start_min_pct = 10,
+    .zone_min_size = 6, .zone_force_min = 1, .slow_start_aggression = 1.0, .slow_start_min_pct = 10,
     .override_statuses = LB_STATUS_HEALTHY | LB_STATUS_DEGRADED,
 };
 

@@ -28,6 +28,21 @@ static struct lb_policy_spec *start(void *out, const struct lb_policy *policy)
     return lb;
 }
 
+/* What only the extension form has. */
+static void read_zone_extras(struct config_reader *cr, const POLICY(Common__V3__LocalityLbConfig__ZoneAwareLbConfig) *zone,
+                             struct lb_policy_spec *lb)
+{
+    lb->zone_by_weight = GET(zone, locality_basis) ==
+        ENVOY__EXTENSIONS__LOAD_BALANCING_POLICIES__COMMON__V3__LOCALITY_LB_CONFIG__ZONE_AWARE_LB_CONFIG__LOCALITY_BASIS__HEALTHY_HOSTS_WEIGHT;
+    lb->zone_force_direct = GET(zone, force_locality_direct_routing);
+    __auto_type force = GET(zone, force_local_zone);
+    if (force)
+        IN("force_local_zone") {
+            lb->zone_force_direct = true;
+            lb->zone_force_min = proto_u32_or(GET(force, min_size), 1);
+        }
+}
+
 static void read_locality(struct config_reader *cr, const pb_locality_lb *m, struct lb_policy_spec *lb)
 {
     if (!m)
@@ -40,7 +55,7 @@ static void read_locality(struct config_reader *cr, const pb_locality_lb *m, str
             __auto_type zone = GET(m, zone_aware_lb_config);
             IN("zone_aware_lb_config") {
                 CFG_LB_ZONE_AWARE(zone);
-                lb->zone_force_direct = GET(zone, force_locality_direct_routing);
+                read_zone_extras(cr, zone, lb);
             }
         }
     }
@@ -214,6 +229,8 @@ int cfg_lb_wrr_locality(struct config_reader *cr, const ProtobufCMessage *msg, v
     const POLICY(WrrLocality__V3__WrrLocality) *m = (const void *)msg;
     struct cfg_lb *to = out;
     struct lb_policy_spec *child = read_child(cr, "endpoint_picking_policy", GET(m, endpoint_picking_policy), to->arena);
+    if (child->policy != &lb_client_side_weighted)
+        FAULT("endpoint_picking_policy", "must be client_side_weighted_round_robin: no other policy may stand below wrr_locality");
     *to->spec = *child;
     struct lb_policy_spec *lowest = to->spec;
     while (lowest->child)

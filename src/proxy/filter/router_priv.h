@@ -43,7 +43,7 @@ struct upstream_try {
     bool grpc_result_due;              /* whether the host did well stands in the trailers */
     bool is_canary;
     bool outlier_told;                 /* its timeout was reported */
-    bool logged;
+    bool logged, recorded;
     uint16_t status;                   /* of its response; 0 none yet */
     uint32_t flags;                    /* its own response flags, for upstream logs */
     const struct headers *response, *trailers;
@@ -111,6 +111,7 @@ void tries_give_body(struct router *r, struct buf *data);
 size_t tries_pending_bytes(struct router *r);
 void try_take_totals(struct upstream_try *t);  /* its bytes so far, for the access log */
 void try_show(struct upstream_try *t);         /* stream info speaks of it */
+void try_record(struct upstream_try *t);       /* into the exchange's decision record, once; only where there is one */
 void try_abandon(struct upstream_try *t);      /* reset or leave the queue; no event follows */
 void tries_abandon(struct router *r, const struct upstream_try *but);
 bool tries_await_headers(struct router *r);
@@ -164,8 +165,12 @@ bool stats_answer_is_canary(const struct headers *response, const struct host *h
 bool stats_host_is_canary(const struct host *h); /* by the endpoint's metadata: envoy.lb canary */
 void stats_retried(struct router *r, unsigned status);
 void stats_time(struct router *r, const struct upstream_try *t);
+/* track_cluster_stats: an attempt's answer began; an attempt is over (s: its stream, NULL where it had none). */
+void stats_track_answer(const struct upstream_try *t, const struct headers *h);
+void stats_track_attempt(const struct upstream_try *t, const struct http_stream *s);
 void stats_row(struct router *r, uint32_t route_row); /* of the route and the virtual cluster */
 void stats_report(struct router *r, struct upstream_try *t, enum host_result result, unsigned status, const struct headers *h);
+void stats_report_trailers(struct upstream_try *t, const struct headers *trailers); /* a load report may stand there */
 
 /* ---- router_log.c: upstream_log, a line each attempt ---- */
 void log_attempt(struct upstream_try *t, const char *log_type);

@@ -194,6 +194,7 @@ void router_on_data(struct upstream_try *t, struct buf *data, bool end)
 void router_on_trailers(struct upstream_try *t, struct headers *h)
 {
     settle_grpc_result(t, h);
+    stats_report_trailers(t, h);
     response_complete(t);
     exchange_respond_trailers(t->router->x, h);
 }

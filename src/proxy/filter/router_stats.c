@@ -110,8 +110,48 @@ void stats_retried(struct router *r, unsigned status)
     count_code(cluster_stats(r->cluster), STAT_CLUSTER_RETRY_RQ_COMPLETED, "retry.upstream_rq", status);
 }
 
+/* ---- track_cluster_stats ---- */
+
+static uint64_t percent_of(uint64_t us, uint64_t timeout_ms) /* of no timeout: nothing */
+{
+    return timeout_ms ? us / 1000 * 100 / timeout_ms : 0;
+}
+
+static void record_headers(struct stat_scope *s, enum cluster_size_stat size_row, const struct headers *h)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < h->count; i++)
+        bytes += h->items[i].name.n + h->items[i].value.n;
+    stat_record(s, size_row, bytes);
+    stat_record(s, size_row + 1, h->count);
+}
+
+void stats_track_answer(const struct upstream_try *t, const struct headers *h)
+{
+    struct stat_scope *sizes = cluster_size_stats(t->router->cluster);
+    if (sizes)
+        record_headers(sizes, STAT_SIZE_RS_HEADERS, h);
+}
+
+void stats_track_attempt(const struct upstream_try *t, const struct http_stream *s)
+{
+    const struct router *r = t->router;
+    struct stat_scope *budgets = cluster_budget_stats(r->cluster), *sizes = cluster_size_stats(r->cluster);
+    if (budgets)
+        stat_record(budgets, STAT_BUDGET_PER_TRY_USED, percent_of(loop_now_us(exchange_loop(r->x)) - t->start_us, r->per_try_ms));
+    if (!sizes)
+        return;
+    record_headers(sizes, STAT_SIZE_RQ_HEADERS, exchange_request_headers(r->x));
+    stat_record(sizes, STAT_SIZE_RQ_BODY, s ? s->bytes_sent : 0);
+    stat_record(sizes, STAT_SIZE_RS_BODY, s ? s->bytes_received : 0);
+}
+
 void stats_time(struct router *r, const struct upstream_try *t)
 {
+    struct stat_scope *budgets = cluster_budget_stats(r->cluster);
+    if (budgets)
+        stat_record(budgets, STAT_BUDGET_USED,
+                    percent_of(loop_now_us(exchange_loop(r->x)) - exchange_info(r->x)->request_end_us, r->timeout_ms));
     struct stat_scope *s = cluster_stats(r->cluster);
     const struct stream_info *info = exchange_info(r->x);
     if (!r->config->dynamic_stats || info->is_health_check || !info->request_end_us)
@@ -141,4 +181,11 @@ void stats_report(struct router *r, struct upstream_try *t, enum host_result res
         .response = h,
     };
     cluster_report(t->view, t->host, &report);
+}
+
+void stats_report_trailers(struct upstream_try *t, const struct headers *trailers)
+{
+    struct host_report report = {.result = HOST_RESPONDED, .trailers = trailers};
+    if (t->host)
+        cluster_report(t->view, t->host, &report);
 }

@@ -71,7 +71,8 @@ struct lb_policy_spec {
 
     enum lb_locality_mode locality;
     uint32_t zone_routing_pct, zone_min_size; /* 100, 6 */
-    bool fail_on_panic, zone_force_direct;
+    bool fail_on_panic, zone_force_direct, zone_by_weight;
+    uint32_t zone_force_min;               /* zone_force_direct: if the own locality has as many healthy hosts; 1 */
 
     uint64_t slow_start_ms;                /* 0 none */
     double slow_start_aggression, slow_start_min_pct; /* 1.0, 10 */
