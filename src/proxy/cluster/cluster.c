@@ -66,6 +66,7 @@ struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
         c->tls_stats = cluster_scope(take_spec, ".ssl.", &tls_stat_table);
     if (may_speak_h2(take_spec->http))
         c->h2_stats = cluster_scope(take_spec, ".http2.", &h2_stat_table);
+    cluster_track(c);
     pthread_mutex_init(&c->hosts_lock, NULL);
     rng_seed(&c->rng, 0);
     c->hosts = make_set(c, NULL, 0);
@@ -98,6 +99,7 @@ void cluster_unref(struct cluster **cluster)
     turn_task_cancel(&c->health_task);
     cluster_breakers_fini(c);
     host_set_unref(&c->hosts);
+    cluster_untrack(c);
     stat_scope_unref(&c->stats);
     stat_scope_unref(&c->tls_stats);
     stat_scope_unref(&c->h2_stats);

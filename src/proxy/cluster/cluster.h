@@ -126,7 +126,7 @@ struct cluster_spec {
     float preconnect_ratio;      /* per_upstream_preconnect_ratio; 1.0 */
     bool ignore_health_on_removal, close_on_health_failure;
     bool wait_for_warm_on_init;  /* true */
-    bool track_timeout_budgets, track_request_response_sizes;
+    bool track_timeout_budgets, track_request_response_sizes, track_endpoints; /* track_cluster_stats */
     const struct metadata *metadata; /* NULL none */
     struct spec_memory *memory;  /* config/spec_memory.h: referenced */
 };
@@ -276,6 +276,19 @@ enum cluster_stat {
     CLUSTER_STATS(STAT_ENUM_ROW)
     STAT_CLUSTER_COUNT
 };
+/* Of clusters with track_cluster_stats. */
+#define CLUSTER_BUDGET_STATS(X)                                                                    \
+    X(BUDGET_USED, HISTOGRAM, PCT, "upstream_rq_timeout_budget_percent_used", "Of the timeout, by requests that were answered") \
+    X(BUDGET_PER_TRY_USED, HISTOGRAM, PCT, "upstream_rq_timeout_budget_per_try_percent_used", "Of the timeout per try, by attempts")
+enum cluster_budget_stat { CLUSTER_BUDGET_STATS(STAT_ENUM_ROW) };
+#define CLUSTER_SIZE_STATS(X)                                                                      \
+    X(SIZE_RQ_HEADERS, HISTOGRAM, BYTES, "upstream_rq_headers_size", "Request headers")             \
+    X(SIZE_RQ_HEADERS_COUNT, HISTOGRAM, NONE, "upstream_rq_headers_count", "Request headers")       \
+    X(SIZE_RQ_BODY, HISTOGRAM, BYTES, "upstream_rq_body_size", "Request bodies")                    \
+    X(SIZE_RS_HEADERS, HISTOGRAM, BYTES, "upstream_rs_headers_size", "Response headers")            \
+    X(SIZE_RS_HEADERS_COUNT, HISTOGRAM, NONE, "upstream_rs_headers_count", "Response headers")      \
+    X(SIZE_RS_BODY, HISTOGRAM, BYTES, "upstream_rs_body_size", "Response bodies")
+enum cluster_size_stat { CLUSTER_SIZE_STATS(STAT_ENUM_ROW) };
 /* cluster.<name>.ssl.* and listener ssl.* share one table, see stats/tls_stats.h. */
 
 struct cluster; /* shared */
@@ -293,6 +306,9 @@ void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg);
 void cluster_stop(struct cluster *c);
 const struct cluster_spec *cluster_spec(const struct cluster *c);
 struct stat_scope *cluster_stats(const struct cluster *c);
+/* NULL unless the cluster tracks them. Any thread. */
+struct stat_scope *cluster_budget_stats(const struct cluster *c);
+struct stat_scope *cluster_size_stats(const struct cluster *c);
 struct outlier_detector *cluster_outlier(const struct cluster *c); /* NULL without outlier detection */
 /* Current membership; referenced for the caller. */
 struct host_set *cluster_hosts(const struct cluster *c);

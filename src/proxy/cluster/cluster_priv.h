@@ -26,6 +26,8 @@ struct cluster {
     struct cluster_spec *spec;
     struct stat_scope *stats, *tls_stats; /* tls_stats NULL for raw ones */
     struct stat_scope *h2_stats;          /* NULL where HTTP/2 is never spoken */
+    struct stat_scope *budget_stats, *size_stats; /* tracked_stats.c; NULL */
+    struct endpoint_stats *endpoint_stats;
     struct stat_scope *remaining[ROUTING_PRIORITIES]; /* NULL without track_remaining */
     _Atomic uint32_t used[ROUTING_PRIORITIES][BREAKER_COUNT];
     struct rng rng;                       /* main thread: where cursors start */
@@ -42,6 +44,10 @@ struct cluster {
     uint64_t generation;
     struct cluster_worker **views;        /* by stat_thread; each its own thread's */
 };
+
+/* tracked_stats.c */
+void cluster_track(struct cluster *c);
+void cluster_untrack(struct cluster *c);
 
 /* A pool and what parts it from other pools to the same host. */
 struct upstream_pool {

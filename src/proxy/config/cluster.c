@@ -270,6 +270,15 @@ static float read_preconnect(struct config_reader *cr, const pb_preconnect *m)
     return (float)ratio->value;
 }
 
+static void read_tracking(struct config_reader *cr, const Envoy__Config__Cluster__V3__TrackClusterStats *m, struct cluster_spec *s)
+{
+    if (!m)
+        return;
+    s->track_timeout_budgets = GET(m, timeout_budgets);
+    s->track_request_response_sizes = GET(m, request_response_sizes);
+    s->track_endpoints = GET(m, per_endpoint_stats);
+}
+
 static void read_rest(struct config_reader *cr, const pb_cluster *m, struct cluster_spec *s)
 {
     const pb_load_assignment *load = GET(m, load_assignment);
@@ -285,7 +294,8 @@ static void read_rest(struct config_reader *cr, const pb_cluster *m, struct clus
     s->ignore_health_on_removal = GET(m, ignore_health_on_host_removal);
     s->close_on_health_failure = GET(m, close_connections_on_host_health_failure);
     s->wait_for_warm_on_init = proto_bool_or(GET(m, wait_for_warm_on_init), true);
-    (void)GET(m, track_cluster_stats); /* what it may turn on stays unread */
+    read_tracking(cr, GET(m, track_cluster_stats), s);
+    s->track_timeout_budgets |= GET(m, track_timeout_budgets);
     IN("metadata")
         s->metadata = cfg_metadata(cr, GET(m, metadata), &s->memory->arena);
 }

@@ -250,6 +250,7 @@ static void on_pool_failed(void *user, enum stream_reset why, const char *transp
         stats_report(r, t, why == STREAM_CONNECT_TIMEOUT ? HOST_CONNECT_TIMEOUT : HOST_CONNECT_FAILED, 0, NULL);
     struct buf left = BUF_INIT;
     buf_move(&left, &t->pending);
+    stats_track_attempt(t, NULL);
     t->flags |= router_outcome_of(why, false)->flag;
     if (t->span)
         trace_attempt_failed(t, stream_reset_text(why));
@@ -270,6 +271,7 @@ static void on_headers(struct http_sink *sink, struct headers *h, bool end)
     t->response_end = end;
     t->response = h;
     timeouts_touch(t);
+    stats_track_answer(t, h);
     router_on_headers(t, h, end);
 }
 
@@ -318,6 +320,7 @@ static void on_closed(struct http_sink *sink, enum stream_reset why, const char 
     bool stale = s->reused_connection && !t->response_started &&
                  (why == STREAM_TERMINATED || why == STREAM_REMOTE_REFUSED);
     t->stream = NULL;
+    stats_track_attempt(t, s);
     if (!r->final || r->final == t)
         take_totals(r, s);
     if (why == STREAM_OK || t->response_end) {
@@ -482,6 +485,8 @@ void try_abandon(struct upstream_try *t)
     }
     struct http_stream *s = t->stream;
     t->stream = NULL;
+    if (s)
+        stats_track_attempt(t, s);
     if (t->span)
         trace_attempt_cancelled(t);
     let_go(t);

@@ -138,7 +138,7 @@ static void add_family(struct metrics_service *m, enum family_type type, const s
 static void sample(struct stats_sink *sink, const struct stat_sample *s)
 {
     struct metrics_service *m = sink->state;
-    if (!s->used || m->refused)
+    if (!s->used || m->refused || s->is_of_host) /* as in Envoy */
         return;
     if (s->kind == STAT_COUNTER)
         add_family(m, FAMILY_COUNTER, s);

@@ -5,6 +5,7 @@
 #ifndef PROXY_STATS_REGISTRY_H
 #define PROXY_STATS_REGISTRY_H
 
+#include "base/list.h"
 #include "proxy/stats/histogram.h"
 #include "proxy/stats/stats.h"
 
@@ -16,6 +17,7 @@ struct stat_sample {
     uint32_t tag_count;
     uint8_t kind, unit;
     bool used;                /* was ever written */
+    bool is_of_host;          /* told by a source of hosts: not every sink takes these */
     uint64_t value;           /* counters; gauges as signed bits */
     uint64_t delta;           /* counters, while flushing: since the last flush */
     const struct histogram_view *histogram;
@@ -25,6 +27,13 @@ struct stat_sample {
 void stats_each(bool sorted, bool histograms, void (*fn)(const struct stat_sample *s, void *arg), void *arg);
 /* The same in no order, noting what is seen: `delta` and `interval` tell what is new since the last flush. fn may be NULL. */
 void stats_flush(void (*fn)(const struct stat_sample *s, void *arg), void *arg);
+/* Statistics that stand elsewhere, told at each look; nothing in `emit`'s sample is kept. Main thread. */
+struct stat_source {
+    struct list node;
+    void (*each)(struct stat_source *s, bool flushing, void (*emit)(const struct stat_sample *s, void *arg), void *arg);
+};
+void stats_source_add(struct stat_source *keep_source);
+void stats_source_remove(struct stat_source *s);
 /* POST /reset_counters: counters start at 0 again (blocks are left alone; a base is subtracted). Histograms likewise. */
 void stats_reset_counters(void);
 

@@ -198,6 +198,33 @@ static struct scope_node **all_nodes(size_t *count)
     return nodes;
 }
 
+static struct list sources = {&sources, &sources};
+
+void stats_source_add(struct stat_source *keep_source)
+{
+    list_push_back(&sources, &keep_source->node);
+}
+
+void stats_source_remove(struct stat_source *s)
+{
+    list_remove(&s->node);
+}
+
+static void emit_kept(const struct stat_sample *sample, void *arg)
+{
+    struct walk *w = arg;
+    if (stats_config_keeps(stats_registry.config, sample->name))
+        w->fn(sample, w->arg);
+}
+
+static void walk_sources(struct walk *w)
+{
+    LIST_EACH(it, safe, &sources) {
+        struct stat_source *s = LIST_ENTRY(it, stat_source, node);
+        s->each(s, w->flushes, emit_kept, w);
+    }
+}
+
 void walk_all(struct walk *w, bool sorted)
 {
     size_t count;
@@ -209,6 +236,8 @@ void walk_all(struct walk *w, bool sorted)
         if (w->fn)
             walk_named(w, nodes[i]);
     }
+    if (w->fn)
+        walk_sources(w);
     strbuf_fini(&w->name);
     strbuf_fini(&w->extracted);
     mem_free(nodes);
