@@ -210,6 +210,10 @@ size_t u64_format(uint64_t v, char *out)
 {
     char digits[20];
     size_t n = 0;
+    if (v < 10) {
+        out[0] = (char)('0' + v);
+        return 1;
+    }
     do {
         digits[sizeof(digits) - ++n] = (char)('0' + v % 10);
         v /= 10;

@@ -38,7 +38,8 @@ void strbuf_reserve(struct strbuf *b, size_t more)
 
 void strbuf_add(struct strbuf *b, const void *p, size_t n)
 {
-    strbuf_reserve(b, n);
+    if (__builtin_expect(n >= b->cap || b->n >= b->cap - n, 0)) /* small pieces are the rule: a log line is a hundred of them */
+        strbuf_reserve(b, n);
     if (n)
         memcpy(b->p + b->n, p, n);
     b->n += n;
@@ -57,13 +58,17 @@ void strbuf_addz(struct strbuf *b, const char *cstr)
 
 void strbuf_addc(struct strbuf *b, char c)
 {
-    strbuf_add(b, &c, 1);
+    if (__builtin_expect(b->n + 1 >= b->cap, 0))
+        strbuf_reserve(b, 1);
+    b->p[b->n++] = c;
+    b->p[b->n] = '\0';
 }
 
 void strbuf_addu(struct strbuf *b, uint64_t v)
 {
-    char digits[20];
-    strbuf_add(b, digits, u64_format(v, digits));
+    strbuf_reserve(b, 20);
+    b->n += u64_format(v, b->p + b->n);
+    b->p[b->n] = '\0';
 }
 
 void strbuf_vaddf(struct strbuf *b, const char *fmt, va_list ap)

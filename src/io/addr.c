@@ -201,11 +201,25 @@ bool addr_eq(const struct addr *a, const struct addr *b)
     }
 }
 
+/* By hand: a line of an access log holds several addresses, and inet_ntop goes through printf. */
+static size_t v4_text(const struct addr *a, char *out)
+{
+    const uint8_t *bytes = (const uint8_t *)&a->in4.sin_addr;
+    size_t n = 0;
+    for (int i = 0; i < 4; i++) {
+        if (i)
+            out[n++] = '.';
+        n += u64_format(bytes[i], out + n);
+    }
+    out[n] = 0;
+    return n;
+}
+
 const char *addr_ip_text(const struct addr *a, char out[ADDR_TEXT_BYTES])
 {
     out[0] = 0;
     if (a->sa.sa_family == AF_INET) {
-        inet_ntop(AF_INET, &a->in4.sin_addr, out, ADDR_TEXT_BYTES);
+        v4_text(a, out);
     } else if (a->sa.sa_family == AF_INET6) {
         inet_ntop(AF_INET6, &a->in6.sin6_addr, out, ADDR_TEXT_BYTES);
         size_t n = strlen(out);
@@ -222,9 +236,14 @@ const char *addr_text(const struct addr *a, char out[ADDR_TEXT_BYTES])
     char ip[ADDR_TEXT_BYTES - 16];
     if (!addr_is_ip(a))
         return addr_ip_text(a, out);
+    if (a->sa.sa_family == AF_INET) {
+        size_t n = v4_text(a, out);
+        out[n++] = ':';
+        out[n + u64_format(addr_port(a), out + n)] = 0;
+        return out;
+    }
     snprintf(ip, sizeof(ip), "%s", addr_ip_text(a, out));
-    bool v6 = a->sa.sa_family == AF_INET6;
-    snprintf(out, ADDR_TEXT_BYTES, v6 ? "[%s]:%u" : "%s:%u", ip, addr_port(a));
+    snprintf(out, ADDR_TEXT_BYTES, "[%s]:%u", ip, addr_port(a));
     return out;
 }
 

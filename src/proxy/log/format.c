@@ -172,10 +172,17 @@ struct json_leaf_tree {
     struct json_leaf_tree *children;
     uint32_t child_count;
 };
+/* A JSON format whose shape doesn't depend on values is run as one list: what stands before a leaf, then the leaf. */
+struct json_step {
+    struct str before;
+    const struct format_text *leaf; /* in the tree; NULL: the end */
+};
 struct format {
     bool omit_empty, is_json;
     struct format_text text;
     struct json_leaf_tree json;
+    struct json_step *steps; /* NULL: the tree is walked, since leaves that are empty go with their keys */
+    uint32_t step_count;
 };
 
 struct format *format_new(struct str text, bool omit_empty, struct err *err)
@@ -210,6 +217,54 @@ static int compile_node(const struct json_format_node *n, bool sort_keys, struct
     return 0;
 }
 
+struct flattening {
+    struct format *f;
+    size_t cap;
+    struct strbuf before;
+};
+
+static void add_step(struct flattening *x, const struct format_text *leaf)
+{
+    struct format *f = x->f;
+    f->steps = mem_grow(f->steps, &x->cap, f->step_count + 1, sizeof(*f->steps));
+    f->steps[f->step_count++] = (struct json_step){keep(strbuf_str(&x->before)), leaf};
+    strbuf_reset(&x->before);
+}
+
+static void flatten(struct flattening *x, const struct json_leaf_tree *n)
+{
+    bool object = n->kind == JSON_FORMAT_OBJECT;
+    if (n->kind == JSON_FORMAT_TEXT) {
+        add_step(x, &n->text);
+        return;
+    }
+    if (!object && n->kind != JSON_FORMAT_LIST) {
+        strbuf_adds(&x->before, n->kind == JSON_FORMAT_NULL ? STR("null") : n->literal);
+        return;
+    }
+    strbuf_addc(&x->before, object ? '{' : '[');
+    for (uint32_t i = 0; i < n->child_count; i++) {
+        if (i)
+            strbuf_addc(&x->before, ',');
+        if (object) {
+            strbuf_addc(&x->before, '"');
+            strbuf_add_json(&x->before, n->children[i].key);
+            strbuf_addz(&x->before, "\":");
+        }
+        flatten(x, &n->children[i]);
+    }
+    strbuf_addc(&x->before, object ? '}' : ']');
+}
+
+static void make_steps(struct format *f)
+{
+    struct flattening x = {.f = f};
+    flatten(&x, &f->json);
+    strbuf_addc(&x.before, '\n');
+    add_step(&x, NULL);
+    strbuf_fini(&x.before);
+}
+
 struct format *format_new_json(const struct json_format_node *root, bool omit_empty, bool sort_keys, struct err *err)
 {
     struct format *f = NEW(format);
@@ -218,6 +273,8 @@ struct format *format_new_json(const struct json_format_node *root, bool omit_em
     f->is_json = true;
     if (compile_node(root, sort_keys, &f->json, err ? err : &own) < 0)
         format_free(&f);
+    else if (!omit_empty)
+        make_steps(f);
     return f;
 }
 
@@ -237,6 +294,9 @@ void format_free(struct format **f)
         return;
     format_text_fini(&(*f)->text);
     json_fini(&(*f)->json);
+    for (uint32_t i = 0; i < (*f)->step_count; i++)
+        mem_free((char *)(uintptr_t)(*f)->steps[i].before.p);
+    mem_free((*f)->steps);
     mem_free(*f);
     *f = NULL;
 }
@@ -246,13 +306,30 @@ static bool needs_escape(unsigned char c)
     return c < 0x20 || c >= 0x7f || c == '"' || c == '\\';
 }
 
+/* Eight bytes at once: does any of them need escaping? May say yes for none, where a carry goes into a neighbour. */
+static bool word_needs_look(const char *p)
+{
+    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    uint64_t w;
+    memcpy(&w, p, sizeof(w));
+    uint64_t quote = w ^ ones * '"', slash = w ^ ones * '\\';
+    return ((w - ones * 0x20) | w | (w + ones) | (quote - ones) | (slash - ones)) & tops;
+}
+
+static size_t plain_length(struct str s)
+{
+    size_t i = 0;
+    while (i + 8 <= s.n && !word_needs_look(s.p + i))
+        i += 8;
+    while (i < s.n && !needs_escape((unsigned char)s.p[i]))
+        i++;
+    return i;
+}
+
 /* Escapes what stands in `out` from `from` on; nearly always there is nothing to do. */
 static void escape_tail(struct strbuf *out, size_t from)
 {
-    size_t i = from;
-    while (i < out->n && !needs_escape((unsigned char)out->p[i]))
-        i++;
-    if (i == out->n)
+    if (plain_length(str_make(out->p + from, out->n - from)) == out->n - from)
         return;
     struct strbuf raw = {0};
     strbuf_add(&raw, out->p + from, out->n - from);
@@ -261,37 +338,40 @@ static void escape_tail(struct strbuf *out, size_t from)
     strbuf_fini(&raw);
 }
 
-/* A leaf that is one operator alone keeps its type: a number, null when absent. Everything else is a string. False: nothing
- * to write (omit_empty). */
+/* A leaf that is one operator alone keeps its type: a number, null when absent. */
+static bool json_operator(const struct format *f, const struct format_piece *p, const struct format_context *cx,
+                          struct strbuf *out)
+{
+    size_t start = out->n, quote = p->op->shape == SHAPE_STRING;
+    if (quote)
+        strbuf_addc(out, '"');
+    bool there = p->op->shape == SHAPE_VALUE ? operator_json(p, cx, out) : p->op->run(p, cx, out);
+    if (!there) {
+        out->n = start;
+        if (!f->omit_empty)
+            strbuf_adds(out, STR("null"));
+        return !f->omit_empty;
+    }
+    if (p->op->shape == SHAPE_VALUE)
+        return true;
+    if (out->n - start - quote > p->max_len)
+        out->n = start + quote + p->max_len;
+    if (quote) {
+        escape_tail(out, start + 1);
+        strbuf_addc(out, '"');
+    }
+    return true;
+}
+
+/* Everything else is a string. False: nothing to write (omit_empty). */
 static bool json_text(const struct format *f, const struct format_text *t, const struct format_context *cx,
                       struct strbuf *out)
 {
-    size_t start = out->n, from = start + 1;
+    if (t->count == 1 && t->pieces[0].op)
+        return json_operator(f, &t->pieces[0], cx, out);
     strbuf_addc(out, '"');
-    if (t->count == 1 && t->pieces[0].op) {
-        const struct format_piece *p = &t->pieces[0];
-        if (p->op->shape == SHAPE_VALUE && operator_json(p, cx, out)) {
-            memmove(out->p + start, out->p + from, out->n - from);
-            out->n--;
-            return true;
-        }
-        if (p->op->shape == SHAPE_VALUE || !p->op->run(p, cx, out)) {
-            out->n = start;
-            if (f->omit_empty)
-                return false;
-            strbuf_addz(out, "null");
-            return true;
-        }
-        if (out->n - from > p->max_len)
-            out->n = from + p->max_len;
-        if (p->op->shape == SHAPE_NUMBER) {
-            memmove(out->p + start, out->p + from, out->n - from);
-            out->n--;
-            return true;
-        }
-    } else {
-        format_text_run(t, cx, f->omit_empty, out);
-    }
+    size_t from = out->n;
+    format_text_run(t, cx, f->omit_empty, out);
     escape_tail(out, from);
     strbuf_addc(out, '"');
     return true;
@@ -348,6 +428,13 @@ void format_run(const struct format *f, const struct format_context *cx, struct 
         format_text_run(&f->text, cx, f->omit_empty, out);
         return;
     }
+    for (uint32_t i = 0; i < f->step_count; i++) {
+        strbuf_adds(out, f->steps[i].before);
+        if (f->steps[i].leaf)
+            json_text(f, f->steps[i].leaf, cx, out);
+    }
+    if (f->steps)
+        return;
     json_node(f, &f->json, cx, out);
     strbuf_addc(out, '\n');
 }

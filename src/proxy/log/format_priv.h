@@ -28,6 +28,7 @@ struct format_piece {
     const struct operator_def *op; /* NULL: literal */
     struct str text;               /* literal, or the argument (owned) */
     struct str name, alternative;  /* REQ-like: header names in lower case (inside text) */
+    uint16_t name_id, alternative_id; /* of those names: enum header_id */
     size_t max_len;                /* ":Z"; SIZE_MAX = none */
     int variant;                   /* what `check` made of the argument */
     void *extra;                   /* owned (mem_free) */

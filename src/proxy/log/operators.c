@@ -12,6 +12,7 @@
 #include "proxy/cluster/cluster.h"
 #include "proxy/log/format_priv.h"
 #include "proxy/log/operators_peer.h"
+#include "proxy/trace/span.h"
 
 #define OPERATOR(name) static bool name(const struct format_piece *p, const struct format_context *cx, struct strbuf *out)
 
@@ -39,18 +40,25 @@ static int check_header(struct format_piece *p, struct err *err)
     struct str rest;
     p->name = str_split(p->text, '?', &rest);
     p->alternative = rest;
+    p->name_id = (uint16_t)header_id_of(p->name);
+    p->alternative_id = (uint16_t)header_id_of(rest);
     if (!p->name.n)
         return err_set(err, ERR_INVALID, "%%%s()%%: the header's name is missing", p->op->name);
     return 0;
+}
+
+static const struct header *find_header(const struct headers *h, uint16_t id, struct str name)
+{
+    return id == HDR_OTHER ? headers_find(h, name) : headers_find_id(h, id);
 }
 
 static bool add_header(const struct format_piece *p, const struct headers *h, struct strbuf *out)
 {
     if (!h)
         return false;
-    const struct header *found = headers_find(h, p->name);
+    const struct header *found = find_header(h, p->name_id, p->name);
     if (!found && p->alternative.n)
-        found = headers_find(h, p->alternative);
+        found = find_header(h, p->alternative_id, p->alternative);
     if (!found)
         return false;
     strbuf_adds(out, found->value);
@@ -155,15 +163,20 @@ OPERATOR(op_upstream_protocol)
 OPERATOR(op_details)
 {
     (void)p;
-    struct str s = cx->info->details;
-    for (size_t i = 0; i < s.n; i++)
-        strbuf_addc(out, s.p[i] == ' ' || s.p[i] == '\t' || s.p[i] == '\n' ? '_' : s.p[i]);
-    return s.n > 0;
+    size_t at = out->n;
+    if (!add_str(out, cx->info->details))
+        return false;
+    for (; at < out->n; at++)
+        if (out->p[at] == ' ' || out->p[at] == '\t' || out->p[at] == '\n')
+            out->p[at] = '_';
+    return true;
 }
 
 static bool add_flags(const struct format_context *cx, bool long_form, struct strbuf *out)
 {
     char text[1024];
+    if (!cx->info->flags)
+        return add_str(out, STR("-"));
     strbuf_add(out, text, response_flags_format(cx->info->flags, long_form, text, sizeof(text)));
     return true;
 }
@@ -220,6 +233,23 @@ OPERATOR(op_hostname)
     if (!name[0] && gethostname(name, sizeof(name) - 1) < 0)
         return false;
     return add_str(out, str_from(name));
+}
+
+OPERATOR(op_trace_id)
+{
+    (void)p;
+    char text[TRACE_ID_TEXT_BYTES];
+    return cx->info->span && add_str(out, str_make(text, span_trace_id_text(cx->info->span, text)));
+}
+
+OPERATOR(op_span_id)
+{
+    (void)p;
+    char text[16];
+    if (!cx->info->span)
+        return false;
+    span_id_text(cx->info->span->id, text);
+    return add_str(out, str_make(text, sizeof(text)));
 }
 
 OPERATOR(op_local_reply_body)
@@ -420,6 +450,8 @@ static const struct operator_def operators[] = {
     {"GRPC_STATUS", ARG_OPTIONAL, false, op_grpc_status, check_grpc},
     {"GRPC_STATUS_NUMBER", ARG_NONE, true, op_grpc_status_number, NULL},
     {"HOSTNAME", ARG_NONE, false, op_hostname, NULL},
+    {"TRACE_ID", ARG_NONE, false, op_trace_id, NULL},
+    {"SPAN_ID", ARG_NONE, false, op_span_id, NULL},
     {"LOCAL_REPLY_BODY", ARG_NONE, false, op_local_reply_body, NULL},
     {"ACCESS_LOG_TYPE", ARG_NONE, false, op_log_type, NULL},
     {"UNIQUE_ID", ARG_NONE, false, op_unique_id, NULL},
