@@ -17,6 +17,7 @@ struct host;
 struct cluster;
 struct route_entry;
 struct span;
+struct explain_record;
 
 struct stream_info {
     uint64_t start_us, start_wall_us;
@@ -70,6 +71,7 @@ struct stream_info {
     struct filter_state filter_state;
     const struct route_entry *route;    /* as decided last; NULL */
     struct span *span;                  /* trace/span.h; NULL: isn't traced */
+    struct explain_record *record;      /* explain/record.h; NULL: the request asks for none */
     bool is_traceable;                  /* sampling said so */
 };
 

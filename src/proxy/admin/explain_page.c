@@ -33,6 +33,8 @@ static void verdict_json(struct json_out *j, const struct explain_report *r)
     json_str(j, "text", r->verdict);
     if (r->status)
         json_uint(j, "status", r->status);
+    if (r->grpc_status >= 0)
+        json_uint(j, "grpc_status", (uint64_t)r->grpc_status);
     if (r->flags)
         json_str(j, "flags", str_make(flags, response_flags_format(r->flags, false, flags, sizeof(flags))));
     if (r->details.n)

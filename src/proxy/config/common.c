@@ -242,6 +242,17 @@ struct regex *cfg_regex(struct config_reader *cr, const char *field, const pb_re
     return r;
 }
 
+static int read_string_regex(struct config_reader *cr, const char *field, const pb_regex_matcher *m, struct string_match *out)
+{
+    out->kind = MATCH_REGEX;
+    out->regex = cfg_regex(cr, field, m);
+    if (!out->regex)
+        return ERR_INVALID;
+    struct str pattern = TEXT(m, regex);
+    out->text = str_make(mem_strndup(pattern.p ? pattern.p : "", pattern.n), pattern.n);
+    return 0;
+}
+
 int cfg_string_match(struct config_reader *cr, const pb_string_matcher *m, struct string_match *out)
 {
     static const struct { int which; enum string_match_kind kind; } kinds[] = {
@@ -262,9 +273,7 @@ int cfg_string_match(struct config_reader *cr, const pb_string_matcher *m, struc
     }
     if (ignore_case)
         return FAULT("ignore_case", "has no effect for safe_regex");
-    out->kind = MATCH_REGEX;
-    out->regex = cfg_regex(cr, "safe_regex", GET(m, safe_regex));
-    return out->regex ? 0 : ERR_INVALID;
+    return read_string_regex(cr, "safe_regex", GET(m, safe_regex), out);
 }
 
 #define HEADER_SPECIFIER(x) ENVOY__CONFIG__ROUTE__V3__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_##x
@@ -282,9 +291,7 @@ static int read_header_string(struct config_reader *cr, const pb_header_matcher 
     case HEADER_SPECIFIER(CONTAINS_MATCH):
         return string_match_init(out, MATCH_CONTAINS, TEXT(m, contains_match), false, NULL);
     case HEADER_SPECIFIER(SAFE_REGEX_MATCH):
-        out->kind = MATCH_REGEX;
-        out->regex = cfg_regex(cr, "safe_regex_match", GET(m, safe_regex_match));
-        return out->regex ? 0 : ERR_INVALID;
+        return read_string_regex(cr, "safe_regex_match", GET(m, safe_regex_match), out);
     default:
         IN("string_match")
             rc = cfg_string_match(cr, GET(m, string_match), out);

@@ -97,6 +97,7 @@ struct explain_report {
     struct explain_cluster *cluster;   /* NULL: none */
 
     unsigned status;                   /* of our own answer; 0: the upstream's */
+    int grpc_status;                   /* of our own answer to gRPC, whose status is 200 then; -1 none */
     uint32_t flags;                    /* enum response_flag */
     struct str details, verdict;
     struct explain_list warnings;      /* what the answer doesn't know */

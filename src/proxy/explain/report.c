@@ -107,7 +107,7 @@ static bool rehearse_it(struct explain_report *r)
 
 void explain_request(struct explain_report *out, struct server *s, const struct explain_request *rq, struct arena *a)
 {
-    *out = (struct explain_report){.rq = rq, .server = s, .arena = a, .details = STR(""), .verdict = STR("")};
+    *out = (struct explain_report){.rq = rq, .server = s, .arena = a, .grpc_status = -1, .details = STR(""), .verdict = STR("")};
     explain_connection(out);
     if (out->hcm && rehearse_it(out) && !out->rehearsal.answer) {
         explain_routing(out);

@@ -32,7 +32,7 @@ static void find_near(struct explain_report *r, const struct route_config_spec *
     for (uint32_t i = 0; i < spec->vhost_count && seen < DOMAINS_MAX; i++) {
         const struct virtual_host *v = spec->vhosts[i];
         for (uint32_t k = 0; k < v->domain_count; k++, seen++) {
-            if (v == taken && str_eq(v->domains[k], r->domain))
+            if (v == taken) /* as good as the one that found it */
                 continue;
             enum domain_near n = domain_compare(v->domains[k], r->host);
             if (n == DOMAIN_FAR || (taken && n == DOMAIN_SIBLING && !str_eq(r->domain, STR("*"))))

@@ -3,8 +3,14 @@
  * The answer in one line: the status that the client most likely sees, and why. Statuses, flags and details are those of
  * the outcome table that answers are made from. Main thread.
  */
+#include "http/stream.h"
 #include "proxy/explain/explain_priv.h"
 #include "proxy/hcm/hcm.h"
+
+static bool is_grpc(const struct explain_report *r)
+{
+    return r->rehearsal.request && headers_is_grpc_request(r->rehearsal.request);
+}
 
 static void say(struct explain_report *r, const struct outcome *o, unsigned status, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
@@ -18,8 +24,13 @@ static void say(struct explain_report *r, const struct outcome *o, unsigned stat
         r->flags = o->flag;
         r->details = str_from(o->details);
     }
+    if (status && o && is_grpc(r)) { /* trailers-only: the status stands in grpc-status */
+        r->grpc_status = o->grpc_status >= 0 ? o->grpc_status : grpc_status_of_http(status);
+        r->status = 200;
+        strbuf_addf(&b, "grpc-status %d for", r->grpc_status);
+    }
     if (status)
-        strbuf_addf(&b, "%u", status);
+        strbuf_addf(&b, "%s%u", b.n ? " " : "", status);
     if (r->flags)
         strbuf_addf(&b, " %.*s", (int)response_flags_format(r->flags, false, flags, sizeof(flags)), flags);
     strbuf_addz(&b, b.n ? ": " : "");

@@ -373,11 +373,21 @@ static void on_downstream_watermark(struct http_filter *f, bool above)
         stat_inc(cluster_stats(r->cluster), above ? STAT_CLUSTER_UPSTREAM_FLOW_PAUSED : STAT_CLUSTER_UPSTREAM_FLOW_RESUMED);
 }
 
+static void record_tries(struct router *r)
+{
+    if (r->final)
+        try_record(r->final);
+    LIST_EACH(it, safe, &r->tries)
+        try_record(CONTAINER_OF(it, upstream_try, node));
+}
+
 /* An attempt may still run when the exchange ends from the other side: what it sent belongs into the log. */
 static void on_complete(struct http_filter *f)
 {
     struct router *r = state_of(f);
     struct list *newest = list_first(&r->tries);
+    if (exchange_info(r->x)->record)
+        record_tries(r);
     if (r->final)
         try_take_totals(r->final);
     else if (newest)

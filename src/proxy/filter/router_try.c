@@ -9,6 +9,7 @@
  * router's list first, and the breaker's slot and the host reference go back at that moment. An attempt's memory is the
  * exchange's and isn't used again: whoever is on the stack may still look at it.
  */
+#include "proxy/explain/record.h"
 #include "proxy/filter/router_priv.h"
 #include "proxy/route/route_stats.h"
 
@@ -49,9 +50,20 @@ static struct stat_scope *stats_of_host(const struct upstream_try *t)
     return cluster_stats(cluster_of_view(t->view));
 }
 
+void try_record(struct upstream_try *t)
+{
+    struct exchange *x = t->router->x;
+    if (t->recorded || !t->host)
+        return;
+    t->recorded = true;
+    explain_record_attempt(exchange_info(x)->record, t->host, t->status, t->flags, loop_now_us(exchange_loop(x)) - t->start_us);
+}
+
 static void release(struct upstream_try *t)
 {
     struct router *r = t->router;
+    if (exchange_info(r->x)->record)
+        try_record(t);
     list_remove(&t->node);
     timeouts_clear(t);
     if (r->config->upstream_log_count && t->host && !t->logged) {

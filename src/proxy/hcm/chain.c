@@ -12,6 +12,7 @@
  */
 #include "base/check.h"
 #include "base/mem.h"
+#include "proxy/explain/record.h"
 #include "proxy/hcm/exchange.h"
 
 #define NO_HOP UINT32_MAX
@@ -121,6 +122,8 @@ static void request_headers_from(struct exchange *x, uint32_t i, bool end)
         if (is_over(x))
             return;
         if (status != FILTER_HEADERS_CONTINUE) {
+            if (x->info.record && !slot->f.def->is_terminal)
+                explain_record_filter(x->info.record, x->config->filters[slot->f.index].name, "waits", 0);
             hop_stop(&slot->request, status);
             slot->request.end |= end;
             return;

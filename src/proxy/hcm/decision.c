@@ -4,6 +4,7 @@
  * and the settings that routes hold for filters. On the exchange's worker.
  */
 #include "proxy/cluster/cluster.h"
+#include "proxy/explain/record.h"
 #include "proxy/hcm/exchange.h"
 #include "proxy/route/scopes.h"
 
@@ -27,6 +28,8 @@ const struct route_entry *exchange_route(struct exchange *x)
         route_decide(table, &rq, cluster_named, &x->decision);
     const struct route_entry *route = x->info.route = x->decision.route;
     x->info.cluster = x->decision.cluster; /* logs name it even where a filter answers */
+    if (x->info.record)
+        explain_record_decision(x->info.record, exchange_route_spec(x), &rq, &x->decision);
     if (x->decision.vhost)
         x->info.virtual_host = x->decision.vhost->name;
     if (route)

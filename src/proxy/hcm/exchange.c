@@ -11,6 +11,7 @@
 #include "proxy/hcm/exchange.h"
 
 #include "io/loop.h"
+#include "proxy/explain/record.h"
 #include "proxy/overload/overload.h"
 
 static struct exchange *of_sink(struct http_sink *sink)
@@ -175,6 +176,8 @@ void exchange_settle(struct exchange *x)
 {
     x->info.end_us = loop_now_us(x->loop);
     chain_complete(x);
+    if (x->info.record)
+        explain_record_finish(x->info.record, &x->info, x->arena);
     if (x->info.span)
         tracing_end(x);
     stat_dec(x->config->stats, STAT_HCM_RQ_ACTIVE);
@@ -253,6 +256,8 @@ static void on_headers(struct http_sink *sink, struct headers *h, bool end)
 {
     struct exchange *x = of_sink(sink);
     x->request = h;
+    if (x->config->explain_header)
+        x->info.record = explain_record_begin(x->arena, h, &x->info, x->hc->downstream->listener->spec->name);
     if (end)
         request_ended(x);
     if (!ingress_prepare(x))

@@ -66,6 +66,7 @@ void hcm_config_link(struct hcm_config *c)
     c->server.idle_us = hcm_idle_us;
     c->h2_stats = h2_stats_downstream();
     client_address_init();
+    c->explain_header = runtime_bool(STR("weft.explain.allow_header"), false);
     if (c->tracing)
         c->tracing->is_egress = c->listener->is_outbound;
     for (uint32_t i = 0; i < c->filter_count; i++)

@@ -59,6 +59,7 @@ struct hcm_config {
     struct path_opts path;
     bool strip_matching_port, strip_any_port, strip_trailing_dot;
     bool append_x_forwarded_port, append_local_overload;
+    bool explain_header;              /* runtime weft.explain.allow_header when linked: x-weft-explain asks for a record */
     struct header_rules *early_mutations; uint32_t early_mutation_count; /* before anything looks at the request */
     struct upgrade_spec *upgrades; uint32_t upgrade_count;
     struct local_reply_config local_reply;

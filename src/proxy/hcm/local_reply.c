@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 
+#include "proxy/explain/record.h"
 #include "proxy/hcm/exchange.h"
 
 static void add_configured_headers(struct exchange *x, const struct local_reply_mapper *m, struct headers *h)
@@ -135,6 +136,16 @@ static void send_reply(struct exchange *x, struct headers *h, struct str body)
     buf_fini(&data);
 }
 
+/* For the record: the filter at which the request's head stands, or the connection manager. */
+static void record_answer(struct exchange *x, unsigned status)
+{
+    struct str name = STR("connection manager");
+    for (uint32_t i = 0; i < x->slot_count; i++)
+        if (x->slots[i].request.saw_headers && !x->slots[i].request.passed_headers)
+            name = x->config->filters[x->slots[i].f.index].name;
+    explain_record_filter(x->info.record, name, "answered", status);
+}
+
 void exchange_local_reply(struct exchange *x, const struct outcome *o, unsigned status, struct str body,
                           struct str details, void (*edit)(struct headers *h, void *arg), void *arg)
 {
@@ -148,6 +159,8 @@ void exchange_local_reply(struct exchange *x, const struct outcome *o, unsigned 
         exchange_reset(x, o);
         return;
     }
+    if (x->info.record)
+        record_answer(x, status);
     x->local_reply = true;
     x->in_local_reply = true;
     x->info.flags |= o->flag;

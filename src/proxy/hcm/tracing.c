@@ -5,6 +5,7 @@
  * On the exchange's worker.
  */
 #include "base/rng.h"
+#include "proxy/explain/record.h"
 #include "proxy/hcm/exchange.h"
 #include "proxy/trace/tracer.h"
 
@@ -111,6 +112,8 @@ void tracing_end(struct exchange *x)
     if (!s->sampled || s->over)
         return;
     tags_of_request(s, x->config->tracing, exchange_format_context(x));
+    if (x->info.record)
+        span_tag(s, STR("weft.explain"), explain_record_text(x->info.record));
     tracer_finish(s, x->info.start_wall_us + (x->info.end_us - x->info.start_us));
 }
 
