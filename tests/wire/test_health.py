@@ -14,6 +14,7 @@ from lib.pairs import Two, chain, h1, http_filter
 from lib.proxy import envoy, weft
 from lib.streams import connect, unused_port
 from lib.wait import wait_until
+from test_dns import Host
 
 NODE = {"id": "n1", "cluster": "mine"}
 CHECK_STATS = r"^cluster\.origin\.health_check\.(healthy|degraded)$"
@@ -380,3 +381,57 @@ def test_discovery_drops_a_healthy_host__it_stays_until_its_checks_fail(start_pr
             assert h1(proxy).status == 200
             answer_all(origin, 503)
         wait_until(lambda p=proxy: flags(p) == [], "the host to be gone")
+
+
+class Undecided(Host):
+    """Answers a check only when it is let to."""
+
+    def __init__(self, ip, port):
+        self.may_answer = threading.Event()
+        super().__init__(ip, port)
+
+    def serve(self, stream):
+        try:
+            while request := http1.read_request(stream):
+                if request.target == "/check":
+                    self.may_answer.wait()
+                stream.send(http1.response_bytes(200, body=self.ip.encode()))
+        except OSError:
+            pass
+
+    def close(self):
+        self.may_answer.set()
+        super().close()
+
+
+def start_undecided(started):
+    for _ in range(20):
+        first = Host("127.0.0.1")
+        try:
+            second = Undecided("127.0.0.2", first.port)
+        except OSError:
+            first.close()
+            continue
+        for host in (first, second):
+            started.add(host, host.close)
+        return first.port, second
+    raise AssertionError("no port is free at both addresses")
+
+
+@pytest.mark.parametrize("ignore", [True, False])
+def test_a_new_host__not_checked_yet__counts_only_where_told(start_proxy, started, ignore):
+    """Excluded, it doesn't bring its priority nearer to panic."""
+    for binary in (envoy(), weft()):
+        port, second = start_undecided(started)
+        server = DnsServer(one=["127.0.0.1"])
+        started.add(server, server.close)
+        proxy = start_proxy(config.bootstrap([config.http_listener()], [dns_cluster(
+            server, port, health_checks=[http_check(timeout="60s")], common_lb_config={"ignore_new_hosts_until_first_hc": ignore})]), binary=binary)
+        wait_until(lambda p=proxy: flags(p) == ["healthy"], "the first host")
+        server.set("one.test", ["127.0.0.1", "127.0.0.2"])
+        proxy.wait_stat("cluster.origin.membership_total", 2)
+        proxy.wait_stat("cluster.origin.membership_excluded", 1 if ignore else 0)
+        proxy.wait_stat("cluster.origin.membership_healthy", 1)
+        second.may_answer.set()
+        proxy.wait_stat("cluster.origin.membership_healthy", 2)
+        proxy.wait_stat("cluster.origin.membership_excluded", 0)

@@ -183,3 +183,43 @@ def test_consecutive__many_workers__counted_exactly(start_proxy, hosts):
     assert proxy.stat("cluster.origin.outlier_detection.ejections_detected_consecutive_5xx") == 0
     assert statuses(proxy, 1) == {500: 1}
     proxy.wait_stat("cluster.origin.outlier_detection.ejections_detected_consecutive_5xx", 1)
+
+
+# ---- rates, ours and theirs ----
+
+def rates(proxy, name="success_rate"):
+    lines = proxy.admin("/clusters").body.decode().splitlines()
+    return [line.split("::")[-1] for line in lines if f"::{name}::" in line]
+
+
+def test_clusters_page__success_rates__of_the_last_interval(start_proxy, hosts):
+    good, bad = hosts(200, 503)
+    made = boot([good.port, bad.port], interval="1s", success_rate_minimum_hosts=2, success_rate_request_volume=5, consecutive_5xx=1000,
+                consecutive_gateway_failure=1000, enforcing_success_rate=0, enforcing_failure_percentage=0)
+    two = Two(start_proxy, made)
+
+    def shown(proxy):
+        statuses(proxy, 30)
+        return "-1" not in rates(proxy) and rates(proxy)
+    assert two.same(lambda proxy: wait_until(lambda: shown(proxy), "rates")) == ["100", "0"]
+    assert two.same(lambda proxy: rates(proxy, "local_origin_success_rate")) == ["-1", "-1"]
+
+
+@pytest.mark.parametrize("detection", [
+    {"success_rate_minimum_hosts": 5, "success_rate_request_volume": 2, "success_rate_stdev_factor": 1000, "enforcing_local_origin_success_rate": 100},
+    {"failure_percentage_threshold": 90, "failure_percentage_minimum_hosts": 5, "failure_percentage_request_volume": 2,
+     "enforcing_failure_percentage_local_origin": 100, "enforcing_local_origin_success_rate": 0}], ids=["success_rate", "failure_percentage"])
+def test_local_origin__rates__the_refusing_host_falls_out(start_proxy, hosts, detection):
+    """Each kind of detection counts under its own name."""
+    good = [o.port for o in hosts(200, 200, 200, 200)]
+    two = Two(start_proxy, boot([unused_port(), *good], interval="1s", split_external_local_origin_errors=True,
+                                consecutive_local_origin_failure=1000, **detection))
+    kind = "success_rate" if "success_rate_minimum_hosts" in detection else "failure_percentage"
+
+    def fail(proxy):
+        statuses(proxy, 120)
+        return ejected(proxy) == 1
+    for proxy in (two.envoy, two.weft):
+        wait_until(lambda p=proxy: fail(p), "an ejection")
+        assert proxy.stat(f"cluster.origin.outlier_detection.ejections_enforced_local_origin_{kind}") == 1
+        assert flags(proxy)[0].startswith("/failed_outlier_check")

@@ -69,19 +69,23 @@ struct conn *health_connect(struct health_session *s, const struct str *alpn, ui
 
 /* ---- when to ask ---- */
 
-static uint64_t pause_ms(struct health_session *s, bool passed, enum transition t)
+uint64_t health_pause_ms(const struct health_spec *spec, struct rng *rng, bool has_traffic, bool passed, bool is_edge)
 {
-    const struct health_spec *spec = s->checker->spec;
-    struct rng *rng = loop_rng(clusters_main_loop());
     uint64_t ms;
-    if (!stat_sum(s->checker->cluster->stats, STAT_CLUSTER_UPSTREAM_CX_TOTAL)) /* nobody asks for the cluster yet */
+    if (!has_traffic)
         ms = passed ? spec->no_traffic_healthy_ms : spec->no_traffic_ms;
     else if (passed)
-        ms = t == PENDING ? spec->healthy_edge_ms : spec->interval_ms;
+        ms = is_edge ? spec->healthy_edge_ms : spec->interval_ms;
     else
-        ms = t == PENDING ? spec->unhealthy_edge_ms : spec->unhealthy_ms;
+        ms = is_edge ? spec->unhealthy_edge_ms : spec->unhealthy_ms;
     uint64_t share = spec->interval_jitter_pct * ms / 100;
-    ms += rng_below(rng, share) + rng_below(rng, spec->interval_jitter_ms);
+    return ms + rng_below(rng, share) + rng_below(rng, spec->interval_jitter_ms);
+}
+
+static uint64_t pause_ms(struct health_session *s, bool passed, enum transition t)
+{
+    bool has_traffic = stat_sum(s->checker->cluster->stats, STAT_CLUSTER_UPSTREAM_CX_TOTAL) > 0;
+    uint64_t ms = health_pause_ms(s->checker->spec, loop_rng(clusters_main_loop()), has_traffic, passed, t == PENDING);
     uint64_t most = runtime_u64(STR("health_check.max_interval"), UINT64_MAX / 2000);
     uint64_t least = runtime_u64(STR("health_check.min_interval"), 1);
     ms = ms < most ? ms : most;

@@ -13,6 +13,7 @@
 #include "proxy/route/header_rules.h"
 
 struct cluster;
+struct rng;
 struct endpoint_spec;
 struct host;
 struct host_set;
@@ -74,6 +75,9 @@ void health_when_known(struct health_checker *hc, void (*on_known)(void *arg), v
 void health_fail_now(struct cluster *c, struct host *h);
 
 /* ---- pure ---- */
+/* Until the next check, jitter included. `has_traffic`: the cluster has had a connection; `is_edge`: the last result isn't yet
+ * what the host is taken for. */
+uint64_t health_pause_ms(const struct health_spec *spec, struct rng *rng, bool has_traffic, bool passed, bool is_edge);
 bool health_status_in(const struct status_range *ranges, uint32_t n, unsigned status);
 /* Are the parts in `data`, in order? */
 bool health_payload_matches(const struct str *parts, uint32_t n, struct str data);

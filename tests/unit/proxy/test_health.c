@@ -76,6 +76,43 @@ static void test_outlier_rate_threshold__all_alike__the_mean(void **state)
     assert_true(outlier_rate_threshold(rates, 3, 1.9, &mean) == 75);
 }
 
+static const struct health_spec pauses = {.interval_ms = 100, .unhealthy_ms = 200, .unhealthy_edge_ms = 300, .healthy_edge_ms = 400,
+                                          .no_traffic_ms = 500, .no_traffic_healthy_ms = 600};
+
+static void test_health_pause_ms__each_state__its_own_interval(void **state)
+{
+    (void)state;
+    struct rng rng;
+    rng_seed(&rng, 1);
+    assert_int_equal(health_pause_ms(&pauses, &rng, true, true, false), 100);
+    assert_int_equal(health_pause_ms(&pauses, &rng, true, false, false), 200);
+    assert_int_equal(health_pause_ms(&pauses, &rng, true, false, true), 300);
+    assert_int_equal(health_pause_ms(&pauses, &rng, true, true, true), 400);
+    for (int edge = 0; edge < 2; edge++) {
+        assert_int_equal(health_pause_ms(&pauses, &rng, false, false, edge), 500);
+        assert_int_equal(health_pause_ms(&pauses, &rng, false, true, edge), 600);
+    }
+}
+
+/* Both jitters add up, and reach from nothing to just below their limits. */
+static void test_health_pause_ms__jitters__within_their_sum(void **state)
+{
+    (void)state;
+    struct health_spec spec = pauses;
+    struct rng rng;
+    uint64_t least = UINT64_MAX, most = 0;
+    spec.interval_jitter_pct = 50;
+    spec.interval_jitter_ms = 20;
+    rng_seed(&rng, 2);
+    for (int i = 0; i < 20000; i++) {
+        uint64_t ms = health_pause_ms(&spec, &rng, true, true, false);
+        least = ms < least ? ms : least;
+        most = ms > most ? ms : most;
+    }
+    assert_int_equal(least, 100);
+    assert_int_equal(most, 100 + 49 + 19);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -86,6 +123,8 @@ int main(void)
         cmocka_unit_test(test_health_grpc_is_serving__cut_anywhere_or_compressed__false),
         cmocka_unit_test(test_outlier_rate_threshold__one_of_five_is_bad__mean_less_deviations),
         cmocka_unit_test(test_outlier_rate_threshold__all_alike__the_mean),
+        cmocka_unit_test(test_health_pause_ms__each_state__its_own_interval),
+        cmocka_unit_test(test_health_pause_ms__jitters__within_their_sum),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
