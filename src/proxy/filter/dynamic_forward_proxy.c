@@ -80,7 +80,7 @@ static void on_loaded(struct dns_cache_wait *w, const struct dns_host *h)
         exchange_continue_request(s->f);
 }
 
-static enum filter_headers load(struct http_filter *f, struct cluster *cluster, struct str name)
+static enum filter_headers load(struct http_filter *f, struct str name)
 {
     const struct forward_proxy_config *c = f->config;
     struct forward_proxy_state *s = f->state;
@@ -93,7 +93,6 @@ static enum filter_headers load(struct http_filter *f, struct cluster *cluster, 
     case DNS_CACHE_WAIT:
         return FILTER_HEADERS_STOP_ALL_WATERMARK;
     case DNS_CACHE_TOO_MANY_WAIT:
-        stat_inc(cluster_stats(cluster), STAT_CLUSTER_UPSTREAM_RQ_PENDING_OVERFLOW);
         refuse(f, OUTCOME(DNS_PENDING_OVERFLOW), "Dynamic forward proxy pending request overflow", NULL);
         return FILTER_HEADERS_STOP;
     case DNS_CACHE_TOO_MANY_HOSTS:
@@ -116,7 +115,7 @@ static enum filter_headers on_request_headers(struct http_filter *f, struct head
     struct str authority = host ? host->value : headers_get_id(h, HDR_AUTHORITY);
     struct str name = dns_cache_name(authority, default_port(f, d->cluster), text);
     if (name.n)
-        return load(f, d->cluster, name);
+        return load(f, name);
     refuse(f, OUTCOME(DNS_RESOLUTION_FAILED), "DNS resolution failure", NULL);
     return FILTER_HEADERS_STOP;
 }

@@ -72,7 +72,7 @@ static void add_host_name(const struct host *h, bool with_port, struct strbuf *o
         return;
     }
     strbuf_adds(out, h->hostname);
-    if (with_port && addr_port(&h->addr)) {
+    if (with_port && addr_port(&h->addr) && !memchr(h->hostname.p, ':', h->hostname.n)) { /* dynamic forward proxies' names have theirs */
         strbuf_addc(out, ':');
         strbuf_addu(out, addr_port(&h->addr));
     }
