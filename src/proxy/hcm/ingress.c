@@ -8,6 +8,7 @@
 #include "proxy/hcm/exchange.h"
 
 #include "base/rng.h"
+#include "proxy/trace/sampling.h"
 
 static void refuse(struct exchange *x, const struct outcome *o)
 {
@@ -114,6 +115,8 @@ static void settle_request_id(struct exchange *x, bool is_edge)
             return;
         rng_uuid4(loop_rng(x->loop), id);
         headers_set_id_ref(h, HDR_X_REQUEST_ID, str_make(id, 36));
+    } else if (is_edge && there && c->pack_trace_reason) {
+        request_id_set_reason(h, TRACE_NONE); /* whether it is traced isn't the outsider's to say */
     }
     x->info.request_id = headers_get_id(h, HDR_X_REQUEST_ID);
 }

@@ -16,13 +16,11 @@ enum { KIND_SERVER = 2, KIND_CLIENT = 3, STATUS_ERROR = 2 };
 
 /* ---- beginning ---- */
 
-/* The last 63 bits of a trace id are as good as a random number, and the same at each of its proxies. */
-bool otel_ratio_hits(uint64_t trace_low, uint64_t numerator, uint64_t denominator)
+/* A trace id is as good as a random number, and the same at each of its proxies. Which of its bytes count, and how, is
+ * Envoy's choice: proxies of both kinds must agree. */
+bool otel_ratio_hits(uint64_t trace_high, uint64_t numerator, uint64_t denominator)
 {
-    if (numerator >= denominator)
-        return true;
-    unsigned __int128 bound = ((unsigned __int128)numerator << 63) / denominator;
-    return (trace_low & INT64_MAX) < (uint64_t)bound;
+    return __builtin_bswap64(trace_high) % denominator < numerator;
 }
 
 static bool ask_sampler(const struct otel_sampler *r, const struct trace_parent *parent, const struct span *s)
@@ -33,7 +31,7 @@ static bool ask_sampler(const struct otel_sampler *r, const struct trace_parent 
     case OTEL_PARENT_BASED:
         return parent ? parent->sampled : ask_sampler(r->wrapped, NULL, s);
     case OTEL_RATIO:
-        return otel_ratio_hits(s->trace_low, r->numerator, r->denominator);
+        return otel_ratio_hits(s->trace_high, r->numerator, r->denominator);
     case OTEL_BY_PARENT_AND_DECISION:
         break;
     }
@@ -81,12 +79,23 @@ static void add_text(struct strbuf *out, unsigned field, struct str s)
     }
 }
 
+/* Semantic conventions: methods beyond RFC 9110's and PATCH are one. */
+static bool method_is_known(struct str s)
+{
+    static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (str_eq(s, str_from(known[i])))
+            return true;
+    return false;
+}
+
 static void add_attribute(struct strbuf *out, const struct span_tag *t)
 {
     size_t pair = wire_open(out, SPAN_ATTRIBUTES);
     add_text(out, PAIR_KEY, t->key);
     size_t value = wire_open(out, PAIR_VALUE);
-    add_text(out, VALUE_TEXT, t->value);
+    bool is_other = str_eq(t->key, STR("http.method")) && !method_is_known(t->value);
+    add_text(out, VALUE_TEXT, is_other ? STR("_OTHER") : t->value);
     wire_close(out, value);
     wire_close(out, pair);
 }
@@ -118,7 +127,7 @@ static void add_ids(struct strbuf *out, const struct span *s)
 /* OpenTelemetry's semantic conventions for HTTP spans, "Status": 4xx is the client's fault, so only its span fails. */
 static bool has_failed(const struct span *s)
 {
-    return s->http_status >= (s->is_client ? 400 : 500);
+    return s->has_failed || s->http_status >= (s->is_client ? 400 : 500);
 }
 
 static void encode(const struct tracer *t, const struct span *s, struct strbuf *out)

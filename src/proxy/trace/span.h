@@ -23,7 +23,7 @@ struct span {
     struct tracer *tracer;    /* borrowed from the listener's configuration */
     struct arena *arena;
     uint64_t trace_high, trace_low, id, parent_id; /* parent 0: none */
-    bool sampled, is_client, is_shared, over;
+    bool sampled, is_client, is_shared, has_failed, over; /* has_failed: by what gRPC says */
     enum span_format format;
     uint16_t http_status;     /* 0 none */
     struct str name;

@@ -96,7 +96,11 @@ static void tag_grpc_answer(struct span *s, const struct headers *h)
         return;
     tag_if(s, STR("grpc.status_code"), headers_get_id(h, HDR_GRPC_STATUS));
     tag_if(s, STR("grpc.message"), headers_get_id(h, HDR_GRPC_MESSAGE));
-    if (str_to_u64(headers_get_id(h, HDR_GRPC_STATUS), &status) && status < 64 && (faults >> status & 1))
+    if (!str_to_u64(headers_get_id(h, HDR_GRPC_STATUS), &status) || status == 0)
+        return;
+    bool is_fault = status < 64 && (faults >> status & 1);
+    s->has_failed |= s->is_client || is_fault; /* OpenTelemetry's conventions for RPCs: to a client all of them are errors */
+    if (is_fault)
         span_fail(s);
 }
 
@@ -142,9 +146,9 @@ void tags_of_request(struct span *s, const struct tracing_config *c, const struc
         tag_head(s, c, cx->info, cx->request);
     span_tag_number(s, STR("request_size"), cx->info->bytes_received);
     span_tag_number(s, STR("response_size"), cx->info->bytes_sent);
+    tag_common(s, c, cx, false);
     tag_grpc_answer(s, cx->response);
     tag_grpc_answer(s, cx->trailers);
-    tag_common(s, c, cx, false);
 }
 
 void tags_of_attempt(struct span *s, const struct tracing_config *c, const struct format_context *cx)

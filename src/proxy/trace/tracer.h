@@ -69,7 +69,7 @@ struct otel_sampler {
 void tracer_make_otel(struct tracer *t, const struct otel_sampler *keep_sampler);
 /* The batch's owner: a struct str, the packed Resource that each message begins with. */
 void otel_wrap(void *owner, struct str entries, struct strbuf *out);
-bool otel_ratio_hits(uint64_t trace_low, uint64_t numerator, uint64_t denominator);
+bool otel_ratio_hits(uint64_t trace_high, uint64_t numerator, uint64_t denominator);
 
 struct zipkin_options {
     struct str service_name, address; /* address: of this proxy, as text */
