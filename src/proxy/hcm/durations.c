@@ -4,52 +4,14 @@
  * grpc_timeout_header_max and grpc_timeout_header_offset, else the connection manager's), and what a gRPC client's own
  * deadline becomes on its way (gRPC over HTTP/2: grpc-timeout).
  */
+#include "proxy/filter/grpc_frames.h"
 #include "proxy/hcm/exchange.h"
-
-#define GRPC_TIMEOUT_MAX 99999999u /* eight digits */
-
-/* Milliseconds, rounded up; false: no or an invalid timeout. */
-static bool read_grpc_timeout(struct str text, uint64_t *ms)
-{
-    uint64_t v;
-    if (text.n < 2 || text.n > 9 || !str_to_u64(str_make(text.p, text.n - 1), &v))
-        return false;
-    switch (text.p[text.n - 1]) {
-    case 'H':
-        *ms = v * 3600000;
-        return true;
-    case 'M':
-        *ms = v * 60000;
-        return true;
-    case 'S':
-        *ms = v * 1000;
-        return true;
-    case 'm':
-        *ms = v;
-        return true;
-    case 'u':
-        *ms = (v + 999) / 1000;
-        return true;
-    case 'n':
-        *ms = (v + 999999) / 1000000;
-        return true;
-    default:
-        return false;
-    }
-}
 
 static void put_grpc_timeout(struct exchange *x, uint64_t ms)
 {
-    static const struct { char unit; uint32_t factor; } steps[] = {{'m', 1}, {'S', 1000}, {'M', 60}, {'H', 60}};
-    uint64_t v = ms;
-    size_t i = 0;
-    while (v > GRPC_TIMEOUT_MAX && i + 1 < ARRAY_LEN(steps))
-        v /= steps[++i].factor;
-    if (v > GRPC_TIMEOUT_MAX)
-        v = GRPC_TIMEOUT_MAX;
-    struct str text = arena_printf(x->arena, "%llu%c", (unsigned long long)v, steps[i].unit);
-    if (text.p)
-        headers_set_id_ref(x->request, HDR_GRPC_TIMEOUT, text);
+    char *text = arena_bytes(x->arena, GRPC_TIMEOUT_TEXT_BYTES);
+    if (text)
+        headers_set_id_ref(x->request, HDR_GRPC_TIMEOUT, grpc_timeout_write(ms, text));
 }
 
 static uint64_t by_grpc(const struct max_stream_duration *d, uint64_t asked)
@@ -66,8 +28,10 @@ void duration_settle(struct exchange *x)
 {
     const struct max_stream_duration *d = x->decision.route->max_stream_duration;
     uint64_t asked = 0, ms = x->config->max_stream_duration_ms;
+    if (d->is_older_form) /* concerns the route's timeout alone (router_timeouts.c) */
+        return;
     bool has_grpc = headers_has_id(x->request, HDR_GRPC_TIMEOUT) &&
-                    read_grpc_timeout(headers_get_id(x->request, HDR_GRPC_TIMEOUT), &asked);
+                    grpc_timeout_read(headers_get_id(x->request, HDR_GRPC_TIMEOUT), &asked);
     bool by_client = has_grpc && d->has_grpc_max;
     if (by_client)
         ms = by_grpc(d, asked);
