@@ -289,7 +289,7 @@ static bool read(struct report *r, const struct headers *headers)
     text = headers_get(headers, STR("endpoint-load-metrics"));
     if (!text.n || text.n > REPORT_MAX_BYTES)
         return false;
-    struct str body = text.n > 5 ? str_make(text.p + 5, text.n - 5) : STR_NULL;
+    struct str body = text.n > 5 ? str_make(text.p + 5, text.n - 5) : STR("");
     if (str_has_prefix(text, STR("TEXT ")))
         read_text(r, body);
     else if (str_has_prefix(text, STR("JSON ")))
