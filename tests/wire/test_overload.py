@@ -67,6 +67,19 @@ def test_stop_accepting_requests__saturated__503_until_it_eases(start_proxy, ori
 
 
 @BOTH
+@pytest.mark.parametrize("kind", ["stop_accepting_requests", "http_connection_manager_decode_headers"])
+def test_scaled__half_way__about_half_are_refused(start_proxy, origin, tmp_path, binary, kind):
+    pressure = Pressure(tmp_path, 0.5)
+    is_action = kind == "stop_accepting_requests"
+    proxy = start_proxy(of(origin, manager(pressure, *([(kind, {})] if is_action else []), points=[] if is_action else [kind],
+                                           trigger={"scaled": {"scaling_threshold": 0.0, "saturation_threshold": 1.0}})),
+                        binary=binary())
+    proxy.wait_stat(f"overload.{ACTION if is_action else POINT}{kind}.scale_percent", 50)
+    statuses = [http1.fetch(proxy.address()).status for _ in range(200)]
+    assert 60 <= statuses.count(503) <= 140 and statuses.count(200) + statuses.count(503) == 200
+
+
+@BOTH
 @pytest.mark.parametrize("point", ["http_connection_manager_decode_headers", "http_downstream_filter_check"])
 def test_load_shed_point__request__503_and_counted(start_proxy, origin, tmp_path, binary, point):
     pressure = Pressure(tmp_path, 1.0)

@@ -24,7 +24,7 @@ bool overload_refuses_request(struct exchange *x)
 {
     struct rng *rng = loop_rng(x->loop);
     bool bypass = x->hc->downstream->listener->spec->bypass_overload;
-    if (bypass || (!overload_is_saturated(OVERLOAD_STOP_ACCEPTING_REQUESTS) && !overload_hits(OVERLOAD_DECODE_HEADERS, rng) &&
+    if (bypass || (!overload_hits(OVERLOAD_STOP_ACCEPTING_REQUESTS, rng) && !overload_hits(OVERLOAD_DECODE_HEADERS, rng) &&
                    !overload_hits(OVERLOAD_FILTER_CHECK, rng)))
         return false;
     stat_inc(x->config->stats, STAT_HCM_RQ_OVERLOAD_CLOSE);
