@@ -146,6 +146,7 @@ enum retry_answer retry_for_reset(struct router *r, enum stream_reset why, bool 
 enum retry_answer retry_for_slow_try(struct router *r);
 bool retry_would_for_response(const struct router *r, const struct headers *h, unsigned status);
 bool retry_is_pending(const struct router *r);
+void retry_note_timeout(struct router *r); /* what is asked next is asked because a try took too long */
 void retry_note_host(const struct upstream_try *t); /* it has been tried */
 void retry_steer(struct router *r, struct lb_context *cx);
 void retry_over(struct router *r);

@@ -22,6 +22,7 @@ struct retry_state {
     bool armed;                        /* one was made, or is on its way */
     bool holds_slot;                   /* circuit breaker */
     bool waits_as_told;                /* the present wait is what the response asked for */
+    bool after_timeout;                /* the try before took too long */
     uint16_t codes[HEADER_CODES_MAX]; uint32_t code_count;
     struct str names[HEADER_CODES_MAX]; uint32_t name_count;
     struct tried { struct host *host; uint32_t priority; } *tried; uint32_t tried_count, tried_cap; /* referenced */
@@ -248,6 +249,9 @@ static void on_backoff(struct timer *t)
     info->attempts++;
     if (r->route->include_attempt_count_in_request)
         headers_set_id_ref(h, HDR_ENVOY_ATTEMPT_COUNT, arena_printf(exchange_arena(r->x), "%u", (unsigned)info->attempts));
+    if (r->route->include_is_timeout_retry)
+        headers_set(h, STR("x-envoy-is-timeout-retry"), s->after_timeout ? STR("true") : STR("false"));
+    s->after_timeout = false;
     timeouts_tell(r, h);
     if (r->wants_tunnel)
         connect_start(r);
@@ -335,6 +339,12 @@ enum retry_answer retry_for_slow_try(struct router *r)
 bool retry_is_pending(const struct router *r)
 {
     return r->retry && timer_is_set(&r->retry->timer);
+}
+
+void retry_note_timeout(struct router *r)
+{
+    if (r->retry)
+        r->retry->after_timeout = true;
 }
 
 /* ---- other hosts than before ---- */

@@ -5,6 +5,7 @@
  * the upstream is told (Envoy: route timeout, x-envoy-upstream-rq-timeout-ms, x-envoy-expected-rq-timeout-ms).
  * Slow tries with hedging (hedge_on_per_try_timeout) go on, and another is started beside them.
  */
+#include "proxy/filter/grpc_frames.h"
 #include "proxy/filter/router_priv.h"
 #include "proxy/route/route_stats.h"
 
@@ -32,11 +33,33 @@ static void settle_hedging(struct router *r, struct headers *h)
     headers_remove_id(h, HDR_ENVOY_HEDGE);
 }
 
+/* The older way (max_grpc_timeout): what a gRPC client says in grpc-timeout stands for the route's timeout, and the upstream
+ * is told what is left of it. */
+static bool takes_grpc_timeout(const struct router *r)
+{
+    const struct max_stream_duration *d = r->route->max_stream_duration;
+    return d && d->is_older_form && d->has_grpc_max && r->is_grpc;
+}
+
+static uint64_t by_grpc_timeout(const struct max_stream_duration *d, const struct headers *h)
+{
+    uint64_t ms = 0;
+    grpc_timeout_read(headers_get_id(h, HDR_GRPC_TIMEOUT), &ms);
+    if (d->grpc_offset_ms < ms)
+        ms -= d->grpc_offset_ms;
+    if (d->grpc_max_ms && (!ms || ms > d->grpc_max_ms)) /* 0 is for ever */
+        ms = d->grpc_max_ms;
+    return ms;
+}
+
 /* Of an internal caller, or of the proxy before us: the inbound side takes over what the outbound one has promised. */
 static void settle_whole(struct router *r, struct headers *h)
 {
-    bool new_style = r->route->max_stream_duration != NULL; /* that replaces the timeout (Envoy: max_stream_duration) */
+    const struct max_stream_duration *d = r->route->max_stream_duration;
+    bool new_style = d && !d->is_older_form; /* that replaces the timeout (Envoy: max_stream_duration) */
     r->timeout_ms = new_style || r->route->timeout_ms < 0 ? 0 : (uint64_t)r->route->timeout_ms;
+    if (takes_grpc_timeout(r))
+        r->timeout_ms = by_grpc_timeout(d, h);
     if (r->config->respect_expected_rq_timeout && read_ms(headers_get_id(h, HDR_ENVOY_EXPECTED_TIMEOUT), &r->timeout_ms))
         return;
     read_ms(headers_get_id(h, HDR_ENVOY_TIMEOUT), &r->timeout_ms);
@@ -86,7 +109,8 @@ void timeouts_tell(struct router *r, struct headers *h)
 {
     const struct stream_info *info = exchange_info(r->x);
     uint64_t expected = r->hedge_on_per_try_timeout || !r->per_try_ms ? r->timeout_ms : r->per_try_ms;
-    if (!expected || r->config->suppress_envoy_headers)
+    bool tell_grpc = takes_grpc_timeout(r);
+    if (!expected || (r->config->suppress_envoy_headers && !tell_grpc))
         return;
     if (r->timeout_ms) {
         bool runs = r->request_end && info->request_end_us;
@@ -94,8 +118,10 @@ void timeouts_tell(struct router *r, struct headers *h)
         uint64_t left = gone < r->timeout_ms ? r->timeout_ms - gone : 1; /* 0 would mean for ever */
         expected = expected < left ? expected : left;
     }
-    char *digits = arena_bytes(exchange_arena(r->x), 20);
-    if (digits)
+    char *digits = arena_bytes(exchange_arena(r->x), 20), *text = tell_grpc ? arena_bytes(exchange_arena(r->x), GRPC_TIMEOUT_TEXT_BYTES) : NULL;
+    if (text)
+        headers_set_id_ref(h, HDR_GRPC_TIMEOUT, grpc_timeout_write(expected, text));
+    if (digits && !r->config->suppress_envoy_headers)
         headers_set_id_ref(h, HDR_ENVOY_EXPECTED_TIMEOUT, str_make(digits, u64_format(expected, digits)));
 }
 
@@ -147,6 +173,7 @@ static void try_failed_by_time(struct upstream_try *t, const struct outcome *o, 
     t->flags |= o->flag;
     try_abandon(t);
     t->host = host;
+    retry_note_timeout(r);
     bool again = router_retry_reset(t, STREAM_LOCAL);
     if (!again)
         router_charge_abort(t, r->timeout_status);
@@ -165,6 +192,7 @@ static void try_is_slow(struct upstream_try *t)
     t->outlier_told = true;
     if (!r->retry)
         return;
+    retry_note_timeout(r);
     switch (retry_for_slow_try(r)) {
     case RETRY_YES:
         if (t->host)
