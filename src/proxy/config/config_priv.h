@@ -100,7 +100,7 @@ int cfg_read_file(const char *path, struct arena *a, size_t limit_bytes, struct 
 enum extension_kind {
     EXT_NETWORK_FILTER, EXT_HTTP_FILTER, EXT_LISTENER_FILTER, EXT_DOWNSTREAM_SOCKET, EXT_UPSTREAM_SOCKET, EXT_ACCESS_LOGGER,
     EXT_CLUSTER, EXT_LB_POLICY, EXT_DNS_RESOLVER, EXT_IP_DETECTION, EXT_REQUEST_ID,
-    EXT_RESOURCE_MONITOR, EXT_STATS_SINK,
+    EXT_LOG_FILTER, EXT_RESOURCE_MONITOR, EXT_STATS_SINK,
     EXT_TRACER,                  /* struct tracer */
     EXT_TRACE_SAMPLER,           /* struct cfg_sampler */
     EXT_RESOURCE_DETECTOR,       /* attributes of this process for OpenTelemetry: struct cfg_resource */
@@ -295,6 +295,7 @@ void cfg_packed_node(struct config_reader *cr, struct strbuf *out);
 struct custom_tag;
 struct custom_tag *cfg_custom_tags(struct config_reader *cr, const char *field, pb_custom_tag *const *items, uint32_t n, struct arena *a,
                                    uint32_t *count);
+int cfg_cel_filter(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* EXT_LOG_FILTER: struct log_filter */
 struct log_filter *cfg_log_filter(struct config_reader *cr, const pb_log_filter *m); /* heap; NULL for NULL */
 struct format *cfg_format(struct config_reader *cr, const pb_format_string *m, struct arena *a, struct str *content_type);
 

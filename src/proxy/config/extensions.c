@@ -201,6 +201,8 @@ static const struct extension extensions[] = {
      "envoy.http.early_header_mutation.header_mutation", cfg_early_header_mutation, NULL},
     {P "request_id.uuid.v3.UuidRequestIdConfig", EXT_REQUEST_ID, "envoy.request_id.uuid", cfg_uuid_request_id, NULL},
 
+    {P "access_loggers.filters.cel.v3.ExpressionFilter", EXT_LOG_FILTER, "envoy.access_loggers.extension_filters.cel",
+     cfg_cel_filter, NULL},
     {"envoy.config.metrics.v3.StatsdSink", EXT_STATS_SINK, "envoy.stat_sinks.statsd", cfg_statsd_sink, &statsd_sink},
     {"envoy.config.metrics.v3.DogStatsdSink", EXT_STATS_SINK, "envoy.stat_sinks.dog_statsd", cfg_dog_statsd_sink, &statsd_sink},
     {P "stat_sinks.graphite_statsd.v3.GraphiteStatsdSink", EXT_STATS_SINK, "envoy.stat_sinks.graphite_statsd",

@@ -3,6 +3,7 @@
  * Access log filters: a tree on the heap, made here and freed here; proxy/log asks it. Main thread.
  */
 #include "base/mem.h"
+#include "proxy/cel/cel.h"
 #include "proxy/config/config_priv.h"
 #include "proxy/log/access_log.h"
 #include "proxy/match/value_match.h"
@@ -118,6 +119,27 @@ static void read_metadata(struct config_reader *cr, const Envoy__Config__Accessl
         cfg_metadata_matcher(cr, matcher, f->arena, f->metadata);
 }
 
+int cfg_cel_filter(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    const pb_cel_filter *m = (const pb_cel_filter *)msg; /* cel_config's options stay unread */
+    struct log_filter *f = out;
+    struct err err = {0};
+    f->kind = LOGF_CEL;
+    f->cel = cel_new(TEXT(m, expression), &err);
+    return f->cel ? 0 : cfg_fault_err(cr, "expression", &err);
+}
+
+static void read_extension(struct config_reader *cr, const Envoy__Config__Accesslog__V3__ExtensionFilter *m, struct log_filter *f)
+{
+    ProtobufCMessage *msg = NULL;
+    const pb_any *any = m->config_type_case ? GET(m, typed_config) : NULL;
+    const struct extension *ext = cfg_extension(cr, EXT_LOG_FILTER, "typed_config", TEXT(m, name), any, &msg);
+    f->kind = LOGF_NOT_HEALTH_CHECK; /* until it is known; a fault ends the loading */
+    if (ext)
+        IN("typed_config")
+            ext->read(cr, msg, f);
+}
+
 static bool read_kind(struct config_reader *cr, const pb_log_filter *m, struct log_filter *f)
 {
     switch (m->filter_specifier_case) {
@@ -174,8 +196,12 @@ static bool read_kind(struct config_reader *cr, const pb_log_filter *m, struct l
         IN("metadata_filter")
             read_metadata(cr, GET(m, metadata_filter), f);
         return true;
+    case FILTER(EXTENSION_FILTER):
+        IN("extension_filter")
+            read_extension(cr, GET(m, extension_filter), f);
+        return true;
     default:
-        return false; /* extension filters stay unread */
+        return false;
     }
 }
 
@@ -195,6 +221,7 @@ void log_filter_free(struct log_filter **p)
     *p = NULL;
     if (!f)
         return;
+    cel_free(&f->cel);
     for (uint32_t i = 0; i < f->child_count; i++)
         log_filter_free(&f->children[i]);
     mem_free(f->children);

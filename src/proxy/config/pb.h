@@ -36,6 +36,7 @@
 #include "envoy/config/route/v3/scoped_route.pb-c.h"
 #include "envoy/data/accesslog/v3/accesslog.pb-c.h"
 #include "envoy/extensions/access_loggers/file/v3/file.pb-c.h"
+#include "envoy/extensions/access_loggers/filters/cel/v3/cel.pb-c.h"
 #include "envoy/extensions/access_loggers/grpc/v3/als.pb-c.h"
 #include "envoy/extensions/access_loggers/open_telemetry/v3/logs_service.pb-c.h"
 #include "envoy/extensions/access_loggers/stream/v3/stream.pb-c.h"
@@ -449,6 +450,7 @@ typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__ScopedRo
     pb_header_extractor;
 typedef Envoy__Config__Route__V3__ScopedRouteConfiguration pb_scoped_route;
 typedef Envoy__Extensions__Filters__Http__HealthCheck__V3__HealthCheck pb_health_filter;
+typedef Envoy__Extensions__AccessLoggers__Filters__Cel__V3__ExpressionFilter pb_cel_filter;
 typedef Google__Protobuf__Any pb_any;
 typedef Google__Protobuf__Struct pb_struct;
 typedef Google__Protobuf__Value pb_value;

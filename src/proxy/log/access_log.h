@@ -36,8 +36,9 @@ void format_run(const struct format *f, const struct format_context *cx, struct 
 struct str format_default_http(void); /* Envoy's default format text, ours */
 
 /* ---- filters ---- */
+struct cel;
 struct log_filter; /* tree: status, duration, not_health_check, traceable, runtime, and, or, header, response_flag, grpc_status, log_type */
-enum log_filter_kind { LOGF_STATUS, LOGF_DURATION, LOGF_NOT_HEALTH_CHECK, LOGF_TRACEABLE, LOGF_RUNTIME, LOGF_AND, LOGF_OR, LOGF_HEADER, LOGF_RESPONSE_FLAG, LOGF_GRPC_STATUS, LOGF_LOG_TYPE, LOGF_METADATA };
+enum log_filter_kind { LOGF_STATUS, LOGF_DURATION, LOGF_NOT_HEALTH_CHECK, LOGF_TRACEABLE, LOGF_RUNTIME, LOGF_AND, LOGF_OR, LOGF_HEADER, LOGF_RESPONSE_FLAG, LOGF_GRPC_STATUS, LOGF_LOG_TYPE, LOGF_METADATA, LOGF_CEL };
 enum log_compare { LOG_EQ, LOG_GE, LOG_LE, LOG_NE };
 struct header_matcher; /* proxy/match/header_match.h */
 struct log_filter {
@@ -52,6 +53,7 @@ struct log_filter {
     struct metadata_matcher *metadata; /* METADATA: in `arena`; NULL: only whether nothing is there counts */
     bool match_if_missing;
     struct arena *arena;             /* owned; of what a metadata matcher is made */
+    struct cel *cel;                /* cel/cel.h; owned */
 };
 void log_filter_free(struct log_filter **f); /* the whole tree, heap; proxy/config/log_filter.c makes and frees them */
 bool log_filter_passes(const struct log_filter *f, const struct format_context *cx);

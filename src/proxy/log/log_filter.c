@@ -4,6 +4,7 @@
  */
 #include "base/check.h"
 #include "base/rng.h"
+#include "proxy/cel/cel.h"
 #include "proxy/log/access_log.h"
 #include "proxy/match/header_match.h"
 #include "proxy/match/value_match.h"
@@ -95,6 +96,8 @@ bool log_filter_passes(const struct log_filter *f, const struct format_context *
         const struct meta_value *v = m ? metadata_find(&info->metadata, m->space, m->path, m->path_count) : NULL;
         return v && v->kind != META_NULL ? value_matches(m->value, v) : f->match_if_missing; /* Envoy has no use for invert here */
     }
+    case LOGF_CEL:
+        return cel_is_true(f->cel, cx);
     case LOGF_LOG_TYPE:
         return true; /* narrowed when the log is written: only one type is made so far */
     }
