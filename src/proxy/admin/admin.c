@@ -96,6 +96,11 @@ void admin_run(struct admin_request *rq)
     page->fn(rq);
 }
 
+static size_t answer_length(const struct admin_request *rq)
+{
+    return rq->body.n + rq->long_body.len;
+}
+
 static void add_head(struct headers *h, const struct admin_request *rq)
 {
     char digits[20];
@@ -107,7 +112,7 @@ static void add_head(struct headers *h, const struct admin_request *rq)
         headers_add(h, str_from(live->headers[i].name), str_from(live->headers[i].value));
     headers_add(h, STR("x-content-type-options"), STR("nosniff"));
     if (!live)
-        headers_add(h, STR("content-length"), str_make(digits, u64_format(rq->body.n, digits)));
+        headers_add(h, STR("content-length"), str_make(digits, u64_format(answer_length(rq), digits)));
 }
 
 static void open_live(struct admin_stream *st, const struct admin_live_def *def)
@@ -139,7 +144,7 @@ static void send_answer(struct admin_stream *st, struct admin_request *rq)
     struct headers h;
     headers_init(&h, s->arena);
     add_head(&h, rq);
-    bool empty = (!rq->body.n && !rq->live) || str_eq(rq->method, STR("HEAD"));
+    bool empty = (!answer_length(rq) && !rq->live) || str_eq(rq->method, STR("HEAD"));
     admin_log(rq, st->conn, st->request, &h, st->start_us, st->start_wall_us);
     stream_send_headers(s, &h, empty);
     if (empty || st->stream != s)
@@ -150,6 +155,7 @@ static void send_answer(struct admin_stream *st, struct admin_request *rq)
     }
     struct buf data = BUF_INIT;
     buf_append(&data, rq->body.p, rq->body.n);
+    buf_move(&data, &rq->long_body);
     stream_send_data(s, &data, true);
     buf_fini(&data);
 }
@@ -211,6 +217,7 @@ static void answer(struct admin_stream *st)
     }
     send_answer(st, &rq);
     strbuf_fini(&rq.body);
+    buf_fini(&rq.long_body);
     if (rq.then)
         run_next_turn(server, rq.then);
 }

@@ -24,7 +24,7 @@ void admin_log(const struct admin_request *rq, struct http_server_conn *c, const
         .status = (uint16_t)rq->status,
         .details = STR("admin_filter_response"),
         .bytes_received = rq->body_bytes,
-        .bytes_sent = rq->body.n,
+        .bytes_sent = rq->body.n + rq->long_body.len,
         .protocol = http_server_conn_protocol(c),
         .has_protocol = true,
         .downstream = conn,

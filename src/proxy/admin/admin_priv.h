@@ -5,6 +5,7 @@
 #ifndef PROXY_ADMIN_ADMIN_PRIV_H
 #define PROXY_ADMIN_ADMIN_PRIV_H
 
+#include "base/buf.h"
 #include "base/check.h"
 #include "proxy/admin/admin.h"
 #include "proxy/server.h"
@@ -16,6 +17,7 @@ struct admin_request {
     struct str method, path, query; /* path without query */
     struct str target;              /* both, as received */
     struct strbuf body;             /* the answer */
+    struct buf long_body;           /* what follows it: pages of megabytes travel to the socket without a copy */
     unsigned status;                /* 200 */
     const char *content_type;       /* "text/plain; charset=UTF-8" */
     uint64_t body_bytes;            /* of the request */

@@ -104,23 +104,23 @@ static void cut_part(struct strbuf *name, struct str value)
     strbuf_fini(&part);
 }
 
-static void enter_scope(struct prometheus_naming *n, const struct stat_sample *s)
+static void enter_scope(struct prometheus_naming *n, const struct stat_scope *scope, const struct stat_tag *tags, uint32_t tag_count)
 {
-    n->scope = s->scope;
+    n->scope = scope;
     n->scope_is_plain = true;
     strbuf_reset(&n->scope_labels);
     strbuf_reset(&n->scope_name);
-    strbuf_adds(&n->scope_name, s->scope->prefix);
+    strbuf_adds(&n->scope_name, scope->prefix);
     for (uint32_t i = 0; n->config && i < n->config->tag_count; i++)
         if (n->config->tags[i].fixed_value.p)
             add_label(&n->scope_labels, n->config->tags[i].name, n->config->tags[i].fixed_value);
-    for (uint32_t i = 0; i < s->tag_count; i++) {
-        if (!default_is_on(n->config, s->tags[i].name)) {
+    for (uint32_t i = 0; i < tag_count; i++) {
+        if (!default_is_on(n->config, tags[i].name)) {
             n->scope_is_plain = false;
             continue;
         }
-        add_label(&n->scope_labels, s->tags[i].name, s->tags[i].value);
-        cut_part(&n->scope_name, s->tags[i].value);
+        add_label(&n->scope_labels, tags[i].name, tags[i].value);
+        cut_part(&n->scope_name, tags[i].value);
     }
 }
 
@@ -189,21 +189,33 @@ static void take_expression(struct prometheus_naming *n, const struct stats_tag_
     n->name.n -= groups[1].n;
 }
 
+static void take_defaults(struct prometheus_naming *n, struct str bare)
+{
+    strbuf_reset(&n->name);
+    strbuf_reset(&n->labels);
+    if (!take_status(n, bare) && !take_tls(n, bare))
+        strbuf_adds(&n->name, bare);
+}
+
+static void make_metric(struct prometheus_naming *n)
+{
+    strbuf_reset(&n->metric);
+    strbuf_addz(&n->metric, "envoy_");
+    add_clean(&n->metric, strbuf_str(&n->name));
+}
+
 void prometheus_name(struct prometheus_naming *n, const struct stat_sample *s)
 {
     struct str bare = s->extracted;
     struct strbuf rebuilt = {0};
-    if (s->scope != n->scope)
-        enter_scope(n, s);
+    if (s->scope != n->scope || s->is_of_host) /* hosts of a cluster share its scope, and have tags of their own */
+        enter_scope(n, s->scope, s->tags, s->tag_count);
     if (!n->scope_is_plain) {
         strbuf_adds(&rebuilt, strbuf_str(&n->scope_name));
         strbuf_add(&rebuilt, s->name.p + s->scope->prefix.n, s->name.n - s->scope->prefix.n);
         bare = strbuf_str(&rebuilt);
     }
-    strbuf_reset(&n->name);
-    strbuf_reset(&n->labels);
-    if (!take_status(n, bare) && !take_tls(n, bare))
-        strbuf_adds(&n->name, bare);
+    take_defaults(n, bare);
     if (n->scope_labels.n) {
         if (n->labels.n)
             strbuf_addc(&n->labels, ',');
@@ -211,8 +223,24 @@ void prometheus_name(struct prometheus_naming *n, const struct stat_sample *s)
     }
     for (uint32_t i = 0; n->has_regexes && i < n->config->tag_count; i++)
         take_expression(n, &n->config->tags[i], s->name);
-    strbuf_reset(&n->metric);
-    strbuf_addz(&n->metric, "envoy_");
-    add_clean(&n->metric, strbuf_str(&n->name));
+    make_metric(n);
     strbuf_fini(&rebuilt);
+}
+
+struct str prometheus_scope_name(struct prometheus_naming *n, const struct stat_scope *s)
+{
+    uint32_t tag_count;
+    const struct stat_tag *tags = stat_scope_tags(s, &tag_count);
+    enter_scope(n, s, tags, tag_count);
+    return n->scope_is_plain ? stat_scope_extracted(s) : strbuf_str(&n->scope_name);
+}
+
+void prometheus_row_name(struct prometheus_naming *n, struct str row)
+{
+    struct strbuf bare = {0};
+    strbuf_adds(&bare, n->scope_is_plain ? stat_scope_extracted(n->scope) : strbuf_str(&n->scope_name));
+    strbuf_adds(&bare, row);
+    take_defaults(n, strbuf_str(&bare));
+    make_metric(n);
+    strbuf_fini(&bare);
 }

@@ -22,5 +22,10 @@ struct prometheus_naming {
 void prometheus_naming_init(struct prometheus_naming *n, const struct stats_config *config);
 void prometheus_naming_fini(struct prometheus_naming *n);
 void prometheus_name(struct prometheus_naming *n, const struct stat_sample *s);
+/* The same for all rows of a scope's table, where there are no expressions. First the scope: fills scope_labels and returns
+ * its name without what labels tell (borrowed until the next scope); then rows of it: `metric`, and `labels` without the
+ * scope's. */
+struct str prometheus_scope_name(struct prometheus_naming *n, const struct stat_scope *s);
+void prometheus_row_name(struct prometheus_naming *n, struct str row);
 
 #endif

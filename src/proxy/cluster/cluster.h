@@ -192,28 +192,28 @@ void cluster_spec_free(struct cluster_spec **spec);
     X(CLUSTER_UPSTREAM_RQ_3XX, COUNTER, LAZY, "upstream_rq_3xx", "")                               \
     X(CLUSTER_UPSTREAM_RQ_4XX, COUNTER, LAZY, "upstream_rq_4xx", "")                               \
     X(CLUSTER_UPSTREAM_RQ_5XX, COUNTER, LAZY, "upstream_rq_5xx", "")                               \
-    X(CLUSTER_UPSTREAM_RQ_TIME, HISTOGRAM, MS, "upstream_rq_time", "Request time")                 \
+    X(CLUSTER_UPSTREAM_RQ_TIME, HISTOGRAM, LAZY, "upstream_rq_time", "Request time")                 \
     X(CLUSTER_INTERNAL_RQ_COMPLETED, COUNTER, LAZY, "internal.upstream_rq_completed", "")          \
     X(CLUSTER_INTERNAL_RQ_1XX, COUNTER, LAZY, "internal.upstream_rq_1xx", "")                      \
     X(CLUSTER_INTERNAL_RQ_2XX, COUNTER, LAZY, "internal.upstream_rq_2xx", "")                      \
     X(CLUSTER_INTERNAL_RQ_3XX, COUNTER, LAZY, "internal.upstream_rq_3xx", "")                      \
     X(CLUSTER_INTERNAL_RQ_4XX, COUNTER, LAZY, "internal.upstream_rq_4xx", "")                      \
     X(CLUSTER_INTERNAL_RQ_5XX, COUNTER, LAZY, "internal.upstream_rq_5xx", "")                      \
-    X(CLUSTER_INTERNAL_RQ_TIME, HISTOGRAM, MS, "internal.upstream_rq_time", "")                    \
+    X(CLUSTER_INTERNAL_RQ_TIME, HISTOGRAM, LAZY, "internal.upstream_rq_time", "")                    \
     X(CLUSTER_EXTERNAL_RQ_COMPLETED, COUNTER, LAZY, "external.upstream_rq_completed", "")          \
     X(CLUSTER_EXTERNAL_RQ_1XX, COUNTER, LAZY, "external.upstream_rq_1xx", "")                      \
     X(CLUSTER_EXTERNAL_RQ_2XX, COUNTER, LAZY, "external.upstream_rq_2xx", "")                      \
     X(CLUSTER_EXTERNAL_RQ_3XX, COUNTER, LAZY, "external.upstream_rq_3xx", "")                      \
     X(CLUSTER_EXTERNAL_RQ_4XX, COUNTER, LAZY, "external.upstream_rq_4xx", "")                      \
     X(CLUSTER_EXTERNAL_RQ_5XX, COUNTER, LAZY, "external.upstream_rq_5xx", "")                      \
-    X(CLUSTER_EXTERNAL_RQ_TIME, HISTOGRAM, MS, "external.upstream_rq_time", "")                    \
+    X(CLUSTER_EXTERNAL_RQ_TIME, HISTOGRAM, LAZY, "external.upstream_rq_time", "")                    \
     X(CLUSTER_CANARY_RQ_COMPLETED, COUNTER, LAZY, "canary.upstream_rq_completed", "")              \
     X(CLUSTER_CANARY_RQ_1XX, COUNTER, LAZY, "canary.upstream_rq_1xx", "")                          \
     X(CLUSTER_CANARY_RQ_2XX, COUNTER, LAZY, "canary.upstream_rq_2xx", "")                          \
     X(CLUSTER_CANARY_RQ_3XX, COUNTER, LAZY, "canary.upstream_rq_3xx", "")                          \
     X(CLUSTER_CANARY_RQ_4XX, COUNTER, LAZY, "canary.upstream_rq_4xx", "")                          \
     X(CLUSTER_CANARY_RQ_5XX, COUNTER, LAZY, "canary.upstream_rq_5xx", "")                          \
-    X(CLUSTER_CANARY_RQ_TIME, HISTOGRAM, MS, "canary.upstream_rq_time", "")                        \
+    X(CLUSTER_CANARY_RQ_TIME, HISTOGRAM, LAZY, "canary.upstream_rq_time", "")                        \
     X(CLUSTER_RETRY_RQ_COMPLETED, COUNTER, LAZY, "retry.upstream_rq_completed", "")                \
     X(CLUSTER_RETRY_RQ_1XX, COUNTER, LAZY, "retry.upstream_rq_1xx", "")                            \
     X(CLUSTER_RETRY_RQ_2XX, COUNTER, LAZY, "retry.upstream_rq_2xx", "")                            \

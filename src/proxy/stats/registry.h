@@ -25,7 +25,18 @@ struct stat_sample {
 };
 /* Sorted by name where `sorted`. Strings are borrowed for the call. */
 void stats_each(bool sorted, bool histograms, void (*fn)(const struct stat_sample *s, void *arg), void *arg);
-/* The same in no order, noting what is seen: `delta` and `interval` tell what is new since the last flush. fn may be NULL. */
+/* For readers that go by statistic rather than by scope. All scopes (mem_free), valid until the main thread makes or
+ * frees one; sorted by prefix. */
+const struct stat_scope **stats_scopes(size_t *count);
+struct str stat_scope_extracted(const struct stat_scope *s); /* the prefix without its tags' values */
+const struct stat_tag *stat_scope_tags(const struct stat_scope *s, uint32_t *count);
+/* One row. Fills all but the names; `view` holds what the sample's histogram is read from. False: it isn't shown. */
+bool stats_read_row(const struct stat_scope *s, uint32_t row, struct stat_sample *sample, struct histogram_view *view);
+/* What a scope counts under names of run time. */
+void stats_read_named(const struct stat_scope *s, void (*fn)(const struct stat_sample *s, void *arg), void *arg);
+/* What sources tell. */
+void stats_read_sources(void (*fn)(const struct stat_sample *s, void *arg), void *arg);
+/* The same as stats_each in no order, noting what is seen: `delta` and `interval` tell what is new since the last flush. fn may be NULL. */
 void stats_flush(void (*fn)(const struct stat_sample *s, void *arg), void *arg);
 /* Statistics that stand elsewhere, told at each look; nothing in `emit`'s sample is kept. Main thread. */
 struct stat_source {

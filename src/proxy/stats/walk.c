@@ -146,9 +146,21 @@ static void named_text(const struct named *item, struct strbuf *out)
         strbuf_addu(out, item->code);
 }
 
+static bool has_named(const struct scope_node *n)
+{
+    for (uint32_t t = 0; t < stats_registry.threads; t++) {
+        const struct stat_block *b = __atomic_load_n(&n->scope->blocks[t], __ATOMIC_ACQUIRE);
+        if (b && __atomic_load_n(&b->codes, __ATOMIC_ACQUIRE))
+            return true;
+    }
+    return false;
+}
+
 /* Sum the same dynamic name over threads: gathered by text, since each thread has a list of its own. */
 static void walk_named(struct walk *w, struct scope_node *n)
 {
+    if (!has_named(n))
+        return;
     struct map *sums = map_new();
     struct strbuf text = {0};
     for (uint32_t t = 0; t < stats_registry.threads; t++) {
@@ -251,6 +263,77 @@ void stats_each(bool sorted, bool histograms, void (*fn)(const struct stat_sampl
     w->histograms = histograms;
     walk_all(w, sorted);
     mem_free(w);
+}
+
+/* ---- by statistic ---- */
+
+const struct stat_scope **stats_scopes(size_t *count)
+{
+    struct scope_node **nodes = all_nodes(count);
+    qsort(nodes, *count, sizeof(*nodes), by_prefix);
+    const struct stat_scope **scopes = mem_alloc((*count + 1) * sizeof(*scopes));
+    for (size_t i = 0; i < *count; i++)
+        scopes[i] = nodes[i]->scope;
+    mem_free(nodes);
+    return scopes;
+}
+
+struct str stat_scope_extracted(const struct stat_scope *s)
+{
+    return ((const struct scope_node *)s->registry_node)->extracted;
+}
+
+const struct stat_tag *stat_scope_tags(const struct stat_scope *s, uint32_t *count)
+{
+    const struct scope_node *n = s->registry_node;
+    *count = n->tag_count;
+    return n->tags;
+}
+
+static bool is_kept(const struct stat_scope *s, uint32_t row)
+{
+    struct strbuf scratch = {0};
+    bool kept = keeps_row(s->registry_node, row, &scratch);
+    strbuf_fini(&scratch);
+    return kept;
+}
+
+bool stats_read_row(const struct stat_scope *s, uint32_t row, struct stat_sample *sample, struct histogram_view *view)
+{
+    static const struct histogram_view empty; /* most histograms of a large mesh: not worth the summing */
+    const struct stat_desc *d = &s->table->rows[row];
+    bool used = row_is_touched(s, row);
+    if ((d->unit == STAT_UNIT_LAZY && !used) || !is_kept(s, row))
+        return false;
+    *sample = (struct stat_sample){.scope = s, .kind = d->kind, .unit = d->unit, .used = used};
+    if (d->kind != STAT_HISTOGRAM) {
+        sample->value = stat_sum(s, row);
+        return true;
+    }
+    if (used)
+        merge_histogram(s, row, view);
+    sample->histogram = used ? view : &empty;
+    return true;
+}
+
+void stats_read_named(const struct stat_scope *s, void (*fn)(const struct stat_sample *s, void *arg), void *arg)
+{
+    struct walk *w;
+    if (!has_named(s->registry_node))
+        return;
+    w = NEW(walk);
+    w->fn = fn;
+    w->arg = arg;
+    walk_named(w, s->registry_node);
+    strbuf_fini(&w->name);
+    strbuf_fini(&w->extracted);
+    mem_free(w);
+}
+
+void stats_read_sources(void (*fn)(const struct stat_sample *s, void *arg), void *arg)
+{
+    struct walk w = {.fn = fn, .arg = arg};
+    walk_sources(&w);
 }
 
 /* ---- resetting ---- */

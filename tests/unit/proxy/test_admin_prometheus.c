@@ -35,6 +35,10 @@ static char *page(const char *query)
     struct admin_request rq = {.method = STR("GET"), .path = STR("/stats/prometheus"), .query = str_from(query), .status = 200};
     page_stats_prometheus(&rq);
     assert_int_equal(rq.status, 200);
+    struct str piece;
+    for (struct buf_iter it = {0}; buf_next(&rq.long_body, &it, &piece);)
+        strbuf_adds(&rq.body, piece);
+    buf_fini(&rq.long_body);
     return strbuf_take(&rq.body);
 }
 
