@@ -424,6 +424,8 @@ int server_run(struct server *s)
     loop_run(s->main_loop);
     LOG(MAIN, INFO, "main dispatch loop exited");
     workers_stop(s, f->is_forced);
+    if (!f->is_forced)
+        stats_sinks_leave(s->sinks);
     return f->exit_code;
 }
 

@@ -111,6 +111,33 @@ def test_metrics_service__collector_hangs__dropped_and_counted(start_proxy, orig
     wait_until(lambda: prometheus.messages, "the collector's recovery")
 
 
+# Long intervals: only what an ending proxy says.
+
+@pytest.mark.weft_only
+def test_metrics_service__end__the_last_is_told(start_proxy, origin, prometheus):
+    proxy = start_proxy(of(origin, prometheus, PROMETHEUS, interval="299s"))
+    ask(proxy)
+    proxy.stop()
+    wait_until(lambda: counters(prometheus, "http.in.downstream_rq_total") == [3], "what happened")
+
+
+@pytest.mark.weft_only
+def test_open_telemetry__end__the_last_is_told(start_proxy, origin, otel):
+    proxy = start_proxy(of(origin, otel, OTEL, interval="299s", report_counters_as_deltas=True))
+    ask(proxy)
+    proxy.stop()
+    wait_until(lambda: [p.as_int for p in points(otel, "http.downstream_rq_total", "sum", http_conn_manager_prefix="in")] == [3],
+               "what happened")
+
+
+@pytest.mark.weft_only
+def test_end__collector_hangs__exits_in_time(start_proxy, origin, prometheus):
+    prometheus.hold()
+    proxy = start_proxy(of(origin, prometheus, PROMETHEUS, interval="299s"))
+    ask(proxy)
+    proxy.stop()
+
+
 # ---- OpenTelemetry ----
 
 def attributes(point):

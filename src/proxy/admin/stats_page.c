@@ -207,7 +207,7 @@ static bool read_mode(struct admin_request *rq, enum histogram_mode *out)
 
 void stats_flush_when_asked(struct server *s)
 {
-    if (s->opts.config && s->opts.config->stats_flush_on_admin && s->sinks)
+    if (s && s->opts.config && s->opts.config->stats_flush_on_admin && s->sinks)
         stats_sinks_flush(s->sinks);
 }
 

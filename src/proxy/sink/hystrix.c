@@ -317,4 +317,4 @@ static void stop(struct stats_sink *sink)
     mem_free(x);
 }
 
-const struct stats_sink_def hystrix_sink = {"envoy.stat_sinks.hystrix", start, sample, flushed, stop};
+const struct stats_sink_def hystrix_sink = {"envoy.stat_sinks.hystrix", start, sample, flushed, stop, NULL};

@@ -35,7 +35,7 @@ struct metric_sender {
     struct loop *loop;
     struct grpc_service *service;
     struct str path;
-    bool is_stream;
+    bool is_stream, has_ended; /* no more messages */
     struct list calls;
     size_t bytes;              /* in unary calls */
     struct stat_scope *stats;
@@ -133,10 +133,14 @@ bool metric_sender_is_first(const struct metric_sender *m)
     return !m->is_stream || !stream_of(m);
 }
 
-bool metric_sender_is_busy(const struct metric_sender *m)
+bool metric_sender_leave(struct metric_sender *m)
 {
-    const struct sending *s = stream_of(m);
-    return s && (!m->is_stream || (s->call && grpc_call_queued(s->call)));
+    struct sending *s = stream_of(m);
+    if (s && m->is_stream && !m->has_ended) {
+        m->has_ended = true;
+        grpc_call_send(s->call, NULL, 0, true);
+    }
+    return !list_is_empty(&m->calls);
 }
 
 struct metric_sender *metric_sender_new(struct loop *loop, struct grpc_service *keep_service, struct str path, bool is_stream)

@@ -20,7 +20,7 @@ struct metric_sender *metric_sender_new(struct loop *loop, struct grpc_service *
 bool metric_sender_is_first(const struct metric_sender *m);
 /* False: dropped and counted. */
 bool metric_sender_send(struct metric_sender *m, struct str message);
-bool metric_sender_is_busy(const struct metric_sender *m); /* something isn't taken yet */
+bool metric_sender_leave(struct metric_sender *m); /* ends the stream; true while the collector hasn't answered all */
 void metric_sender_free(struct metric_sender **m); /* nothing is sent any more; the loop has one more turn */
 
 #endif

@@ -170,6 +170,11 @@ static int start(struct stats_sink *sink, struct server *server, struct err *err
     return 0;
 }
 
+static bool leave(struct stats_sink *sink)
+{
+    return metric_sender_leave(((struct metrics_service *)sink->state)->sender);
+}
+
 static void stop(struct stats_sink *sink)
 {
     struct metrics_service *m = sink->state;
@@ -178,4 +183,5 @@ static void stop(struct stats_sink *sink)
     mem_free(m);
 }
 
-const struct stats_sink_def metrics_service_sink = {"envoy.stat_sinks.metrics_service", start, sample, flushed, stop};
+const struct stats_sink_def metrics_service_sink = {"envoy.stat_sinks.metrics_service", start, sample, flushed, stop,
+                                                 leave};

@@ -227,6 +227,11 @@ static int start(struct stats_sink *sink, struct server *server, struct err *err
     return 0;
 }
 
+static bool leave(struct stats_sink *sink)
+{
+    return metric_sender_leave(((struct otel_metrics *)sink->state)->sender);
+}
+
 static void stop(struct stats_sink *sink)
 {
     struct otel_metrics *o = sink->state;
@@ -236,4 +241,5 @@ static void stop(struct stats_sink *sink)
     mem_free(o);
 }
 
-const struct stats_sink_def open_telemetry_sink = {"envoy.stat_sinks.open_telemetry", start, sample, flushed, stop};
+const struct stats_sink_def open_telemetry_sink = {"envoy.stat_sinks.open_telemetry", start, sample, flushed, stop,
+                                                 leave};

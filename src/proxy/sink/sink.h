@@ -19,6 +19,8 @@ struct stats_sink_def {
     void (*sample)(struct stats_sink *s, const struct stat_sample *sample); /* every statistic of a flush */
     void (*flushed)(struct stats_sink *s);                                  /* and that was the last one */
     void (*stop)(struct stats_sink *s);
+    /* After the last flush: ends what goes on; true while something is on its way, then asked again. NULL: nothing is. */
+    bool (*leave)(struct stats_sink *s);
 };
 struct cluster;
 struct grpc_service;
@@ -49,6 +51,8 @@ struct stats_sinks;
 struct stats_sinks *stats_sinks_new(struct server *s, const struct stats_sink_spec *keep_specs, uint32_t n, uint64_t flush_ms);
 void stats_sinks_start(struct stats_sinks *all);
 void stats_sinks_flush(struct stats_sinks *all);
+/* The last flush, when the workers have ended: what happened since the one before. Waits a second at most. */
+void stats_sinks_leave(struct stats_sinks *all);
 void stats_sinks_free(struct stats_sinks **all);
 struct stats_sink *stats_sinks_find(struct stats_sinks *all, const struct stats_sink_def *def); /* NULL: isn't configured */
 

@@ -6,9 +6,12 @@
 #include "proxy/sink/sink.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/server.h"
+
+#define LEAVE_US 1000000ull /* a collector that stands still must not hold up an exit */
 
 struct stats_sinks {
     struct server *server;
@@ -70,6 +73,27 @@ struct stats_sink *stats_sinks_find(struct stats_sinks *all, const struct stats_
         if (all->sinks[i].spec->def == def)
             return &all->sinks[i];
     return NULL;
+}
+
+static bool is_busy(struct stats_sinks *all)
+{
+    bool busy = false;
+    for (uint32_t i = 0; i < all->count; i++) {
+        struct stats_sink *s = &all->sinks[i];
+        busy |= s->spec->def->leave && s->spec->def->leave(s);
+    }
+    return busy;
+}
+
+void stats_sinks_leave(struct stats_sinks *all)
+{
+    if (!all || !all->count)
+        return;
+    uint64_t limit_us = clock_mono_us() + LEAVE_US;
+    timer_clear(&all->timer);
+    stats_sinks_flush(all);
+    while (is_busy(all) && clock_mono_us() < limit_us)
+        loop_turn(all->server->main_loop, 10);
 }
 
 void stats_sinks_free(struct stats_sinks **sinks)

@@ -246,6 +246,12 @@ static int start(struct stats_sink *sink, struct server *server, struct err *err
     return 0;
 }
 
+static bool leave(struct stats_sink *sink)
+{
+    const struct statsd *d = sink->state;
+    return d->conn && conn_out(d->conn)->len;
+}
+
 static void stop(struct stats_sink *sink)
 {
     struct statsd *d = sink->state;
@@ -263,4 +269,4 @@ static void stop(struct stats_sink *sink)
     mem_free(d);
 }
 
-const struct stats_sink_def statsd_sink = {"envoy.stat_sinks.statsd", start, sample, flushed, stop};
+const struct stats_sink_def statsd_sink = {"envoy.stat_sinks.statsd", start, sample, flushed, stop, leave};
