@@ -130,3 +130,12 @@ def test_max_connection_duration__past__a_new_connection(start_proxy, holding):
         proxy.wait_stat("cluster.origin.upstream_cx_active", 0)
         assert h1(proxy).status == 200
         assert proxy.stat("cluster.origin.upstream_cx_total") == 2
+
+
+def test_pools__no_more_of_them__no_host_for_the_next(start_proxy, started):
+    """Each host wants a pool of its own."""
+    origins = [started.add(o, o.close) for o in (Origin(default=OK), Origin(default=OK))]
+    made = config.cluster("origin", *[o.port for o in origins], circuit_breakers={"thresholds": [{"max_connection_pools": 1}]})
+    two = Two(start_proxy, config.bootstrap([config.http_listener()], [made]))
+    assert two.same(lambda proxy: sorted(h1(proxy).status for _ in range(4))) == [200, 200, 503, 503]
+    two.same_stats(r"^cluster\.origin\.(upstream_cx_pool_overflow|circuit_breakers\.default\.cx_pool_open|upstream_rq_(2xx|5xx))$")

@@ -46,12 +46,11 @@ ALLOWED = {
     ("statistics", r"http\.\w+\.downstream_cx_destroy_local$"): "connections are closed once the answer is read, by whoever is first",
     ("statistics", r"upstream_rq_tx_reset$"): "a request given up by a timeout is a reset, over HTTP/1 too",
     ("statistics", r"upstream_rq_stale_replay$|\.weft_"): "weft's own",
-    ("statistics", r"http\.\w+\.rq_total$"): "requests answered directly never come to a cluster",
 }
 OF_ALLOWED_SHAPES = {  # counters that OPTIONS * (+1 served, -1 refused), replays and 1xx move
     "cluster.origin.upstream_rq_total": 2, "cluster.origin.upstream_rq_completed": 1, "cluster.origin.upstream_rq_200": 1, "cluster.origin.upstream_rq_2xx": 1,
     "http.base.downstream_rq_2xx": 1, "http.base.downstream_rq_4xx": 1, "http.base.downstream_rq_completed": 1,
-    "http.base.downstream_rq_non_relative_path": 1, "http.base.downstream_rq_rx_reset": 2,
+    "http.base.rq_total": 1, "http.base.downstream_rq_non_relative_path": 1, "http.base.downstream_rq_rx_reset": 2,
     "http.base.downstream_cx_protocol_error": 2, "listener.base.http.base.downstream_rq_2xx": 1,
     "listener.base.http.base.downstream_rq_4xx": 1, "listener.base.http.base.downstream_rq_completed": 1,
 }

@@ -124,6 +124,17 @@ def test_actions__each__as_envoy(two):
             assert not asked or len(asked) == 1
 
 
+@pytest.mark.parametrize("value", [{"requests_per_unit": 42, "unit": "HOUR"}, {"requests_per_unit": 42, "unit": "FORTNIGHT"},
+                                   {"unit": "DAY"}, {}], ids=["good", "unit", "partly", "none"])
+def test_limit__from_the_requests_metadata__goes_along_where_it_can_be_read(two, value):
+    of = {"dynamic_metadata": {"metadata_key": {"key": "mine", "path": [{"key": "limit"}]}}}
+    says = http_filter("envoy.filters.http.set_metadata", "extensions.filters.http.set_metadata.v3.Config",
+                       metadata=[{"metadata_namespace": "mine", "value": {"limit": value} if value else {}}])
+    pair = two(says, limiter(), routes=[limited_route(actions(GENERIC, limit=of))])
+    _, asked = pair.same(asking(pair.service, lambda p: seen(h1(p))))
+    assert ("limit" in asked[0]["descriptors"][0]) == (value.get("unit") == "HOUR")
+
+
 def test_rules__stage_key_override_and_hits__as_envoy(two):
     rules = [actions(GENERIC), actions({"generic_key": {"descriptor_value": "one"}}, stage=1),
              actions({"remote_address": {}}, GENERIC, disable_key="off"),
