@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from lib import config, http1
+from lib.collectors import HttpCollector
 from lib.origin import Origin
 from lib.proxy import Proxy, log_lines
 from lib.random_routes import CLUSTERS, Maker
@@ -305,6 +306,29 @@ def test_header__routes_without_end__record_is_bounded(start, origin, tmp_path):
     http1.fetch(proxy.address(), "GET", "/", [("x-weft-explain", "1")])
     record = record_of(tmp_path)
     assert record.endswith("…") and len(record.encode()) <= 4096
+
+
+def test_header__traced__record_is_a_tag_of_the_span(start, origin, tmp_path):
+    collector = HttpCollector()
+    provider = {"name": "envoy.tracers.zipkin", "typed_config": {
+        "@type": config.TYPE + "config.trace.v3.ZipkinConfig", "collector_cluster": "collector", "collector_endpoint": "/spans",
+        "collector_endpoint_version": "HTTP_JSON"}}
+    made = recording(tmp_path, origin, [config.route()], [config.cluster("origin", origin.port), config.cluster("collector", collector.port)],
+                     tracing={"provider": provider})
+    made["layered_runtime"]["layers"][0]["static_layer"]["tracing"] = {"zipkin": {"min_flush_spans": 1}}
+    proxy = start(made)
+    http1.fetch(proxy.address(), "GET", "/", [("x-weft-explain", "1")])
+    span, = collector.take(1)
+    assert span["tags"]["weft.explain"] == record_of(tmp_path)
+    collector.close()
+
+
+def test_header__credentials__are_hidden(start, origin, tmp_path):
+    route = {"match": {"prefix": "/", "headers": [{"name": "authorization", "string_match": {"exact": "x"}}]}, "route": {"cluster": "origin"}}
+    proxy = start(recording(tmp_path, origin, [route, config.route()]))
+    http1.fetch(proxy.address(), "GET", "/", [("x-weft-explain", "1"), ("authorization", "opensesame")])
+    record = record_of(tmp_path)
+    assert "has (hidden)" in record and "opensesame" not in record
 
 
 # ---- the proof ----

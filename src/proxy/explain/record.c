@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Decision records (record.h). Fields are "name=text", parted by "; ". What doesn't fit is left out from there on, and the
- * line ends with "…": a record never grows and never fails a request. Values of the request are shown as text for people;
- * bytes that would break a line are replaced. On the exchange's worker.
+ * line ends with "…": a record never grows and never fails a request. Values of the request are shown as text for people,
+ * but for credentials; bytes that would break a line are replaced. On the exchange's worker.
  */
 #include "proxy/explain/record.h"
 
@@ -79,6 +79,18 @@ struct explain_record *explain_record_begin(struct arena *a, const struct header
     return r;
 }
 
+/* Credentials never reach a log. */
+static bool is_secret(const struct route_match *m, enum route_refusal why, uint32_t item)
+{
+    static const struct str names[] = {{"authorization", 13}, {"cookie", 6}, {"proxy-authorization", 19}};
+    if (why == ROUTE_REFUSED_COOKIE)
+        return true;
+    for (size_t i = 0; why == ROUTE_REFUSED_HEADER && i < sizeof(names) / sizeof(names[0]); i++)
+        if (str_eq(m->headers[item].name, names[i]))
+            return true;
+    return false;
+}
+
 static void add_refusal(struct explain_record *r, const struct route_entry *e, const struct route_request *rq, uint32_t at,
                         enum route_refusal why, uint32_t item, struct strbuf *text)
 {
@@ -88,7 +100,10 @@ static void add_refusal(struct explain_record *r, const struct route_entry *e, c
     strbuf_addz(text, " wants ");
     route_refusal_wanted(&e->match, why, item, text);
     strbuf_addz(text, " has ");
-    route_refusal_seen(&e->match, rq, why, item, text);
+    if (is_secret(&e->match, why, item))
+        strbuf_addz(text, "(hidden)");
+    else
+        route_refusal_seen(&e->match, rq, why, item, text);
     add_raw(r, strbuf_str(text));
 }
 

@@ -110,6 +110,11 @@ void exchange_note_connection(struct exchange *x)
     info->connection_requests = x->hc->requests;
 }
 
+void exchange_begin_record(struct exchange *x)
+{
+    x->info.record = explain_record_begin(x->arena, x->request, &x->info, x->hc->downstream->listener->spec->name);
+}
+
 static const struct http_sink_ops sink_ops;
 
 struct exchange *exchange_new(struct hcm_conn *hc, struct http_stream *s)
@@ -257,7 +262,7 @@ static void on_headers(struct http_sink *sink, struct headers *h, bool end)
     struct exchange *x = of_sink(sink);
     x->request = h;
     if (x->config->explain_header)
-        x->info.record = explain_record_begin(x->arena, h, &x->info, x->hc->downstream->listener->spec->name);
+        exchange_begin_record(x);
     if (end)
         request_ended(x);
     if (!ingress_prepare(x))

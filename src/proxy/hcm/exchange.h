@@ -55,8 +55,7 @@ struct filter_slot {
     struct hop request, response;
 };
 
-struct rehearsal;      /* hcm/rehearsal.h */
-struct explain_record; /* explain/record.h */
+struct rehearsal; /* hcm/rehearsal.h */
 struct exchange {
     struct http_sink sink; /* of the downstream stream */
     uint32_t magic;
@@ -103,6 +102,7 @@ void hcm_count_response(const struct hcm_conn *hc, unsigned status);
 struct exchange *exchange_new(struct hcm_conn *hc, struct http_stream *s);
 const struct route_config_spec *exchange_route_spec(struct exchange *x); /* decision.c: the scope's, or the one there is; NULL */
 bool exchange_filter_is_off(struct exchange *x, uint32_t index); /* decision.c: by its place in the chain's configuration */
+void exchange_begin_record(struct exchange *x); /* explain/record.h; where the configuration lets requests ask for one */
 void exchange_touch(struct exchange *x); /* restarts the idle timer */
 void exchange_note_connection(struct exchange *x); /* into info: what the connection tells */
 void exchange_settle(struct exchange *x);  /* completes filters and info: logged, destroyed */

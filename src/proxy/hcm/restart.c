@@ -31,6 +31,8 @@ void exchange_restart(struct exchange *x, struct headers *response, struct buf *
     x->response = response;
     exchange_settle(x);
     forget_pass(x);
+    if (x->config->explain_header)
+        exchange_begin_record(x);
     stat_inc(x->config->stats, STAT_HCM_RQ_TOTAL);
     stat_inc(x->config->stats, STAT_HCM_RQ_ACTIVE);
     stat_inc(x->config->stats, x->info.protocol == HTTP_2 ? STAT_HCM_RQ_HTTP2_TOTAL : STAT_HCM_RQ_HTTP1_TOTAL);

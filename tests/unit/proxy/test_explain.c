@@ -116,6 +116,22 @@ static void test_explain_record__decision__one_line_of_the_road(void **state)
     routes_drop(&r);
 }
 
+static void test_explain_record__credentials__are_hidden(void **state)
+{
+    (void)state;
+    struct routes r = routes_of("{name: one, match: {prefix: /, headers: [{name: authorization, string_match: {exact: a}}]}, route: {cluster: a}},"
+                                "{name: two, match: {prefix: /, cookies: [{name: c, string_match: {exact: a}}]}, route: {cluster: a}}");
+    struct headers h = request_of(&r, "GET h / x-weft-explain:1 authorization:opensesame cookie:c=opensesame");
+    const struct stream_info info = {.status = 0};
+    const struct route_request rq = {.headers = &h};
+    struct route_decision d = decide(&r, &h, 0);
+    struct explain_record *record = explain_record_begin(&r.arena, &h, &info, STR("l"));
+    explain_record_decision(record, r.hcm->route_spec, &rq, &d);
+    assert_true(str_find(explain_record_text(record), STR("opensesame")) < 0);
+    assert_true(str_find(explain_record_text(record), STR("(hidden)")) > 0);
+    routes_drop(&r);
+}
+
 static void test_explain_record__more_than_fits__is_cut_within_its_bound(void **state)
 {
     (void)state;
@@ -174,6 +190,7 @@ int main(void)
         T(test_domain_compare__names_and_ports__how_near),
         T(test_route_refusal_wanted__each_part__in_words),
         T(test_explain_record__decision__one_line_of_the_road),
+        T(test_explain_record__credentials__are_hidden),
         T(test_explain_record__more_than_fits__is_cut_within_its_bound),
         T(test_chain_index_refusal__each_chain__first_criterion),
     };
