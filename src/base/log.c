@@ -65,6 +65,18 @@ const char *log_component_text(enum log_component c)
     return component_texts[c];
 }
 
+bool log_pace_take(struct log_pace *p, uint64_t *left_out)
+{
+    uint64_t now = clock_mono_us(), next = __atomic_load_n(&p->next_us, __ATOMIC_RELAXED);
+    if (now < next || !__atomic_compare_exchange_n(&p->next_us, &next, now + LOG_SELDOM_S * 1000000ull, false, __ATOMIC_RELAXED,
+                                                   __ATOMIC_RELAXED)) {
+        __atomic_fetch_add(&p->left_out, 1, __ATOMIC_RELAXED);
+        return false;
+    }
+    *left_out = __atomic_exchange_n(&p->left_out, 0, __ATOMIC_RELAXED);
+    return true;
+}
+
 bool log_level_parse(const char *text, enum log_level *out)
 {
     static const struct {

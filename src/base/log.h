@@ -71,6 +71,22 @@ void log_write(enum log_component c, enum log_level l, const char *file, int lin
             log_write(LOG_C_##component, LOG_##level, __FILE__, __LINE__, __VA_ARGS__);            \
     } while (0)
 
+/* What peers can bring about at any rate: a line at most every LOG_SELDOM_S seconds of each place in the source, whatever the
+ * thread; it says how many were left out since the last. `fmt` is a literal. */
+#define LOG_SELDOM_S 10
+struct log_pace { /* static, zeroed */
+    uint64_t next_us, left_out;
+};
+bool log_pace_take(struct log_pace *p, uint64_t *left_out);
+#define LOG_SELDOM(component, level, fmt, ...)                                                     \
+    do {                                                                                           \
+        static struct log_pace pace_;                                                              \
+        uint64_t left_out_;                                                                        \
+        if (log_is_on(LOG_C_##component, LOG_##level) && log_pace_take(&pace_, &left_out_))        \
+            log_write(LOG_C_##component, LOG_##level, __FILE__, __LINE__, fmt " (%llu more like it before)", ##__VA_ARGS__, \
+                      (unsigned long long)left_out_);                                              \
+    } while (0)
+
 bool log_level_parse(const char *text, enum log_level *out); /* also "warn", "err" */
 const char *log_level_text(enum log_level l);
 const char *log_component_text(enum log_component c);

@@ -26,6 +26,7 @@
 #include "proxy/config/dump_store.h"
 #include "proxy/config/tls_source.h"
 #include "proxy/log/access_log.h"
+#include "proxy/match/string_match.h"
 #include "proxy/stats/registry.h"
 #include "proxy/stats/stats_config.h"
 #include "proxy/server_priv.h"
@@ -111,6 +112,7 @@ static void on_tick(struct timer *t)
     stat_set(s->stats, STAT_SERVER_LIVE_GAUGE, state == SERVER_LIVE);
     stat_set(s->stats, STAT_SERVER_STATE_GAUGE, (uint64_t)state);
     stat_set(s->stats, STAT_SERVER_TOTAL_CONNECTIONS, total_connections(s));
+    stat_set(s->stats, STAT_SERVER_REGEX_LIMIT, regex_limit_hits());
     if (f->ticks++ % SLOW_TICKS == 0) {
         note_memory(s);
         note_expiry(s);

@@ -78,7 +78,8 @@ enum server_state { SERVER_LIVE, SERVER_DRAINING, SERVER_PRE_INITIALIZING, SERVE
     X(SERVER_STATIC_UNKNOWN_FIELDS, COUNTER, NONE, "static_unknown_fields", "Unsupported fields of the bootstrap") \
     X(SERVER_DYNAMIC_UNKNOWN_FIELDS, COUNTER, NONE, "dynamic_unknown_fields", "")                  \
     X(SERVER_WIP_PROTOS, COUNTER, NONE, "wip_protos", "") X(SERVER_STATS_RECENT_LOOKUPS, GAUGE, NONE, "stats_recent_lookups", "") \
-    X(SERVER_DROPPED_STAT_FLUSHES, COUNTER, NONE, "dropped_stat_flushes", "")
+    X(SERVER_DROPPED_STAT_FLUSHES, COUNTER, NONE, "dropped_stat_flushes", "")                      \
+    X(SERVER_REGEX_LIMIT, COUNTER, NONE, "weft_regex_limit", "Matches of regular expressions given up: too many steps")
 enum server_stat {
     SERVER_STATS(STAT_ENUM_ROW)
     STAT_SERVER_COUNT

@@ -153,7 +153,7 @@ static void on_answer(void *user, enum dns_status status, const struct dns_answe
     if (failed) {
         n->failures++;
         stat_inc(c->stats, STAT_CLUSTER_UPDATE_FAILURE);
-        LOG(DNS, DEBUG, "cluster %.*s: cannot resolve %.*s", STR_ARG(c->spec->name), STR_ARG(n->spec->dns_name));
+        LOG_SELDOM(DNS, WARNING, "cluster %.*s: cannot resolve %.*s", STR_ARG(c->spec->name), STR_ARG(n->spec->dns_name));
     } else {
         n->failures = 0;
         stat_inc(c->stats, STAT_CLUSTER_UPDATE_SUCCESS);

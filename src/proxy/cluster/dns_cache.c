@@ -185,7 +185,7 @@ static void on_answer(void *user, enum dns_status status, const struct dns_answe
     struct dns_name *n = user;
     bool failed = status == DNS_FAILED || status == DNS_TIMED_OUT;
     if (failed)
-        LOG(DNS, DEBUG, "cache %.*s: cannot resolve %.*s", STR_ARG(n->cache->spec.name), STR_ARG(n->name));
+        LOG_SELDOM(DNS, WARNING, "cache %.*s: cannot resolve %.*s: %s", STR_ARG(n->cache->spec.name), STR_ARG(n->name), answer->reason);
     n->failure_kind = status == DNS_NOT_FOUND ? "cares_norecords" : "cares_failure";
     n->failure_reason = answer->reason;
     finish(n, failed, failed ? NULL : answer);
@@ -195,6 +195,7 @@ static void on_timeout(struct timer *t)
 {
     struct dns_name *n = CONTAINER_OF(t, dns_name, timeout);
     stat_inc(n->cache->stats, STAT_DNS_CACHE_QUERY_TIMEOUT);
+    LOG_SELDOM(DNS, WARNING, "cache %.*s: no answer for %.*s in time", STR_ARG(n->cache->spec.name), STR_ARG(n->name));
     dns_cancel(n->query);
     n->failure_kind = "resolve_timeout";
     n->failure_reason = NULL;

@@ -7,6 +7,7 @@
 #include "proxy/filter/decompressor.h"
 
 #include "base/check.h"
+#include "base/log.h"
 #include "proxy/filter/filter_scope.h"
 #include "proxy/runtime.h"
 
@@ -79,8 +80,11 @@ static void decompress(struct http_filter *f, const struct decompressor_directio
     struct buf out = BUF_INIT;
     size_t in_bytes = data->len;
     enum codec_error e = codec_decompress(flow->codec, data, &out);
-    if (e)
+    if (e) {
         stat_inc(c->library_stats, (uint32_t)e - libraries[compression_params(c->lib)->kind].first);
+        LOG_SELDOM(FILTER, WARNING, "decompressor: %zu bytes of %s are broken or expand beyond the limit", in_bytes,
+                   libraries[compression_params(c->lib)->kind].name);
+    }
     flow->compressed += in_bytes;
     flow->uncompressed += out.len;
     stat_add(d->stats, STAT_DECOMPRESSOR_COMPRESSED_BYTES, in_bytes);

@@ -11,6 +11,7 @@
 #include "proxy/filter/ratelimit.h"
 
 #include "base/check.h"
+#include "base/log.h"
 #include "proxy/cluster/cluster.h"
 #include "proxy/route/route.h"
 #include "proxy/service/rate_limit_service.h"
@@ -215,6 +216,7 @@ static bool take_failure(struct http_filter *f)
 {
     const struct ratelimit_config *c = f->config;
     count(f, "error");
+    LOG_SELDOM(FILTER, WARNING, "ratelimit: the service for domain %.*s doesn't answer in time or fails", STR_ARG(domain_of(f)));
     if (lets_failures_pass(f)) {
         count(f, "failure_mode_allowed");
         return true;

@@ -6,6 +6,8 @@
  */
 #include "proxy/filter/router_priv.h"
 
+#include "base/log.h"
+
 /* ---- answers of our own ---- */
 
 /* What every answer of the router carries: the route's response headers, the count of attempts, and whether we are full. */
@@ -198,6 +200,7 @@ void router_on_no_memory(struct router *r)
 void router_on_timeout(struct router *r, const struct outcome *o, unsigned status, struct str body)
 {
     r->timed_out = true;
+    LOG_SELDOM(ROUTER, WARNING, "cluster %.*s: a request was given up: %s", STR_ARG(cluster_spec(r->cluster)->name), o->details);
     if (exchange_response_has_started(r->x)) {
         router_end(r);
         exchange_reset(r->x, o);

@@ -11,7 +11,10 @@
 #include <pcre2.h>
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "proxy/match/regex_syntax.h"
 #include "proxy/match/string_match.h"
@@ -25,7 +28,9 @@ struct regex {
     pcre2_code *whole; /* anchored at both ends */
     pcre2_code *search;
     uint32_t groups;
+    char pattern[64]; /* its beginning, for people */
 };
+static _Atomic uint64_t limit_hits;
 
 static pthread_key_t scratch_key;
 static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
@@ -84,6 +89,7 @@ struct regex *regex_new(struct str pattern, struct err *err)
     if (regex_syntax_check(pattern, err) < 0)
         return NULL;
     struct regex *r = NEW(regex);
+    snprintf(r->pattern, sizeof r->pattern, "%.*s", STR_ARG(pattern));
     r->whole = compile(pattern, PCRE2_ANCHORED | PCRE2_ENDANCHORED, err);
     r->search = r->whole ? compile(pattern, 0, err) : NULL;
     if (!r->search) {
@@ -104,10 +110,25 @@ void regex_free(struct regex **r)
     *r = NULL;
 }
 
+uint64_t regex_limit_hits(void)
+{
+    return atomic_load_explicit(&limit_hits, memory_order_relaxed);
+}
+
+/* pcre2_match, which also counts matches that were given up. */
+static int match(const struct regex *r, const pcre2_code *code, struct str s, size_t at)
+{
+    int rc = pcre2_match(code, (PCRE2_SPTR)s.p, s.n, at, 0, scratch_get(), limits);
+    if (__builtin_expect(rc >= PCRE2_ERROR_NOMATCH, 1))
+        return rc;
+    atomic_fetch_add_explicit(&limit_hits, 1, memory_order_relaxed);
+    LOG_SELDOM(MISC, WARNING, "regular expression '%s' takes too long on a text of %zu bytes: no match", r->pattern, s.n);
+    return rc;
+}
+
 bool regex_matches(const struct regex *r, struct str s)
 {
-    PCRE2_SPTR p = (PCRE2_SPTR)(s.p ? s.p : "");
-    return pcre2_match(r->whole, p, s.n, 0, 0, scratch_get(), limits) >= 0;
+    return match(r, r->whole, s.p ? s : STR(""), 0) >= 0;
 }
 
 /* The text of a match with \0..\9 filled in. */
@@ -136,7 +157,7 @@ bool regex_replace(const struct regex *r, struct str s, struct str substitution,
     if (!s.p)
         s = STR("");
     while (at <= s.n) {
-        int count = pcre2_match(r->search, (PCRE2_SPTR)s.p, s.n, at, 0, md, limits);
+        int count = match(r, r->search, s, at);
         if (count == PCRE2_ERROR_NOMATCH)
             break;
         if (count < 0)
@@ -163,7 +184,7 @@ int regex_search(const struct regex *r, struct str s, struct str groups[REGEX_GR
     const size_t *ov = pcre2_get_ovector_pointer(md);
     if (!s.p)
         s = STR("");
-    int count = pcre2_match(r->search, (PCRE2_SPTR)s.p, s.n, 0, 0, md, limits);
+    int count = match(r, r->search, s, 0);
     if (count < 0)
         return 0;
     count = count == 0 ? REGEX_GROUPS_MAX : count;

@@ -9,6 +9,7 @@
 #define PROXY_MATCH_STRING_MATCH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "base/str.h"
@@ -16,6 +17,7 @@
 struct regex;
 struct regex *regex_new(struct str pattern, struct err *err);
 void regex_free(struct regex **r);
+uint64_t regex_limit_hits(void); /* matches given up in this process, all threads */
 bool regex_matches(const struct regex *r, struct str s); /* whole string */
 /* Replaces every match; \1 style references. `out` is appended to. False when a limit was hit. */
 bool regex_replace(const struct regex *r, struct str s, struct str substitution, struct strbuf *out);

@@ -213,6 +213,20 @@ static void test_crash__fault__dies_of_the_same_signal(void **state)
 }
 #endif
 
+static void test_log_pace_take__again_within_the_interval__is_left_out_and_told(void **state)
+{
+    (void)state;
+    struct log_pace pace = {0};
+    uint64_t left_out = 99;
+    assert_true(log_pace_take(&pace, &left_out));
+    assert_int_equal(left_out, 0);
+    for (int i = 0; i < 3; i++)
+        assert_false(log_pace_take(&pace, &left_out));
+    pace.next_us = 0; /* the interval is over */
+    assert_true(log_pace_take(&pace, &left_out));
+    assert_int_equal(left_out, 3);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -224,6 +238,7 @@ int main(void)
         TEST(test_log__bad_settings__are_named),
         TEST(test_log_set_level__one_component__leaves_others),
         TEST(test_log__two_threads__lines_stay_whole),
+        cmocka_unit_test(test_log_pace_take__again_within_the_interval__is_left_out_and_told),
         cmocka_unit_test(test_count_if__hits__are_listed_once),
         cmocka_unit_test(test_crash__failed_check__says_who_and_where),
 #if !MEM_SANITIZED
