@@ -111,6 +111,18 @@ def test_listener__by_name_and_port__others_say_why_not(start, origin):
     assert "no listener takes this connection" in verdict["text"]
 
 
+def test_destination__ipv6_and_port_alone__are_told_apart(start, origin):
+    proxy = start(config.bootstrap([simple(config.route())], [config.cluster("origin", origin.port)]))
+    assert ask(proxy, url="http://a/", listener="http", destination="::1")["destination"].startswith("[::1]:")
+    assert ask(proxy, url="http://a/", destination=f":{proxy.ports['http']}")["listener"]["name"] == "http"
+
+
+def test_transport__chain_speaks_otherwise__verdict_says_so(start, origin):
+    proxy = start(config.bootstrap([simple(config.route())], [config.cluster("origin", origin.port)]))
+    assert "begins with TLS" in ask(proxy, url="http://a/", transport="tls")["verdict"]["text"]
+    assert {"of": "transport", "text": "the question is over TLS, the filter chain speaks in the clear"} in ask(proxy, url="https://a/")["notes"]
+
+
 def test_filter_chain__by_source__others_say_which_criterion(start, origin):
     def chain(name, host, match):
         return {**config.listener("x", config.hcm(virtual_hosts=[config.virtual_host([config.route()], host, ["*"])]))["filter_chains"][0],

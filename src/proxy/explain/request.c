@@ -142,7 +142,8 @@ static int set_port(struct explain_request *rq, struct str v, struct arena *a, s
 
 static int set_destination(struct explain_request *rq, struct str v, struct arena *a, struct err *err)
 {
-    if (str_has_prefix(v, STR(":")))
+    uint64_t port;
+    if (str_has_prefix(v, STR(":")) && str_to_u64(str_make(v.p + 1, v.n - 1), &port)) /* not "::1" */
         return set_port(rq, str_make(v.p + 1, v.n - 1), a, err);
     rq->has_destination = true;
     return set_address(&rq->destination, "destination", v, err);

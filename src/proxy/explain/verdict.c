@@ -135,6 +135,11 @@ void explain_verdict(struct explain_report *r)
         without_http(r);
         return;
     }
+    if (r->rq->says_transport && r->rq->is_tls != (r->chain->tls != NULL)) {
+        say(r, NULL, 0, "the connection fails: %s", r->rq->is_tls ? "it begins with TLS, the filter chain speaks in the clear"
+                                                                  : "it is in the clear, the filter chain speaks TLS");
+        return;
+    }
     if (reh->answer) {
         r->location = reh->location;
         say(r, reh->answer, reh->status, "the connection manager answers (%.*s)", STR_ARG(reh->details));
