@@ -72,7 +72,7 @@ struct stream_info {
     const struct route_entry *route;    /* as decided last; NULL */
     struct span *span;                  /* trace/span.h; NULL: isn't traced */
     struct explain_record *record;      /* explain/record.h; NULL: the request asks for none */
-    bool is_traceable;                  /* sampling said so */
+    bool is_traceable;                  /* as logs' traceable filter has it: traced because its sender forced it */
 };
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "proxy/cluster/cluster.h"
 #include "proxy/server.h"
+#include "proxy/trace/span.h"
 
 struct state {
     bool is_check, handles;
@@ -112,6 +113,8 @@ static enum filter_headers on_request_headers(struct http_filter *f, struct head
         return FILTER_HEADERS_CONTINUE;
     s->is_check = true;
     exchange_info(f->x)->is_health_check = true;
+    if (exchange_info(f->x)->span)
+        exchange_info(f->x)->span->sampled = false;
     s->handles = !c->pass_through || is_failed() || cached(f, c, &status, &degraded);
     if (!s->handles)
         return FILTER_HEADERS_CONTINUE;

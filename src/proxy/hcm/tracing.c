@@ -81,11 +81,11 @@ void tracing_begin(struct exchange *x)
     const struct tracing_config *c = x->config->tracing;
     const struct route_entry *route = exchange_route(x);
     enum trace_reason reason = decide(x, route);
-    x->info.is_traceable = trace_reason_is_traced(reason);
+    bool traced = trace_reason_is_traced(reason) && !x->info.is_health_check;
+    x->info.is_traceable = traced && reason == TRACE_FORCED;
     count(x, x->info.is_health_check ? TRACE_HEALTH_CHECK : reason);
     if (c->tracer)
-        x->info.span = tracer_start(c->tracer, c, x->request, x->info.is_traceable && !x->info.is_health_check,
-                                    x->info.start_wall_us, loop_rng(x->loop), x->arena);
+        x->info.span = tracer_start(c->tracer, c, x->request, traced, x->info.start_wall_us, loop_rng(x->loop), x->arena);
     decorate_request(x, route);
     const struct tracing_override *o = route ? route->tracing : NULL;
     const struct format *name = o && o->operation ? o->operation : c->operation;

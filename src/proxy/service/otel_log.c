@@ -6,10 +6,11 @@
 #include "proxy/service/otel_log.h"
 
 #include "base/mem.h"
+#include "proxy/trace/span.h"
 
 /* Field numbers. */
 enum { ANY_TEXT = 1, ANY_LIST = 5, ANY_MAP = 6, LIST_VALUES = 1, MAP_VALUES = 1, PAIR_KEY = 1, PAIR_VALUE = 2 };
-enum { RECORD_TIME = 1, RECORD_BODY = 5, RECORD_ATTRIBUTES = 6, SCOPE_RECORDS = 2, RESOURCE_LOGS_RESOURCE = 1, RESOURCE_LOGS_SCOPE = 2,
+enum { RECORD_TIME = 1, RECORD_BODY = 5, RECORD_ATTRIBUTES = 6, RECORD_TRACE_ID = 9, RECORD_SPAN_ID = 10, SCOPE_RECORDS = 2, RESOURCE_LOGS_RESOURCE = 1, RESOURCE_LOGS_SCOPE = 2,
        REQUEST_RESOURCE_LOGS = 1 };
 
 /* Strings of proto3 are UTF-8; headers needn't be. */
@@ -84,6 +85,16 @@ void otel_value_fini(struct otel_value *v)
 
 /* ---- records ---- */
 
+static void add_trace(struct strbuf *record, const struct span *s)
+{
+    char id[16];
+    span_id_bytes(s->trace_high, id);
+    span_id_bytes(s->trace_low, id + 8);
+    wire_bytes(record, RECORD_TRACE_ID, id, 16);
+    span_id_bytes(s->id, id);
+    wire_bytes(record, RECORD_SPAN_ID, id, 8);
+}
+
 static void otel_write(void *data, const struct format_context *cx)
 {
     const struct otel_log *l = data;
@@ -98,6 +109,8 @@ static void otel_write(void *data, const struct format_context *cx)
         wire_bytes(&record, RECORD_BODY, body.p, body.n);
     }
     otel_pairs_add(&l->attributes, RECORD_ATTRIBUTES, cx, &record);
+    if (cx->info->span)
+        add_trace(&record, cx->info->span);
     wire_bytes(out, SCOPE_RECORDS, record.p, record.n);
     strbuf_fini(&record);
     strbuf_fini(&body);
