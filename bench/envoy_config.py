@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bootstraps in Envoy's format: one text for Envoy and for weft-proxy."""
 
-import os
-
 TYPE = "type.googleapis.com/envoy.extensions."
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 UNLIMITED = 1_000_000
@@ -86,8 +84,9 @@ def bootstrap(node, admin_port, listen_port, network_filter, clusters, tls=None)
             "static_resources": {"listeners": [listener], "clusters": clusters}}
 
 
-def mesh_bootstrap(count, endpoints, admin_port, listen_port):
-    """What a sidecar of a large mesh holds: `count` services, each a cluster and a virtual host."""
+def mesh_bootstrap(count, endpoints, admin_port, listen_port, backend):
+    """What a sidecar of a large mesh holds: `count` services, each a cluster and a virtual host. What is
+    for none of them goes to the backend."""
     clusters, hosts = [], []
     for i in range(count):
         name = f"outbound|80||svc-{i}.ns.svc.cluster.local"
@@ -96,6 +95,8 @@ def mesh_bootstrap(count, endpoints, admin_port, listen_port):
         retry = {"retry_on": "connect-failure,refused-stream,unavailable", "num_retries": 2}
         domains = [f"svc-{i}", f"svc-{i}.ns", f"svc-{i}.ns.svc.cluster.local"]
         hosts.append(virtual_host(f"svc-{i}", domains, name, retry_policy=retry))
+    clusters.append(cluster("b", backend))
+    hosts.append(virtual_host("rest", ["*"], "b", timeout="15s"))
     return bootstrap("mesh", admin_port, listen_port, http(hosts), clusters)
 
 
@@ -155,8 +156,18 @@ def traffic_bootstrap(shape, endpoints, admin_port, listen_port, directory):
         fields["access_log"] = json_log(f"{directory}/access-{listen_port}.log")
     if shape == "sidecar":
         fields["http_filters"] = sidecar_filters() + fields["http_filters"]
-        if os.environ.get("BENCH_TRACING", "1") != "0":
-            fields["tracing"] = tracing()
+        fields["tracing"] = tracing()
         clusters.append(cluster("collector", endpoints))
         more["stats_config"] = {"stats_tags": [{"tag_name": f"label_{i}", "fixed_value": f"value-{i}"} for i in range(LABELS)]}
     return {**bootstrap("traffic", admin_port, listen_port, manager, clusters), **more}
+
+
+def hash_bootstrap(policy, dns_port, upstream_port, admin_port, listen_port):
+    """A cluster whose thousand hosts change each second, under RING_HASH or MAGLEV; requests hash at random."""
+    hosts = cluster("b", [address(upstream_port, "hosts.bench")])
+    hosts.update({"type": "STRICT_DNS", "lb_policy": policy, "dns_refresh_rate": "1s", "dns_lookup_family": "V4_ONLY",
+                  "typed_dns_resolver_config": {"name": "envoy.network.dns_resolver.cares", "typed_config": {
+                      "@type": TYPE + "network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+                      "resolvers": [address(dns_port)],
+                      "dns_resolver_options": {"use_tcp_for_dns_lookups": True, "no_default_search_domain": True}}}})
+    return bootstrap("hash", admin_port, listen_port, http([virtual_host("all", ["*"], "b", timeout="15s")]), [hosts])

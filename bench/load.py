@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 
+import dns
 from machine import LOAD_CPU, Failure, Process
 from peers import compiled, installed
 
@@ -26,15 +27,18 @@ http {
   server { listen 127.0.0.1:%(http)d backlog=4096; location / { return 200 "%(body)s"; } }
   server { listen 127.0.0.1:%(h2)d http2 backlog=4096; http2_max_requests 100000000;
            location / { return 200 "%(body)s"; } }
+  server { listen 127.0.0.1:%(ring)d; %(many)s location / { return 200 "%(body)s"; } }
   server { listen 127.0.0.1:%(tcp)d backlog=4096; location / { root %(dir)s; } }
 }
 """
 
     def __init__(self, directory, ports):
-        self.ports = {shape: ports.new() for shape in ("http", "h2", "tcp")}
+        self.ports = {shape: ports.new() for shape in ("http", "h2", "tcp", "ring")}
+        self.ports["maglev"] = self.ports["ring"]
+        many = " ".join(f"listen {a}:{self.ports['ring']};" for a in dns.pool())
         path = os.path.join(directory, "backend.conf")
         with open(path, "w") as f:
-            f.write(self.CONF % {"dir": directory, "body": "x" * 1024, **self.ports})
+            f.write(self.CONF % {"dir": directory, "body": "x" * 1024, "many": many, **self.ports})
         with open(os.path.join(directory, "file"), "wb") as f:
             f.truncate(FILE_BYTES)
         self.process = Process([installed("nginx"), "-p", directory, "-c", path], LOAD_CPU,

@@ -3,7 +3,8 @@
 names the command. `processes(plan)` gives None where a peer can't play that shape.
 
 Shapes: http (HTTP/1.1 in and out), h2 (HTTP/2 in and out), pair (two of it: cleartext HTTP/1.1 or
-HTTP/2 outside, HTTP/2 over mutual TLS between them where the peer can), tcp, mesh (many clusters).
+HTTP/2 outside, HTTP/2 over mutual TLS between them where the peer can), tcp, mesh (many clusters),
+sidecar, log and routes (http with more on its way), ring and maglev (many hosts that change).
 """
 import glob
 import json
@@ -11,10 +12,12 @@ import os
 import shutil
 import subprocess
 
+import dns
 import envoy_config as ec
 from machine import PROXY_CPU, Failure, Process
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+HASHES = {"ring": "RING_HASH", "maglev": "MAGLEV"}
 NGINX_STREAM = "/usr/lib/nginx/modules/ngx_stream_module.so"
 
 
@@ -27,6 +30,7 @@ class Plan:
         self.port, self.inner = bench.ports.new(), bench.ports.new()
         self.admin = [bench.ports.new(), bench.ports.new()]
         self.upstream = bench.backend.port_for(shape)
+        self.dns = dns.Server().port if shape in HASHES else None
 
 
 class Peer:
@@ -70,7 +74,9 @@ class EnvoyLike(Peer):
     def bootstraps(self, plan):
         up = [ec.address(plan.upstream)]
         if plan.shape == "mesh":
-            return [ec.mesh_bootstrap(plan.clusters, 5, plan.admin[0], plan.port)]
+            return [ec.mesh_bootstrap(plan.clusters, 5, plan.admin[0], plan.port, up)]
+        if plan.shape in HASHES:
+            return [ec.hash_bootstrap(HASHES[plan.shape], plan.dns, plan.upstream, plan.admin[0], plan.port)]
         if plan.shape in ("sidecar", "log", "routes"):
             return [ec.traffic_bootstrap(plan.shape, up, plan.admin[0], plan.port, plan.dir)]
         if plan.shape == "tcp":

@@ -44,6 +44,11 @@ TARGETS = [
     Target("log", *CPU, ("h1/weft", 1.25), None),
     Target("routes", *CPU, ("h1/weft", 1.1), None),
     Target("scrape", "scrape_ms", "ms a scrape", ("envoy", 0.25), ("envoy", 0.1)),
+    Target("scraped", "p99_ratio", "p99 of quiet p99", 1.1, None),
+    Target("ring", *CPU, ("envoy", 1.0), None),
+    Target("ring", "p999_us", "p99.9 µs", 5000.0, None),
+    Target("maglev", *CPU, ("envoy", 1.0), None),
+    Target("maglev", "p999_us", "p99.9 µs", 5000.0, None),
     Target("start", "answer_ms", "ms to first answer", 10.0, 5.0),
     Target("start", "pss_mib", "PSS MiB at rest", 6.0, 4.0),
 ]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is measured. A scenario starts a peer afresh, loads it, reads /proc before and after."""
 import socket
+import threading
 import time
 
 import load
@@ -103,21 +104,61 @@ def idle(bench, _peer, plan, started):
     return {"kib_per_connection": (after - before) / count, "pss_mib": after / 1024}
 
 
+def ask_for_page(port):
+    with socket.create_connection(("127.0.0.1", port), 5) as s:
+        s.settimeout(60)
+        s.sendall(b"GET /stats/prometheus HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        size = 0
+        while got := s.recv(1 << 20):
+            size += len(got)
+        return size
+
+
 def scrape(bench, _peer, plan, started):
     """Prometheus' page of a large mesh; the median of several."""
     times, size = [], 0
     for _ in range(SCRAPES):
         before = time.monotonic()
-        with socket.create_connection(("127.0.0.1", plan.admin[0]), 5) as s:
-            s.settimeout(60)
-            s.sendall(b"GET /stats/prometheus HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-            size = 0
-            while got := s.recv(1 << 20):
-                size += len(got)
+        size = ask_for_page(plan.admin[0])
         times.append((time.monotonic() - before) * 1e3)
     if size < 1000 * bench.options.clusters:
         raise Failure(f"a page of {size} bytes is not that of {bench.options.clusters} clusters")
     return {"scrape_ms": sorted(times)[SCRAPES // 2], "page_mib": size / 2**20, "cpu_s": sum(p.cpu_s() for p in started)}
+
+
+class Scraper(threading.Thread):
+    """Asks for Prometheus' page once a second while it is wanted."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.port, self.done = port, threading.Event()
+
+    def run(self):
+        while not self.done.wait(1):
+            ask_for_page(self.port)
+
+
+def scraped(bench, _peer, plan, started):
+    """What scrapes of a large mesh's page do to requests: an open loop without and with them, a few times in turn."""
+    o, quiet, noisy = bench.options, [], []
+    load.pace(plan.port, o.rate // 2, WARM_UP_S, o.connections)
+    for _ in range(3):
+        quiet.append(load.pace(plan.port, o.rate // 2, o.seconds, o.connections)["p99_us"])
+        scraper = Scraper(plan.admin[0])
+        scraper.start()
+        noisy.append(load.pace(plan.port, o.rate // 2, o.seconds, o.connections)["p99_us"])
+        scraper.done.set()
+        scraper.join()
+    for p in started:
+        p.check()
+    quiet, noisy = sorted(quiet)[1], sorted(noisy)[1]
+    return {"p99_ratio": noisy / quiet, "p99_us": quiet, "p99_scraped_us": noisy}
+
+
+def changing_hosts(bench, _peer, plan, started):
+    """A slow open loop over a thousand hosts, others each second: what making tables anew costs and delays."""
+    o = bench.options
+    return with_cpu(started, lambda s: load.pace(plan.port, o.rate // 5, s, o.connections), max(o.seconds, 4))
 
 
 def start_up(_bench, peer, plan, started):
@@ -153,6 +194,9 @@ ALL = {s.name: s for s in (
     Scenario("log", "h1 with a JSON access-log line a request", keep_alive, "log", only=MESHES),
     Scenario("routes", "h1 through 10,000 virtual hosts and 1,000 routes", keep_alive, "routes", only=MESHES),
     Scenario("scrape", "Prometheus page of a large mesh", scrape, "mesh", only=MESHES),
+    Scenario("scraped", "p99 at half the rate while the page is asked for each second, of that without", scraped, "mesh", only=MESHES),
+    Scenario("ring", "RING_HASH over 1,000 hosts, others each second", changing_hosts, "ring", only=MESHES),
+    Scenario("maglev", "MAGLEV over 1,000 hosts, others each second", changing_hosts, "maglev", only=MESHES),
     Scenario("start", "start-up and size at rest", start_up),
 )}
 

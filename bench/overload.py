@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""weft-proxy under three times the load that it can bear: what it still serves, and how soon it refuses the rest.
+
+One worker on a CPU of its own, upstream (5 ms, 1 KiB) and open loop (bench/flood.c) on the other. The peak is the highest
+rate at which it serves nine tenths of what is offered, nothing configured against overload. docs/performance.md has the figures.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.dont_write_bytecode = True
+
+import envoy_config as ec
+import machine
+from peers import ROOT, compiled
+
+FILTERS = ec.TYPE + "filters.http."
+MONITORS = ec.TYPE + "resource_monitors."
+SATURATED = {"scaled": {"scaling_threshold": 0.80, "saturation_threshold": 0.98}}
+
+
+def chain(directory):
+    """What a sidecar has: fault, cors, grpc_stats, header mutation, compression, a JSON log of what was not shed."""
+    gzip = {"@type": ec.TYPE + "compression.gzip.compressor.v3.Gzip"}
+    mutation = [{"append": {"header": {"key": "x-bench", "value": "%PROTOCOL%"}}}]
+    served = {"status_code_filter": {"comparison": {"op": "NE", "value": {"default_value": 503, "runtime_key": "bench.log"}}}}
+    filters = [("fault", {"@type": FILTERS + "fault.v3.HTTPFault"}), ("cors", {"@type": FILTERS + "cors.v3.Cors"}),
+               ("grpc_stats", {"@type": FILTERS + "grpc_stats.v3.FilterConfig"}),
+               ("header_mutation", {"@type": FILTERS + "header_mutation.v3.HeaderMutation",
+                                    "mutations": {"request_mutations": mutation, "response_mutations": mutation}}),
+               ("compressor", {"@type": FILTERS + "compressor.v3.Compressor",
+                               "compressor_library": {"name": "gzip", "typed_config": gzip}})]
+    log = {"name": "file", "filter": served, "typed_config": {
+        "@type": ec.TYPE + "access_loggers.file.v3.FileAccessLog", "path": os.path.join(directory, "access.log"),
+        "log_format": {"json_format": {"path": "%REQ(:PATH)%", "code": "%RESPONSE_CODE%", "host": "%UPSTREAM_HOST%",
+                                       "took": "%DURATION%", "flags": "%RESPONSE_FLAGS%", "agent": "%REQ(USER-AGENT)%"}}}}
+    return [{"name": name, "typed_config": config} for name, config in filters], log
+
+
+def manager(name):
+    """What guards: `cpu` sheds requests by chance as the CPU fills up, `points` at the load-shed point instead."""
+    trigger = [{"name": "cpu", **SATURATED}]
+    made = {"refresh_interval": "0.05s", "resource_monitors": [{"name": "cpu", "typed_config": {
+        "@type": MONITORS + "cpu_utilization.v3.CpuUtilizationConfig"}}]}
+    if name == "points":
+        made["loadshed_points"] = [{"name": "envoy.load_shed_points.http_connection_manager_decode_headers", "triggers": trigger}]
+    else:
+        made["actions"] = [{"name": "envoy.overload_actions.stop_accepting_requests", "triggers": trigger}]
+    return made
+
+
+def bootstrap(plan, guard):
+    cluster = ec.cluster("up", [ec.address(plan["upstream"])])
+    hcm = ec.http_to("up")
+    if plan["chain"] == "sidecar":
+        filters, log = chain(plan["dir"])
+        hcm["typed_config"]["http_filters"][:0] = filters
+        hcm["typed_config"]["access_log"] = [log]
+    if guard == "breaker":
+        cluster["circuit_breakers"]["thresholds"][0]["max_requests"] = plan["bearable"]
+    made = {"admin": {"address": ec.address(plan["admin"])}, "static_resources": {
+        "listeners": [{"name": "l", "address": ec.address(plan["port"]), "filter_chains": [{"filters": [hcm]}]}],
+        "clusters": [cluster]}}
+    if guard in ("cpu", "points"):
+        made["overload_manager"] = manager(guard)
+    if guard == "connections":
+        made["overload_manager"] = {"resource_monitors": [{
+            "name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": {
+                "@type": MONITORS + "downstream_connections.v3.DownstreamConnectionsConfig",
+                "max_active_downstream_connections": plan["bearable"]}}]}
+    return made
+
+
+class Run:
+    """One start of the proxy under one guard."""
+
+    def __init__(self, options, guard, bearable=0):
+        self.options = options
+        self.dir = tempfile.mkdtemp(prefix="weft-overload-")
+        ports = machine.Ports()
+        self.plan = {"port": ports.new(), "upstream": ports.new(), "admin": ports.new(), "dir": self.dir,
+                     "chain": options.chain, "bearable": bearable}
+        path = os.path.join(self.dir, "bootstrap.json")
+        with open(path, "w", encoding="utf-8") as out:
+            json.dump(bootstrap(self.plan, guard), out)
+        self.process = machine.Process([options.proxy, "-c", path, "--concurrency", "1", "-l", "error"], machine.PROXY_CPU, path + ".log")
+        self.process.wait_port(self.plan["port"])
+
+    def flood(self, rate, seconds, connections):
+        command = [compiled("flood"), *(str(n) for n in (self.plan["port"], self.plan["upstream"], rate, seconds, connections))]
+        before = self.process.cpu_s()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
+        if done.returncode:
+            raise machine.Failure(done.stderr.strip())
+        self.process.check()
+        figures = json.loads(done.stdout)
+        figures["cpu"] = (self.process.cpu_s() - before) / seconds
+        return figures
+
+    def stop(self):
+        self.process.stop()
+        subprocess.run(["rm", "-rf", self.dir], check=True)
+
+
+def find_peak(options):
+    """Doubles and halves: the highest rate that is served nine tenths."""
+    run, low, high, best = Run(options, "none"), 1000, 160000, None
+    try:
+        run.flood(1000, 1, options.connections)
+        while high - low > low / 16:
+            rate = (low + high) // 2
+            figures = run.flood(rate, options.seconds, options.connections)
+            good = figures["served"]["rps"]
+            best = figures if not best or good > best["served"]["rps"] else best
+            low, high = (rate, high) if good >= 0.9 * rate else (low, rate)
+    finally:
+        run.stop()
+    return best
+
+
+def show(name, figures, peak):
+    lost = {"rps": figures["shed"]["rps"] + figures["cut"]["rps"],
+            "p99_us": max(figures["shed"]["p99_us"], figures["cut"]["p99_us"])}
+    print(f"{name:12s} offered {figures['offered']:6.0f}/s  served {figures['served']['rps']:6.0f}/s "
+          f"({100 * figures['served']['rps'] / peak:3.0f} % of the peak; p99 {figures['served']['p99_us'] / 1e3:.1f} ms)  "
+          f"shed {lost['rps']:6.0f}/s (p99 {lost['p99_us'] / 1e3:.1f} ms)  left waiting {figures['late']}  "
+          f"CPU {100 * figures['cpu']:.0f} %", flush=True)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    p.add_argument("--proxy", default=os.path.join(ROOT, "build", "weft-proxy"))
+    p.add_argument("--chain", choices=("bare", "sidecar"), default="sidecar")
+    p.add_argument("--connections", type=int, default=512)
+    p.add_argument("--seconds", type=int, default=3)
+    p.add_argument("--times", type=float, default=3)
+    p.add_argument("--guards", default="none,cpu,points,breaker,connections")
+    p.add_argument("--json", metavar="FILE")
+    options = p.parse_args()
+    machine.prepare()
+    best = find_peak(options)
+    peak, found = best["served"]["rps"], {"peak": best}
+    print(f"peak         {peak:.0f}/s (p99 {best['served']['p99_us'] / 1e3:.1f} ms, CPU {100 * best['cpu']:.0f} %)", flush=True)
+    for guard in options.guards.split(","):
+        run = Run(options, guard, bearable=max(8, int(peak * 0.010)))
+        try:
+            run.flood(int(peak * options.times), 3, 3 * options.connections)  # the monitor's mean settles
+            found[guard] = run.flood(int(peak * options.times), options.seconds, 3 * options.connections)
+        finally:
+            run.stop()
+        show(guard, found[guard], peak)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as out:
+            json.dump(found, out, indent=1)
+
+
+if __name__ == "__main__":
+    main()
