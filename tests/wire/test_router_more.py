@@ -26,7 +26,7 @@ def start_two(start_proxy):
 
 @pytest.fixture(scope="module")
 def marked(request, tmp_path_factory):
-    policy = {**RETRIED["retry_policy"], "per_try_timeout": "0.2s"}
+    policy = {**RETRIED["retry_policy"], "per_try_timeout": "1s"}
     return world_of(request, tmp_path_factory, [config.route("a", retry_policy=policy)], vhost={"include_is_timeout_retry_header": True})
 
 
