@@ -212,9 +212,17 @@ static void leave_when_used_up(struct member *m)
 static bool attach(struct member *m, struct http_sink *sink, struct arena *arena,
                    const struct http_pool_user *ops, void *user)
 {
-    struct http_stream *s = http_client_conn_stream(m->c, sink, arena);
+    const struct http_pool_events *events = m->pool->events;
+    void *owner = m->pool->owner;
 
+    if (events->may_start && !events->may_start(owner)) {
+        ops->on_failed(user, STREAM_OVERFLOW, "", NULL);
+        return true;
+    }
+    struct http_stream *s = http_client_conn_stream(m->c, sink, arena);
     if (!s) {
+        if (events->on_not_started)
+            events->on_not_started(owner);
         put(m, FULL);
         return false;
     }

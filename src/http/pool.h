@@ -26,6 +26,10 @@ struct http_pool_events {
     struct conn *(*connect)(void *owner, struct loop *loop); /* a connecting conn with TLS started; handler unset. NULL: refused (no fd, bad config) */
     bool (*may_connect)(void *owner);     /* circuit breaker max_connections */
     bool (*may_pend)(void *owner);        /* circuit breaker max_pending_requests */
+    /* Circuit breaker max_requests: asked when a request is to get its stream; false: it fails with STREAM_OVERFLOW. What was
+     * granted ends with on_active's step down, or with on_not_started where no stream came of it. NULL: no limit. */
+    bool (*may_start)(void *owner);
+    void (*on_not_started)(void *owner);
     void (*on_connecting)(void *owner, struct conn *c);
     void (*on_connected)(void *owner, struct http_client_conn *c);
     void (*on_conn_closed)(void *owner, struct http_client_conn *c, bool was_ready, enum conn_close why, uint32_t active_streams);

@@ -40,8 +40,8 @@ def hold(proxy):
     return stream
 
 
-# remaining_cx_pools: without a limit Envoy shows 64 bits. remaining_rq: requests that wait count with us. remaining_cx: Envoy connects before it asks whether a request may go.
-BREAKERS = (r"^cluster\.origin\.(circuit_breakers\.[a-z]+\.([a-z_]+_open|remaining_(pending|retries))"
+# remaining_cx_pools: without a limit Envoy shows 64 bits.
+BREAKERS = (r"^cluster\.origin\.(circuit_breakers\.[a-z]+\.([a-z_]+_open|remaining_(cx|rq|pending|retries)$)"
             r"|upstream_(rq|cx)_[a-z_]*overflow)")
 
 

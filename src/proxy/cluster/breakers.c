@@ -71,7 +71,7 @@ uint32_t cluster_breaker_used(const struct cluster *c, unsigned priority, enum b
 static uint32_t retry_budget(const struct cluster *c, unsigned priority)
 {
     const struct circuit_thresholds *t = thresholds(c, priority);
-    uint32_t going_on = cluster_breaker_used(c, priority, BREAKER_REQUESTS); /* those that wait are among them */
+    uint32_t going_on = cluster_breaker_used(c, priority, BREAKER_REQUESTS) + cluster_breaker_used(c, priority, BREAKER_PENDING);
     uint32_t share = (uint32_t)(t->budget_pct / 100.0 * going_on);
     return share > t->min_retries ? share : t->min_retries;
 }

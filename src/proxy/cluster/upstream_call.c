@@ -43,7 +43,7 @@ struct upstream_call {
     bool headers_sent, end_sent;
     bool response_started, response_end, replay_lost;
     bool is_grpc_answer;               /* its trailers say how it went */
-    bool holds_slot, above, told_above;
+    bool above, told_above;
     bool is_over;
     uint8_t inside;                    /* the caller is in one of our functions */
     enum stream_reset failure;         /* to be told at the turn's end */
@@ -158,9 +158,6 @@ static void let_go(struct upstream_call *c)
             stream_reset(stream, STREAM_LOCAL);
         }
     }
-    if (c->holds_slot)
-        cluster_breaker_release(c->here->cluster, c->priority, BREAKER_REQUESTS);
-    c->holds_slot = false;
     if (c->host)
         host_unref(&c->host);
     loop_defer(c->here->loop, &c->deferred, destroy);
@@ -433,12 +430,6 @@ static enum stream_reset admit(struct upstream_call *c, const struct upstream_ca
         note_status(c, 503);
         return STREAM_CONNECT_FAILED;
     }
-    if (!cluster_breaker_acquire(c->here->cluster, c->priority, BREAKER_REQUESTS)) {
-        stat_inc(c->here->cluster->stats, STAT_CLUSTER_UPSTREAM_RQ_ACTIVE_OVERFLOW);
-        note_status(c, 503);
-        return STREAM_OVERFLOW;
-    }
-    c->holds_slot = true;
     c->inside++;
     start_attempt(c, false);
     c->inside--;

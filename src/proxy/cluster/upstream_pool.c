@@ -225,6 +225,21 @@ static bool may_pend(void *owner)
     return false;
 }
 
+static bool may_start(void *owner)
+{
+    struct upstream_pool *p = owner;
+    if (cluster_breaker_acquire(cluster_of(p), p->priority, BREAKER_REQUESTS))
+        return true;
+    stat_inc(cluster_of(p)->stats, STAT_CLUSTER_UPSTREAM_RQ_ACTIVE_OVERFLOW);
+    return false;
+}
+
+static void on_not_started(void *owner)
+{
+    struct upstream_pool *p = owner;
+    cluster_breaker_release(cluster_of(p), p->priority, BREAKER_REQUESTS);
+}
+
 static void on_connecting(void *owner, struct conn *c)
 {
     (void)c;
@@ -265,6 +280,8 @@ static void on_active(void *owner, int delta)
     struct upstream_pool *p = owner;
     stat_add(cluster_of(p)->stats, STAT_CLUSTER_UPSTREAM_RQ_ACTIVE, (uint64_t)delta);
     host_stat_add(p->host, HOST_RQ_ACTIVE, delta);
+    for (int i = delta; i < 0; i++)
+        cluster_breaker_release(cluster_of(p), p->priority, BREAKER_REQUESTS);
     if (delta > 0) {
         stat_inc(cluster_of(p)->stats, STAT_CLUSTER_UPSTREAM_RQ_TOTAL);
         host_stat_add(p->host, HOST_RQ_TOTAL, 1);
@@ -321,6 +338,8 @@ static const struct http_pool_events events = {
     .connect = on_connect,
     .may_connect = may_connect,
     .may_pend = may_pend,
+    .may_start = may_start,
+    .on_not_started = on_not_started,
     .on_connecting = on_connecting,
     .on_connected = on_connected,
     .on_conn_closed = on_conn_closed,

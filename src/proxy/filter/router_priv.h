@@ -37,7 +37,6 @@ struct upstream_try {
     struct try_timers *timers;         /* NULL: none is wanted */
     bool headers_sent, end_sent;
     bool response_started, response_end;
-    bool holds_request_slot;           /* circuit breaker */
     bool above;                        /* its send queue is full: the request is paused for it */
     bool retried;                      /* slow: another one was started beside it (hedging) */
     bool grpc_result_due;              /* whether the host did well stands in the trailers */
@@ -178,9 +177,10 @@ void log_attempt(struct upstream_try *t, const char *log_type);
 /* What is the attempt's own in the place of the exchange's; borrowed throughout, nothing of it is given back. */
 void attempt_info(const struct upstream_try *t, struct stream_info *out);
 
-/* ---- router_trace.c: spans of attempts; only where info's span is, the last three only where the attempt's is ---- */
+/* ---- router_trace.c: spans of attempts; only where info's span is, the last three (cancelled, failed, over) only where the attempt's is ---- */
 void trace_attempt(struct upstream_try *t);
 void trace_inject(struct upstream_try *t);             /* into the request's headers, before they are sent */
+void trace_mirror(struct router *r, bool sampled, struct headers *copy); /* a copy's context: the request's span is its parent */
 void trace_attempt_cancelled(struct upstream_try *t);
 void trace_attempt_failed(struct upstream_try *t, const char *why);
 void trace_attempt_over(struct upstream_try *t);

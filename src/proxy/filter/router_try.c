@@ -6,7 +6,7 @@
  *   idle -> waiting (pool) -> streaming -> over
  *
  * Invariants: exactly one of router_on_failed / a complete response / try_abandon ends an attempt; it leaves the
- * router's list first, and the breaker's slot and the host reference go back at that moment. An attempt's memory is the
+ * router's list first, and the host reference goes back at that moment (the breaker's slot with the stream: it is the pool's). An attempt's memory is the
  * exchange's and isn't used again: whoever is on the stack may still look at it.
  */
 #include "proxy/explain/record.h"
@@ -72,10 +72,6 @@ static void release(struct upstream_try *t)
     }
     if (t->span)
         trace_attempt_over(t);
-    if (t->holds_request_slot) {
-        t->holds_request_slot = false;
-        cluster_breaker_release(cluster_of_view(t->view), r->route->priority, BREAKER_REQUESTS);
-    }
     if (t->above) {
         t->above = false;
         exchange_pause_request(r->x, false);
@@ -442,14 +438,6 @@ static struct upstream_try *try_new(struct router *r, struct buf *left)
     return t;
 }
 
-static void fail_by_overflow(struct upstream_try *t)
-{
-    t->flags |= FLAG_UO;
-    release(t);
-    router_on_failed(t, STREAM_OVERFLOW, "", false);
-    let_go(t);
-}
-
 void try_start(struct router *r, bool fresh, struct buf *left)
 {
     struct stream_info *info = exchange_info(r->x);
@@ -462,12 +450,6 @@ void try_start(struct router *r, bool fresh, struct buf *left)
         return;
     }
     note_host(t);
-    if (!cluster_breaker_acquire(cluster_of_view(t->view), r->route->priority, BREAKER_REQUESTS)) {
-        stat_inc(stats_of_host(t), STAT_CLUSTER_UPSTREAM_RQ_ACTIVE_OVERFLOW);
-        fail_by_overflow(t);
-        return;
-    }
-    t->holds_request_slot = true;
     if (info->span)
         trace_attempt(t);
     struct pool_key key = {
