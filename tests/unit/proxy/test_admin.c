@@ -29,6 +29,7 @@ static const char *request(const char *method, const char *target)
 {
     struct str query, path = str_split(str_from(target), '?', &query);
     strbuf_fini(&last.body);
+    buf_fini(&last.long_body);
     last = (struct admin_request){.server = &server,
                                   .method = str_from(method),
                                   .path = path,
@@ -36,6 +37,13 @@ static const char *request(const char *method, const char *target)
                                   .status = 200,
                                   .content_type = "text/plain; charset=UTF-8"};
     admin_run(&last);
+    if (last.long_body.len) { /* one text, for looking at */
+        size_t n = last.long_body.len;
+        char *text = mem_alloc(n + 1);
+        buf_copy_out(&last.long_body, 0, text, n);
+        strbuf_add(&last.body, text, n);
+        mem_free(text);
+    }
     return last.body.p ? last.body.p : "";
 }
 
@@ -54,6 +62,7 @@ static int teardown(void **state)
 {
     (void)state;
     strbuf_fini(&last.body);
+    buf_fini(&last.long_body);
     memset(&last, 0, sizeof(last));
     map_free(&server.clusters);
     err_list_fini(&server.unsupported);

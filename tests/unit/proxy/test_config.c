@@ -248,7 +248,7 @@ static void test_config_load__many_faults__all_come_at_once(void **state)
         "static_resources.clusters[0].type: EDS is not supported yet",
         "static_resources.clusters[1].name: 'c' is the name of an earlier cluster",
         "static_resources.clusters[1].lrs_server: is not supported yet",
-        "static_resources.clusters[2].lb_policy: an ORIGINAL_DST cluster needs CLUSTER_PROVIDED",
+        "static_resources.clusters[2].lb_policy: a cluster that chooses hosts itself (ORIGINAL_DST, aggregate, dynamic forward proxy) needs CLUSTER_PROVIDED",
         "static_resources.listeners[0].address.socket_address.address: ",
         "http_filters[0].typed_config: envoy.filters.http.lua (envoy.extensions.filters.http.lua.v3.Lua) is not supported yet",
         "route_config.virtual_hosts[0].routes[0].route.cluster: unknown cluster 'nope'",
