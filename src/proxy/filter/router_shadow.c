@@ -75,6 +75,8 @@ static bool make_headers(struct router *r, const struct mirror_policy *p, const 
     headers_set_id_ref(copy, HDR_ENVOY_INTERNAL, STR("true"));
     if (info->downstream_local)
         headers_append_id(copy, HDR_X_FORWARDED_FOR, str_from(addr_ip_text(info->downstream_local, text)));
+    if (info->span)
+        trace_mirror(r, !p->has_trace_sampled || p->trace_sampled, copy);
     return !a->overflowed;
 }
 

@@ -39,6 +39,13 @@ void trace_inject(struct upstream_try *t)
     tracer_inject(t->span ? t->span : exchange_info(x)->span, exchange_request_headers(x));
 }
 
+void trace_mirror(struct router *r, bool sampled, struct headers *copy)
+{
+    struct span s = *exchange_info(r->x)->span;
+    s.sampled = s.sampled && sampled;
+    tracer_inject(&s, copy);
+}
+
 void trace_attempt_cancelled(struct upstream_try *t)
 {
     span_tag(t->span, STR("canceled"), STR("true"));
