@@ -139,3 +139,20 @@ def test_pools__no_more_of_them__no_host_for_the_next(start_proxy, started):
     two = Two(start_proxy, config.bootstrap([config.http_listener()], [made]))
     assert two.same(lambda proxy: sorted(h1(proxy).status for _ in range(4))) == [200, 200, 503, 503]
     two.same_stats(r"^cluster\.origin\.(upstream_cx_pool_overflow|circuit_breakers\.default\.cx_pool_open|upstream_rq_(2xx|5xx))$")
+
+
+def test_runtime__overrides_limits(start_proxy, holding):
+    made = boot(holding.port, {"thresholds": [{"max_requests": 5, "track_remaining": True}]})
+    made["layered_runtime"] = {"layers": [{"name": "static", "static_layer": {
+        "circuit_breakers.origin.default.max_requests": 1}}]}
+    two = Two(start_proxy, made)
+    for proxy in (two.envoy, two.weft):
+        count = len(holding.requests)
+        proxy.held = hold(proxy)
+        wait_until(lambda c=count: len(holding.requests) == c + 1, "the request at the origin")
+        assert h1(proxy).status == 503
+    got = two.same_stats(BREAKERS)
+    assert got["cluster.origin.circuit_breakers.default.rq_open"] == 1
+    holding.gate.set()
+    for proxy in (two.envoy, two.weft):
+        proxy.held.close()

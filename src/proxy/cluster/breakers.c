@@ -8,6 +8,10 @@
  * whichever thread makes them keeps the sum over all threads right.
  */
 #include "proxy/cluster/cluster_priv.h"
+#include "proxy/runtime.h"
+
+#include <stdio.h>
+#include <stdlib.h>
 
 #define REMAINING_STATS(X)                                                                         \
     X(REMAINING_CX, GAUGE, NONE, "remaining_cx", "Connections left")                               \
@@ -39,7 +43,7 @@ static const uint16_t open_row[ROUTING_PRIORITIES][BREAKER_COUNT] = {
 
 static const struct circuit_thresholds *thresholds(const struct cluster *c, unsigned priority)
 {
-    return &c->spec->breakers->thresholds[priority];
+    return &c->limits[priority];
 }
 
 static uint32_t limit_of(const struct cluster *c, unsigned priority, enum breaker b)
@@ -125,9 +129,47 @@ void cluster_breaker_release(struct cluster *c, unsigned priority, enum breaker 
     count_down(c, priority, b, limit_of(c, priority, b));
 }
 
+/* circuit_breakers.<cluster>.<priority>.<setting>, looked at when the cluster is made: a limit that moved under its count
+ * would leave the gauges of open breakers wrong. */
+static struct str runtime_of(const struct cluster *c, unsigned priority, const char *setting, struct strbuf *key)
+{
+    key->n = 0;
+    strbuf_addf(key, "circuit_breakers.%.*s.%s.%s", STR_ARG(c->spec->name), priority == PRIORITY_HIGH ? "high" : "default", setting);
+    return runtime_get(strbuf_str(key));
+}
+
+static void override_u32(const struct cluster *c, unsigned priority, const char *setting, struct strbuf *key, uint32_t *limit)
+{
+    uint64_t n;
+    if (str_to_u64(runtime_of(c, priority, setting, key), &n))
+        *limit = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+}
+
+static void override_limits(struct cluster *c, unsigned priority)
+{
+    struct circuit_thresholds *t = &c->limits[priority];
+    struct strbuf key = {0};
+    *t = c->spec->breakers->thresholds[priority];
+    override_u32(c, priority, "max_connections", &key, &t->max_connections);
+    override_u32(c, priority, "max_pending_requests", &key, &t->max_pending);
+    override_u32(c, priority, "max_requests", &key, &t->max_requests);
+    override_u32(c, priority, "max_retries", &key, &t->max_retries);
+    override_u32(c, priority, "max_connection_pools", &key, &t->max_pools);
+    override_u32(c, priority, "retry_budget.min_retry_concurrency", &key, &t->min_retries);
+    struct str pct = runtime_of(c, priority, "retry_budget.budget_percent", &key);
+    char text[32], *end;
+    snprintf(text, sizeof text, "%.*s", STR_ARG(pct));
+    double value = strtod(text, &end);
+    if (pct.n && !*end && value >= 0 && value <= 100)
+        t->budget_pct = value;
+    strbuf_fini(&key);
+}
+
 /* A limit of nothing is reached from the start. */
 void cluster_breakers_init(struct cluster *c)
 {
+    for (unsigned p = 0; p < ROUTING_PRIORITIES; p++)
+        override_limits(c, p);
     static const char *const scopes[ROUTING_PRIORITIES] = {".circuit_breakers.default.", ".circuit_breakers.high."};
     for (unsigned p = 0; p < ROUTING_PRIORITIES; p++) {
         for (enum breaker b = 0; b < BREAKER_COUNT; b++)

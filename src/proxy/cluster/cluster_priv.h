@@ -29,6 +29,7 @@ struct cluster {
     struct stat_scope *budget_stats, *size_stats; /* tracked_stats.c; NULL */
     struct endpoint_stats *endpoint_stats;
     struct stat_scope *remaining[ROUTING_PRIORITIES]; /* NULL without track_remaining */
+    struct circuit_thresholds limits[ROUTING_PRIORITIES]; /* the spec's, as runtime overrode them at start */
     _Atomic uint32_t used[ROUTING_PRIORITIES][BREAKER_COUNT];
     struct rng rng;                       /* main thread: where cursors start */
     struct timer weigh;                   /* main thread: client_side_weighted_round_robin */
