@@ -42,11 +42,19 @@ def chain(directory):
     return [{"name": name, "typed_config": config} for name, config in filters], log
 
 
-def manager(name):
-    """What guards: `cpu` sheds requests by chance as the CPU fills up, `points` at the load-shed point instead."""
-    trigger = [{"name": "cpu", **SATURATED}]
+def manager(name, plan):
+    """`cpu` sheds requests by chance as the machine's CPU fills up, `points` at the load-shed point instead; `share` knows
+    how much is too much: what the proxy could do with a perfect monitor, and on a machine that others use, too."""
     made = {"refresh_interval": "0.05s", "resource_monitors": [{"name": "cpu", "typed_config": {
         "@type": MONITORS + "cpu_utilization.v3.CpuUtilizationConfig"}}]}
+    trigger = [{"name": "cpu", **SATURATED}]
+    if name == "share":
+        path = os.path.join(plan["dir"], "pressure")
+        with open(path, "w", encoding="ascii") as out:
+            out.write(str(plan["excess"]))
+        made["resource_monitors"] = [{"name": "known", "typed_config": {
+            "@type": MONITORS + "injected_resource.v3.InjectedResourceConfig", "filename": path}}]
+        trigger = [{"name": "known", "scaled": {"scaling_threshold": 0.0, "saturation_threshold": 1.0}}]
     if name == "points":
         made["loadshed_points"] = [{"name": "envoy.load_shed_points.http_connection_manager_decode_headers", "triggers": trigger}]
     else:
@@ -66,8 +74,8 @@ def bootstrap(plan, guard):
     made = {"admin": {"address": ec.address(plan["admin"])}, "static_resources": {
         "listeners": [{"name": "l", "address": ec.address(plan["port"]), "filter_chains": [{"filters": [hcm]}]}],
         "clusters": [cluster]}}
-    if guard in ("cpu", "points"):
-        made["overload_manager"] = manager(guard)
+    if guard in ("cpu", "points", "share"):
+        made["overload_manager"] = manager(guard, plan)
     if guard == "connections":
         made["overload_manager"] = {"resource_monitors": [{
             "name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": {
@@ -79,12 +87,12 @@ def bootstrap(plan, guard):
 class Run:
     """One start of the proxy under one guard."""
 
-    def __init__(self, options, guard, bearable=0):
+    def __init__(self, options, guard, bearable=0, excess=None):
         self.options = options
         self.dir = tempfile.mkdtemp(prefix="weft-overload-")
         ports = machine.Ports()
         self.plan = {"port": ports.new(), "upstream": ports.new(), "admin": ports.new(), "dir": self.dir,
-                     "chain": options.chain, "bearable": bearable}
+                     "chain": options.chain, "bearable": bearable, "excess": 1 - 1 / options.times if excess is None else excess}
         path = os.path.join(self.dir, "bootstrap.json")
         with open(path, "w", encoding="utf-8") as out:
             json.dump(bootstrap(self.plan, guard), out)
@@ -123,6 +131,26 @@ def find_peak(options):
     return best
 
 
+def costs(options):
+    """CPU of a request that is served and of one that is shed, at one rate that all can bear: what no monitor can better."""
+    found = {}
+    for name, excess in (("served", 0), ("shed", 1)):
+        run = Run(options, "share", excess=excess)
+        try:
+            run.flood(options.rate, 1, options.connections)
+            figures = run.flood(options.rate, options.seconds, options.connections)
+            found[name] = figures["cpu"] * 1e6 / figures[name]["rps"]
+            found[name + "_p99_us"] = figures[name]["p99_us"]
+        finally:
+            run.stop()
+    c, s, n = found["served"], found["shed"], options.times
+    found["bound"] = max(0, (c - n * s) / (c - s))
+    print(f"CPU          served {c:.1f} us (p99 {found['served_p99_us'] / 1e3:.1f} ms)  shed {s:.1f} us (p99 "
+          f"{found['shed_p99_us'] / 1e3:.1f} ms)  so at most {100 * found['bound']:.0f} % of a peak by CPU is left under {n:.0f} x",
+          flush=True)
+    return found
+
+
 def show(name, figures, peak):
     lost = {"rps": figures["shed"]["rps"] + figures["cut"]["rps"],
             "p99_us": max(figures["shed"]["p99_us"], figures["cut"]["p99_us"])}
@@ -139,12 +167,17 @@ def main():
     p.add_argument("--connections", type=int, default=512)
     p.add_argument("--seconds", type=int, default=3)
     p.add_argument("--times", type=float, default=3)
-    p.add_argument("--guards", default="none,cpu,points,breaker,connections")
+    p.add_argument("--guards", default="none,cpu,points,share,breaker,connections")
+    p.add_argument("--rate", type=int, default=8000, help="for the CPU of a request")
+    p.add_argument("--only-costs", action="store_true")
     p.add_argument("--json", metavar="FILE")
     options = p.parse_args()
     machine.prepare()
+    cost = costs(options)
+    if options.only_costs:
+        return
     best = find_peak(options)
-    peak, found = best["served"]["rps"], {"peak": best}
+    peak, found = best["served"]["rps"], {"costs": cost, "peak": best}
     print(f"peak         {peak:.0f}/s (p99 {best['served']['p99_us'] / 1e3:.1f} ms, CPU {100 * best['cpu']:.0f} %)", flush=True)
     for guard in options.guards.split(","):
         run = Run(options, guard, bearable=max(8, int(peak * 0.010)))
