@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The soak test's origin, a process of its own: prints its port, then answers until stdin ends.
 
-A request's path says what it gets: `/bytes/N` is N bytes, anything else the length of its own body.
+A request's path says what it gets: `/bytes/N` is N bytes, anything else the length of its own body. With
+the argument `flaky` some requests get a 503, and some the connection's end.
 """
 import asyncio
+import random
 import sys
+
+IS_FLAKY = sys.argv[1:] == ["flaky"]
 
 
 async def read_head(reader):
@@ -32,6 +36,12 @@ async def serve(reader, writer):
         while True:
             path, head = await read_head(reader)
             received = await read_body(reader, head)
+            chance = random.random() if IS_FLAKY else 1
+            if chance < 0.01:
+                return
+            if chance < 0.03:
+                writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+                continue
             body = b"x" * int(path.rsplit("/", 1)[1]) if "/bytes/" in path else b"%d" % received
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             await writer.drain()
