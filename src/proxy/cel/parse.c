@@ -91,7 +91,7 @@ static struct cel_node *node(struct parser *p, enum cel_op op, struct cel_node *
 {
     struct cel_node *n = arena_zalloc(&p->cel->arena, sizeof *n + 3 * sizeof(struct cel_node *));
     if (!n || ++p->cel->node_count > CEL_NODES_MAX)
-        return fail(p, "the expression is too large", STR_NULL);
+        return fail(p, "the expression is too large", STR(""));
     n->op = op;
     n->args = (struct cel_node **)(n + 1);
     n->args[0] = a;
@@ -194,7 +194,7 @@ static struct cel_node *string_literal(struct parser *p, bool raw)
     }
     struct str s = arena_str(&p->cel->arena, strbuf_str(&b));
     strbuf_fini(&b);
-    return ok ? constant(p, cel_string(s)) : fail(p, "a string doesn't end, or has an escape that isn't one", STR_NULL);
+    return ok ? constant(p, cel_string(s)) : fail(p, "a string doesn't end, or has an escape that isn't one", STR(""));
 }
 
 static struct cel_node *number_literal(struct parser *p)
@@ -207,12 +207,12 @@ static struct cel_node *number_literal(struct parser *p)
             char c = p->text.p[p->at];
             int d = is_digit(c) ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
             if (d < 0 || v >> 60)
-                return fail(p, "not a number", STR_NULL);
+                return fail(p, "not a number", STR(""));
             v = v << 4 | (uint64_t)d;
         }
         if (take(p, "u"))
             return constant(p, (struct cel_value){.kind = CEL_UINT, .v.u = v});
-        return v > INT64_MAX ? fail(p, "the number is too large", STR_NULL) : constant(p, cel_int((int64_t)v));
+        return v > INT64_MAX ? fail(p, "the number is too large", STR("")) : constant(p, cel_int((int64_t)v));
     }
     for (; p->at < p->text.n; p->at++) {
         char c = p->text.p[p->at], before = p->at > from ? p->text.p[p->at - 1] : '\0';
@@ -239,7 +239,7 @@ static struct cel_node *number_literal(struct parser *p)
 
 static struct cel_node *closed(struct parser *p, struct cel_node *n)
 {
-    return !n || take(p, ")") ? n : fail(p, "expected )", STR_NULL);
+    return !n || take(p, ")") ? n : fail(p, "expected )", STR(""));
 }
 
 static struct cel_node *method(struct parser *p, struct cel_node *on, struct str name)
@@ -254,7 +254,7 @@ static struct cel_node *method(struct parser *p, struct cel_node *on, struct str
         struct cel_node *arg = expression(p), *n = arg ? node(p, methods[i].op, on, arg) : NULL;
         if (n && n->op == CEL_MATCHES) {
             if (arg->op != CEL_CONST || arg->value.kind != CEL_STRING)
-                return fail(p, "matches() takes a pattern that is a literal", STR_NULL);
+                return fail(p, "matches() takes a pattern that is a literal", STR(""));
             n->regex = regex_new(arg->value.v.s, p->err);
             if (!n->regex) {
                 p->failed = true;
@@ -272,7 +272,7 @@ static struct cel_node *duration_literal(struct parser *p)
     struct cel_node *arg = expression(p);
     double total = 0, amount;
     if (!arg || arg->op != CEL_CONST || arg->value.kind != CEL_STRING || !arg->value.v.s.n)
-        return fail(p, "duration() takes a literal such as \"1.5s\"", STR_NULL);
+        return fail(p, "duration() takes a literal such as \"1.5s\"", STR(""));
     for (struct str s = arg->value.v.s; s.n;) {
         size_t n = 0, i = 0;
         while (n < s.n && (is_digit(s.p[n]) || s.p[n] == '.'))
@@ -298,12 +298,12 @@ static struct cel_node *function(struct parser *p, struct str name)
         return duration_literal(p);
     if (str_eq(name, STR("matches"))) {
         struct cel_node *on = expression(p);
-        return on && take(p, ",") ? method(p, on, name) : fail(p, "matches() takes a text and a pattern", STR_NULL);
+        return on && take(p, ",") ? method(p, on, name) : fail(p, "matches() takes a text and a pattern", STR(""));
     }
     if (str_eq(name, STR("has"))) {
         struct cel_node *arg = expression(p);
         if (arg && !arg->is_select && arg->op != CEL_ATTRIBUTE)
-            return fail(p, "has() takes a member: has(a.b)", STR_NULL);
+            return fail(p, "has() takes a member: has(a.b)", STR(""));
         return closed(p, arg ? node(p, CEL_HAS, arg, NULL) : NULL);
     }
     for (size_t i = 0; i < ARRAY_LEN(functions); i++) {
@@ -322,13 +322,13 @@ static struct cel_node *list_literal(struct parser *p)
     struct cel_node *n = node(p, CEL_LIST_OF, NULL, NULL);
     uint32_t cap = 0;
     while (n && !take(p, "]")) {
-        struct cel_node *item = (n->arg_count && !take(p, ",")) ? fail(p, "expected , or ]", STR_NULL) : expression(p);
+        struct cel_node *item = (n->arg_count && !take(p, ",")) ? fail(p, "expected , or ]", STR("")) : expression(p);
         if (!item)
             return NULL;
         if (n->arg_count == cap) {
             struct cel_node **bigger = arena_zalloc(&p->cel->arena, (cap * 2 + 4) * sizeof(*bigger));
             if (!bigger)
-                return fail(p, "the expression is too large", STR_NULL);
+                return fail(p, "the expression is too large", STR(""));
             if (cap)
                 memcpy(bigger, n->args, cap * sizeof(*bigger));
             n->args = bigger;
@@ -350,7 +350,7 @@ static struct cel_node *root(struct parser *p, struct str name)
         return fail(p, "can't be used by itself:", name);
     struct str member = take_word(p);
     return member.n ? attribute(p, arena_printf(&p->cel->arena, "%.*s.%.*s", STR_ARG(name), STR_ARG(member)))
-                    : fail(p, "expected a name", STR_NULL);
+                    : fail(p, "expected a name", STR(""));
 }
 
 static struct cel_node *primary(struct parser *p)
@@ -370,7 +370,7 @@ static struct cel_node *primary(struct parser *p)
         return list_literal(p);
     struct str name = take_word(p);
     if (!name.n)
-        return fail(p, "expected a value", STR_NULL);
+        return fail(p, "expected a value", STR(""));
     if (str_eq(name, STR("true")) || str_eq(name, STR("false")))
         return constant(p, cel_bool(name.n == 4));
     if (str_eq(name, STR("null")))
@@ -384,11 +384,11 @@ static struct cel_node *member(struct parser *p)
     while (n && !p->failed) {
         if (take(p, "[")) {
             struct cel_node *key = expression(p);
-            n = key && take(p, "]") ? node(p, CEL_INDEX, n, key) : fail(p, "expected ]", STR_NULL);
+            n = key && take(p, "]") ? node(p, CEL_INDEX, n, key) : fail(p, "expected ]", STR(""));
         } else if (take(p, ".")) {
             struct str name = take_word(p);
             if (!name.n)
-                return fail(p, "expected a name", STR_NULL);
+                return fail(p, "expected a name", STR(""));
             if (take(p, "(")) {
                 n = method(p, n, name);
                 continue;
@@ -409,7 +409,7 @@ static struct cel_node *prefixed(struct parser *p)
     if (c != '!' && c != '-')
         return member(p);
     if (++p->depth > CEL_DEPTH_MAX)
-        return fail(p, "nested too deeply", STR_NULL);
+        return fail(p, "nested too deeply", STR(""));
     p->at++;
     struct cel_node *on = prefixed(p);
     p->depth--;
@@ -442,7 +442,7 @@ static struct cel_node *chain_of(struct parser *p, const struct level *ops, stru
     /* Trees of a chain grow to the left, and evaluation goes down them. */
     for (uint32_t length = 0; n && take_op(p, ops, &op); length++) {
         if (length > CEL_DEPTH_MAX)
-            return fail(p, "too long a chain; use parentheses", STR_NULL);
+            return fail(p, "too long a chain; use parentheses", STR(""));
         struct cel_node *right = below(p);
         n = right ? node(p, op, n, right) : NULL;
     }
@@ -474,10 +474,10 @@ static struct cel_node *conjunction(struct parser *p)
 static struct cel_node *expression(struct parser *p)
 {
     if (++p->depth > CEL_DEPTH_MAX)
-        return fail(p, "nested too deeply", STR_NULL);
+        return fail(p, "nested too deeply", STR(""));
     struct cel_node *n = chain_of(p, ors, conjunction);
     if (n && take(p, "?")) {
-        struct cel_node *yes = expression(p), *no = yes && take(p, ":") ? expression(p) : fail(p, "expected :", STR_NULL);
+        struct cel_node *yes = expression(p), *no = yes && take(p, ":") ? expression(p) : fail(p, "expected :", STR(""));
         n = no ? node(p, CEL_TERNARY, n, yes) : NULL;
         if (n) {
             n->args[2] = no;
@@ -495,7 +495,7 @@ struct cel *cel_new(struct str text, struct err *err)
     struct parser p = {.cel = e, .text = arena_str(&e->arena, text), .err = err};
     e->root = expression(&p);
     if (e->root && peek(&p))
-        e->root = fail(&p, "unexpected text after the expression", STR_NULL);
+        e->root = fail(&p, "unexpected text after the expression", STR(""));
     if (!e->root)
         cel_free(&e);
     return e;
