@@ -16,6 +16,7 @@
 #include "proxy/stats/stats.h"
 
 #define IDLE_MAX 4
+#define ZSTD_WINDOW_LOG_MAX 23 /* 8 MiB: RFC 9659 section 3; the library would take 128 MiB for one stream */
 
 struct codec {
     const struct compression_lib *lib;
@@ -83,7 +84,8 @@ static bool codec_begin(struct codec *c)
         return brotli_set_up(c);
     case COMPRESSION_ZSTD:
         if (c->lib->decompress)
-            return (c->u.zstd_dec = ZSTD_createDCtx()) != NULL;
+            return (c->u.zstd_dec = ZSTD_createDCtx()) != NULL &&
+                   !ZSTD_isError(ZSTD_DCtx_setParameter(c->u.zstd_dec, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX));
         return (c->u.zstd_enc = ZSTD_createCCtx()) != NULL && zstd_set_up(c);
     }
     return false;
