@@ -8,7 +8,7 @@ from lib import config, http1
 from lib.http1 import connect, read_response, request_bytes, response_bytes
 from lib.origin import DEFAULT_ANSWER, silence
 from lib.proxy import is_envoy
-from lib.wait import wait_until
+from lib.wait import SLOWNESS, wait_until
 
 
 def simple(origin, **hcm):
@@ -462,7 +462,7 @@ def test_slow_reader__stops_the_origin(start_proxy, make_origin):
         wait_until(has_stopped, "the origin to be stopped")
         assert sent[0] < total // 2
         grown = proxy.memory_kib() - before
-        assert grown < 16 << 10, f"{grown} KiB more"
+        assert grown < (16 << 10) * SLOWNESS, f"{grown} KiB more" # a sanitizer keeps what was freed for a while
         got = len(stream.buffer)
         stream.buffer = b""
         while got < total and stream.fill():
