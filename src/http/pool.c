@@ -651,10 +651,11 @@ void http_pool_retire_connections(struct http_pool *p)
             member_of(it)->leaving = true;
     for (struct member *m; !p->dead && (m = oldest_idle(p)) != NULL;)
         close_member(m);
-    for (struct list *it; !p->dead && (it = list_first(&p->members[READY])) != NULL;) {
+    for (struct list *it; !p->dead && (it = list_first(&p->members[READY])) != NULL;)
         settle(member_of(it)); /* leaving: it has no room */
-        http_client_conn_drain(member_of(it)->c);
-    }
+    LIST_EACH(it, next, &p->members[FULL]) /* they end with the streams they have */
+        if (!p->dead)
+            http_client_conn_drain(member_of(it)->c);
 }
 
 static void destroy_pool(struct deferred *d)

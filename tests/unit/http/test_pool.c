@@ -565,6 +565,28 @@ static void test_pool__drain__idle_close_busy_finish_waiting_served(void **state
     env_free(e);
 }
 
+/* The pool stays; what it has is not used again, and a busy connection must not be left open for nobody. */
+static void test_pool__retire__idle_close_busy_end_with_their_request(void **state)
+{
+    (void)state;
+    struct env *e = env_new();
+
+    for (int i = 0; i < 2; i++)
+        request(e, false);
+    turn(e);
+    answer(e, 1);
+    http_pool_retire_connections(e->pool);
+    assert_int_equal(e->conns_closed, 1);
+    assert_false(e->users[0].rec.closed);
+    answer(e, 0);
+    assert_true(e->users[0].rec.closed);
+    assert_int_equal(e->conns_closed, 2);
+    request(e, false);
+    turn(e);
+    assert_int_equal(e->connects, 3);
+    env_free(e);
+}
+
 static void test_pool__drain_when_empty__told_at_once(void **state)
 {
     (void)state;
@@ -775,6 +797,7 @@ int main(void)
         cmocka_unit_test(test_pool__fresh__never_a_used_connection),
         cmocka_unit_test(test_pool__cancel__place_given_up),
         cmocka_unit_test(test_pool__drain__idle_close_busy_finish_waiting_served),
+        cmocka_unit_test(test_pool__retire__idle_close_busy_end_with_their_request),
         cmocka_unit_test(test_pool__drain_when_empty__told_at_once),
         cmocka_unit_test(test_pool__free__waiting_fail_and_streams_end),
         cmocka_unit_test(test_pool__freed_inside_callbacks__nothing_told_twice),
