@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What both protocols need to know of a message's fields: names of resets and protocols, hop-by-hop
- * fields, upgrades, gRPC. Pure; no I/O.
+ * fields, upgrades, gRPC; and the sink of streams that nobody listens to. Pure; no I/O.
  */
 #include "http/stream.h"
 
@@ -25,6 +25,36 @@ const char *http_protocol_text(enum http_protocol p)
 
     return (size_t)p < ARRAY_LEN(texts) ? texts[p] : "";
 }
+
+static void ignore_headers(struct http_sink *s, struct headers *h, bool end)
+{
+    (void)s, (void)h, (void)end;
+}
+
+static void ignore_one(struct http_sink *s, struct headers *h)
+{
+    (void)s, (void)h;
+}
+
+static void ignore_data(struct http_sink *s, struct buf *data, bool end)
+{
+    (void)s, (void)end;
+    buf_drain(data, data->len);
+}
+
+static void ignore_closed(struct http_sink *s, enum stream_reset why, const char *details)
+{
+    (void)s, (void)why, (void)details;
+}
+
+static void ignore_watermark(struct http_sink *s, bool above)
+{
+    (void)s, (void)above;
+}
+
+static const struct http_sink_ops deaf_ops = {ignore_headers, ignore_one,    ignore_data,
+                                              ignore_one,     ignore_closed, ignore_watermark};
+struct http_sink http_deaf_sink = {&deaf_ops};
 
 struct headers *headers_new(struct arena *arena)
 {

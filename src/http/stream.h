@@ -62,6 +62,9 @@ struct http_sink { /* embedded in whoever listens */
     const struct http_sink_ops *ops;
 };
 
+/* For a stream whose owner has gone on before the codec closed it: takes every event, and drops the data. */
+extern struct http_sink http_deaf_sink;
+
 enum http_protocol { HTTP_10, HTTP_11, HTTP_2, HTTP_3 };
 const char *http_protocol_text(enum http_protocol p); /* "HTTP/1.1" */
 

@@ -58,33 +58,6 @@ static struct upstream_call *of_sink(struct http_sink *s)
     return CONTAINER_OF(s, upstream_call, sink);
 }
 
-/* ---- a stream that nobody listens to any more ---- */
-
-static void ignore_headers(struct http_sink *s, struct headers *h, bool end)
-{
-    (void)s, (void)h, (void)end;
-}
-static void ignore_one(struct http_sink *s, struct headers *h)
-{
-    (void)s, (void)h;
-}
-static void ignore_data(struct http_sink *s, struct buf *data, bool end)
-{
-    (void)s, (void)end;
-    buf_drain(data, data->len);
-}
-static void ignore_closed(struct http_sink *s, enum stream_reset why, const char *details)
-{
-    (void)s, (void)why, (void)details;
-}
-static void ignore_watermark(struct http_sink *s, bool above)
-{
-    (void)s, (void)above;
-}
-static const struct http_sink_ops ignore_ops = {ignore_headers, ignore_one,    ignore_data,
-                                                ignore_one,     ignore_closed, ignore_watermark};
-static struct http_sink ignore_sink = {&ignore_ops};
-
 /* ---- the end ---- */
 
 static void destroy(struct deferred *d)
@@ -152,7 +125,7 @@ static void let_go(struct upstream_call *c)
     struct http_stream *stream = c->stream;
     c->stream = NULL;
     if (stream) {
-        stream->sink = &ignore_sink;
+        stream->sink = &http_deaf_sink;
         if (!c->response_end || !c->end_sent) { /* else the codec closes it itself */
             stat_inc(s, STAT_CLUSTER_UPSTREAM_RQ_TX_RESET);
             stream_reset(stream, STREAM_LOCAL);

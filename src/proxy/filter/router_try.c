@@ -18,32 +18,6 @@ static struct upstream_try *of_sink(struct http_sink *sink)
     return CONTAINER_OF(sink, upstream_try, sink);
 }
 
-/* Takes the events of a stream whose exchange is over but which the codec hasn't closed yet. */
-static void ignore_headers(struct http_sink *s, struct headers *h, bool end)
-{
-    (void)s, (void)h, (void)end;
-}
-static void ignore_one(struct http_sink *s, struct headers *h)
-{
-    (void)s, (void)h;
-}
-static void ignore_data(struct http_sink *s, struct buf *data, bool end)
-{
-    (void)s, (void)end;
-    buf_drain(data, data->len);
-}
-static void ignore_closed(struct http_sink *s, enum stream_reset why, const char *details)
-{
-    (void)s, (void)why, (void)details;
-}
-static void ignore_watermark(struct http_sink *s, bool above)
-{
-    (void)s, (void)above;
-}
-static const struct http_sink_ops ignore_ops = {ignore_headers, ignore_one,    ignore_data,
-                                                ignore_one,     ignore_closed, ignore_watermark};
-static struct http_sink ignore_sink = {&ignore_ops};
-
 /* What connections count is the host's cluster's, what the router counts is the route's: an aggregate parts them. */
 static struct stat_scope *stats_of_host(const struct upstream_try *t)
 {
@@ -488,7 +462,7 @@ void try_abandon(struct upstream_try *t)
         return;
     if (!r->final || r->final == t)
         take_totals(r, s);
-    s->sink = &ignore_sink;
+    s->sink = &http_deaf_sink;
     if (!t->response_end || !t->end_sent) {
         stat_inc(stats_of_host(t), STAT_CLUSTER_UPSTREAM_RQ_TX_RESET);
         stream_reset(s, STREAM_LOCAL);
