@@ -10,11 +10,6 @@
 #define ANSWER_BYTES 1024 /* HealthCheckResponse is one small number */
 #define STATUS_SERVING 1
 
-static struct health_session *of_sink(struct http_sink *sink)
-{
-    return CONTAINER_OF(sink, health_session, sink);
-}
-
 static void take_status(struct health_session *s, const struct headers *h)
 {
     uint64_t code;
@@ -24,35 +19,17 @@ static void take_status(struct health_session *s, const struct headers *h)
     s->grpc_status = (uint32_t)code;
 }
 
-static void on_headers(struct http_sink *sink, struct headers *h, bool end)
+static void look_at_headers(struct health_session *s, const struct headers *h, bool end)
 {
-    struct health_session *s = of_sink(sink);
-    uint64_t status = 0;
-    str_to_u64(headers_get_id(h, HDR_STATUS), &status);
-    s->status = (unsigned)status;
-    s->is_grpc = status == 200 && grpc_is_content_type(headers_get_id(h, HDR_CONTENT_TYPE));
-    s->is_complete = end;
+    s->is_grpc = s->status == 200 && grpc_is_content_type(headers_get_id(h, HDR_CONTENT_TYPE));
     if (end)
         take_status(s, h);
 }
 
-static void on_informational(struct http_sink *sink, struct headers *h)
+static size_t bytes_max(const struct health_session *s)
 {
-    (void)sink, (void)h;
-}
-
-static void on_data(struct http_sink *sink, struct buf *data, bool end)
-{
-    struct health_session *s = of_sink(sink);
-    health_http_keep(s, data, ANSWER_BYTES);
-    s->is_complete = end;
-}
-
-static void on_trailers(struct http_sink *sink, struct headers *h)
-{
-    struct health_session *s = of_sink(sink);
-    take_status(s, h);
-    s->is_complete = true;
+    (void)s;
+    return ANSWER_BYTES;
 }
 
 static bool read_varint(const uint8_t **p, const uint8_t *end, uint64_t *out)
@@ -112,40 +89,18 @@ bool health_grpc_is_serving(struct str answer)
     return status == STATUS_SERVING;
 }
 
-static void on_closed(struct http_sink *sink, enum stream_reset why, const char *details)
+static void judge(struct health_session *s)
 {
-    (void)why, (void)details;
-    struct health_session *s = of_sink(sink);
-    s->stream = NULL;
-    if (!s->asking)
-        return;
-    if (!s->is_complete)
-        health_failed(s, HEALTH_NETWORK, false);
-    else if (s->is_grpc && s->has_grpc_status && s->grpc_status == 0 && health_grpc_is_serving(strbuf_str(&s->received)))
+    if (s->is_grpc && s->has_grpc_status && s->grpc_status == 0 && health_grpc_is_serving(strbuf_str(&s->received)))
         health_passed(s, false);
     else
         health_failed(s, HEALTH_ACTIVE, false);
-    if (!s->gone)
-        health_http_end_question(s);
 }
-
-static void on_watermark(struct http_sink *sink, bool above)
-{
-    (void)sink, (void)above;
-}
-
-static const struct http_sink_ops answer_ops = {
-    .on_headers = on_headers,
-    .on_informational = on_informational,
-    .on_data = on_data,
-    .on_trailers = on_trailers,
-    .on_closed = on_closed,
-    .on_watermark = on_watermark,
-};
 
 static void start(struct health_session *s)
 {
-    health_http_ask(s, &answer_ops);
+    static const struct health_answer answer = {look_at_headers, bytes_max, take_status, judge};
+    health_http_ask(s, &answer);
 }
 
 const struct health_probe health_grpc_probe = {.start = start, .stop = health_http_stop};

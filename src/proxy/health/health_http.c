@@ -161,13 +161,16 @@ static void begin_stream(struct health_session *s)
     }
 }
 
-void health_http_ask(struct health_session *s, const struct http_sink_ops *ops)
+static const struct http_sink_ops answer_ops;
+
+void health_http_ask(struct health_session *s, const struct health_answer *answer)
 {
     if (s->has_arena)
         arena_fini(&s->arena);
     arena_init(&s->arena, QUESTION_ARENA_BYTES);
     s->has_arena = true;
-    s->sink.ops = ops;
+    s->sink.ops = &answer_ops;
+    s->answer = answer;
     s->status = 0;
     s->degraded = s->immediate_fail = s->wrong_service = s->is_complete = s->is_grpc = s->has_grpc_status = false;
     s->received.n = 0;
@@ -193,28 +196,14 @@ void health_http_stop(struct health_session *s, bool forget)
 
 /* ---- the answer ---- */
 
-/* After the stream's end: what is left of the connection. */
-void health_http_end_question(struct health_session *s)
-{
-    if (!s->checker->spec->reuse_connection || s->leaving)
-        close_client(s);
-}
-
 static void on_headers(struct http_sink *sink, struct headers *h, bool end)
 {
     struct health_session *s = of_sink(sink);
-    const struct health_spec *spec = s->checker->spec;
     uint64_t status = 0;
     str_to_u64(headers_get_id(h, HDR_STATUS), &status);
     s->status = (unsigned)status;
-    s->degraded = headers_has_id(h, HDR_ENVOY_DEGRADED);
-    s->immediate_fail = headers_has_id(h, HDR_ENVOY_IMMEDIATE_HEALTH_FAIL);
-    if (spec->has_service_match && runtime_u64(STR("health_check.verify_cluster"), 100)) {
-        struct str name = headers_get(h, STR("x-envoy-upstream-healthchecked-cluster"));
-        s->wrong_service = !string_matches(&spec->service_match, name);
-        s->verified = true;
-    }
     s->is_complete = end;
+    s->answer->on_headers(s, h, end);
 }
 
 static void on_informational(struct http_sink *sink, struct headers *h)
@@ -238,15 +227,66 @@ void health_http_keep(struct health_session *s, struct buf *data, size_t most)
 static void on_data(struct http_sink *sink, struct buf *data, bool end)
 {
     struct health_session *s = of_sink(sink);
-    const struct health_spec *spec = s->checker->spec;
-    health_http_keep(s, data, spec->receive_count ? spec->response_bytes ? spec->response_bytes : SIZE_MAX : 0);
+    health_http_keep(s, data, s->answer->bytes_max(s));
     s->is_complete = end;
 }
 
 static void on_trailers(struct http_sink *sink, struct headers *h)
 {
-    (void)h;
-    of_sink(sink)->is_complete = true;
+    struct health_session *s = of_sink(sink);
+    if (s->answer->on_trailers)
+        s->answer->on_trailers(s, h);
+    s->is_complete = true;
+}
+
+static void on_closed(struct http_sink *sink, enum stream_reset why, const char *details)
+{
+    (void)why, (void)details;
+    struct health_session *s = of_sink(sink);
+    s->stream = NULL;
+    if (!s->asking)
+        return;
+    if (s->is_complete)
+        s->answer->judge(s);
+    else
+        health_failed(s, HEALTH_NETWORK, false);
+    if (!s->gone && (!s->checker->spec->reuse_connection || s->leaving))
+        close_client(s);
+}
+
+static void on_watermark(struct http_sink *sink, bool above)
+{
+    (void)sink, (void)above;
+}
+
+static const struct http_sink_ops answer_ops = {
+    .on_headers = on_headers,
+    .on_informational = on_informational,
+    .on_data = on_data,
+    .on_trailers = on_trailers,
+    .on_closed = on_closed,
+    .on_watermark = on_watermark,
+};
+
+/* ---- what HTTP makes of it ---- */
+
+static void look_at_headers(struct health_session *s, const struct headers *h, bool end)
+{
+    (void)end;
+    const struct health_spec *spec = s->checker->spec;
+    s->degraded = headers_has_id(h, HDR_ENVOY_DEGRADED);
+    s->immediate_fail = headers_has_id(h, HDR_ENVOY_IMMEDIATE_HEALTH_FAIL);
+    if (spec->has_service_match && runtime_u64(STR("health_check.verify_cluster"), 100)) {
+        struct str name = headers_get(h, STR("x-envoy-upstream-healthchecked-cluster"));
+        s->wrong_service = !string_matches(&spec->service_match, name);
+        s->verified = true;
+    }
+}
+
+static size_t bytes_max(const struct health_session *s)
+{
+    const struct health_spec *spec = s->checker->spec;
+    return !spec->receive_count ? 0 : spec->response_bytes ? spec->response_bytes : SIZE_MAX;
 }
 
 static bool is_expected(const struct health_spec *spec, unsigned status)
@@ -272,38 +312,10 @@ static void judge(struct health_session *s)
         health_passed(s, s->degraded);
 }
 
-static void on_closed(struct http_sink *sink, enum stream_reset why, const char *details)
-{
-    (void)why, (void)details;
-    struct health_session *s = of_sink(sink);
-    s->stream = NULL;
-    if (!s->asking)
-        return;
-    if (s->is_complete)
-        judge(s);
-    else
-        health_failed(s, HEALTH_NETWORK, false);
-    if (!s->gone)
-        health_http_end_question(s);
-}
-
-static void on_watermark(struct http_sink *sink, bool above)
-{
-    (void)sink, (void)above;
-}
-
-static const struct http_sink_ops answer_ops = {
-    .on_headers = on_headers,
-    .on_informational = on_informational,
-    .on_data = on_data,
-    .on_trailers = on_trailers,
-    .on_closed = on_closed,
-    .on_watermark = on_watermark,
-};
-
 static void start(struct health_session *s)
 {
-    health_http_ask(s, &answer_ops);
+    static const struct health_answer answer = {.on_headers = look_at_headers, .bytes_max = bytes_max, .judge = judge};
+    health_http_ask(s, &answer);
 }
 
 const struct health_probe health_http_probe = {.start = start, .stop = health_http_stop};

@@ -34,6 +34,7 @@ struct health_session {
     struct http_client_conn *client;
     struct http_stream *stream;
     struct http_sink sink;
+    const struct health_answer *answer;
     struct conn *conn;           /* TCP */
     struct arena arena;          /* of one question */
     bool has_arena;
@@ -64,10 +65,16 @@ void health_failed(struct health_session *s, enum health_failure why, bool retri
 struct conn *health_connect(struct health_session *s, const struct str *alpn, uint32_t alpn_count, struct str first_bytes,
                             const struct conn_handler *handler, void *user);
 
+/* What a kind of question over HTTP makes of the answer. */
+struct health_answer {
+    void (*on_headers)(struct health_session *s, const struct headers *h, bool end); /* s->status is known */
+    size_t (*bytes_max)(const struct health_session *s);                            /* how much of the body is kept */
+    void (*on_trailers)(struct health_session *s, const struct headers *h);          /* NULL: they say nothing */
+    void (*judge)(struct health_session *s);                                        /* it is whole: passed or failed */
+};
 /* health_http.c, for gRPC too: opens a stream on the session's (possibly new) connection and sends. */
-void health_http_ask(struct health_session *s, const struct http_sink_ops *ops);
+void health_http_ask(struct health_session *s, const struct health_answer *answer);
 void health_http_stop(struct health_session *s, bool forget);
-void health_http_end_question(struct health_session *s);
 /* Keeps the first `most` bytes of an answer, drops the rest. */
 void health_http_keep(struct health_session *s, struct buf *data, size_t most);
 bool health_grpc_is_serving(struct str answer); /* a length-prefixed HealthCheckResponse */
