@@ -4,29 +4,9 @@
  */
 #include "base/base64.h"
 
-size_t b64_encode(struct str s, char *out)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const uint8_t *p = (const uint8_t *)s.p;
-    char *at = out;
-    for (size_t i = 0; i < s.n; i += 3) {
-        size_t left = s.n - i;
-        uint32_t v = (uint32_t)p[i] << 16 | (left > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (left > 2 ? p[i + 2] : 0);
-        *at++ = digits[v >> 18];
-        *at++ = digits[v >> 12 & 63];
-        *at++ = left > 1 ? digits[v >> 6 & 63] : '=';
-        *at++ = left > 2 ? digits[v & 63] : '=';
-    }
-    return (size_t)(at - out);
-}
+const char b64_digits[65] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-struct str b64_encode_in(struct arena *a, struct str s)
-{
-    char *p = arena_bytes(a, B64_BYTES(s.n) + 1);
-    return p ? str_make(p, b64_encode(s, p)) : STR_NULL;
-}
-
-static int digit_value(char c)
+int b64_value(char c)
 {
     if (c >= 'A' && c <= 'Z')
         return c - 'A';
@@ -35,6 +15,27 @@ static int digit_value(char c)
     if (c >= '0' && c <= '9')
         return c - '0' + 52;
     return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+size_t b64_encode(struct str s, char *out)
+{
+    const uint8_t *p = (const uint8_t *)s.p;
+    char *at = out;
+    for (size_t i = 0; i < s.n; i += 3) {
+        size_t left = s.n - i;
+        uint32_t v = (uint32_t)p[i] << 16 | (left > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (left > 2 ? p[i + 2] : 0);
+        *at++ = b64_digits[v >> 18];
+        *at++ = b64_digits[v >> 12 & 63];
+        *at++ = left > 1 ? b64_digits[v >> 6 & 63] : '=';
+        *at++ = left > 2 ? b64_digits[v & 63] : '=';
+    }
+    return (size_t)(at - out);
+}
+
+struct str b64_encode_in(struct arena *a, struct str s)
+{
+    char *p = arena_bytes(a, B64_BYTES(s.n) + 1);
+    return p ? str_make(p, b64_encode(s, p)) : STR_NULL;
 }
 
 bool b64_decode_in(struct arena *a, struct str s, struct str *out)
@@ -50,7 +51,7 @@ bool b64_decode_in(struct arena *a, struct str s, struct str *out)
     uint32_t bits = 0;
     int have = 0;
     for (size_t i = 0; i < n; i++) {
-        int v = digit_value(s.p[i]);
+        int v = b64_value(s.p[i]);
         if (v < 0)
             return false;
         bits = bits << 6 | (uint32_t)v;

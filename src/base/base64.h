@@ -9,6 +9,8 @@
 #include "base/str.h"
 
 #define B64_BYTES(n_) (((n_) + 2) / 3 * 4)
+extern const char b64_digits[65];
+int b64_value(char c); /* of a digit; -1: isn't one */
 /* With padding. `out` has B64_BYTES(s.n) bytes; returns how many were written. */
 size_t b64_encode(struct str s, char *out);
 struct str b64_encode_in(struct arena *a, struct str s); /* null str when the arena is full */

@@ -6,32 +6,20 @@
  */
 #include "http/h2_half.h"
 
+#include "base/base64.h"
+
 static bool is_websocket(struct str protocol)
 {
     return str_eq_nocase(protocol, STR("websocket"));
-}
-
-static void base64_16(const uint8_t in[16], char out[24])
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (unsigned i = 0, o = 0; i < 16; i += 3, o += 4) {
-        uint32_t v = (uint32_t)in[i] << 16 | (i + 1 < 16 ? (uint32_t)in[i + 1] << 8 : 0) |
-                     (i + 2 < 16 ? in[i + 2] : 0);
-        for (unsigned k = 0; k < 4; k++)
-            out[o + k] = digits[v >> (18 - 6 * k) & 63];
-    }
-    out[22] = out[23] = '=';
 }
 
 /* An HTTP/1 server refuses a WebSocket without one (RFC 6455 section 4.2.1). */
 static bool add_websocket_key(struct headers *h, struct rng *rng)
 {
     uint64_t nonce[2] = {rng_next(rng), rng_next(rng)};
-    uint8_t bytes[16];
-    char text[24];
-    memcpy(bytes, nonce, sizeof(bytes));
-    base64_16(bytes, text);
-    return headers_add(h, STR("sec-websocket-key"), str_make(text, sizeof(text)));
+    char text[B64_BYTES(sizeof(nonce))];
+    size_t n = b64_encode(str_make((const char *)nonce, sizeof(nonce)), text);
+    return headers_add(h, STR("sec-websocket-key"), str_make(text, n));
 }
 
 struct str h2_upgrade_request_in(struct headers *h, struct rng *rng)

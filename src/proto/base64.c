@@ -1,23 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Base64 (RFC 4648) for bytes in JSON: writes the standard alphabet with padding, reads both
- * alphabets with or without padding, as the Protobuf JSON mapping asks. Pure.
+ * Base64 (RFC 4648) for bytes in JSON: both alphabets, with or without padding, as the Protobuf JSON
+ * mapping asks, which base/base64.h is too strict for. Pure.
  */
 #include "proto/doc_priv.h"
 
-static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+#include "base/base64.h"
 
 static int digit_of(char c)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    if (c == '+' || c == '-')
-        return 62;
-    return c == '/' || c == '_' ? 63 : -1;
+    return c == '-' ? 62 : c == '_' ? 63 : b64_value(c);
 }
 
 bool base64_decode(struct str s, uint8_t *out, size_t *n)
@@ -38,19 +30,4 @@ bool base64_decode(struct str s, uint8_t *out, size_t *n)
     }
     *n = at;
     return true;
-}
-
-void base64_encode(struct strbuf *out, const uint8_t *p, size_t n)
-{
-    for (size_t i = 0; i < n; i += 3) {
-        uint32_t v = (uint32_t)p[i] << 16;
-        if (i + 1 < n)
-            v |= (uint32_t)p[i + 1] << 8;
-        if (i + 2 < n)
-            v |= p[i + 2];
-        strbuf_addc(out, alphabet[v >> 18]);
-        strbuf_addc(out, alphabet[v >> 12 & 63]);
-        strbuf_addc(out, i + 1 < n ? alphabet[v >> 6 & 63] : '=');
-        strbuf_addc(out, i + 2 < n ? alphabet[v & 63] : '=');
-    }
 }

@@ -69,6 +69,5 @@ void timestamp_format(struct strbuf *out, int64_t seconds, int32_t nanos);
 
 /* ---- base64.c (RFC 4648, both alphabets, padding optional) ---- */
 bool base64_decode(struct str s, uint8_t *out, size_t *n); /* out: s.n bytes are enough */
-void base64_encode(struct strbuf *out, const uint8_t *p, size_t n);
 
 #endif

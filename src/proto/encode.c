@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/base64.h"
 #include "base/check.h"
 #include "google/protobuf/field_mask.pb-c.h"
 #include "proto/doc_priv.h"
@@ -107,11 +108,10 @@ static void put_enum(struct encoder *e, const ProtobufCEnumDescriptor *desc, int
 
 static void put_bytes(struct encoder *e, const ProtobufCBinaryData *v)
 {
+    struct str bytes = e->redacting ? STR(REDACTED) : str_make((const char *)v->data, v->len);
     strbuf_addc(e->out, '"');
-    if (e->redacting)
-        base64_encode(e->out, (const uint8_t *)REDACTED, sizeof(REDACTED) - 1);
-    else
-        base64_encode(e->out, v->data, v->len);
+    strbuf_reserve(e->out, B64_BYTES(bytes.n) + 1);
+    e->out->n += b64_encode(bytes, e->out->p + e->out->n);
     strbuf_addc(e->out, '"');
 }
 

@@ -5,16 +5,15 @@
  */
 #include "proxy/filter/base64.h"
 
+#include "base/base64.h"
 #include "base/check.h"
-
-static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 static void put_group(const uint8_t b[3], char out[4])
 {
-    out[0] = alphabet[b[0] >> 2];
-    out[1] = alphabet[(b[0] & 3) << 4 | b[1] >> 4];
-    out[2] = alphabet[(b[1] & 15) << 2 | b[2] >> 6];
-    out[3] = alphabet[b[2] & 63];
+    out[0] = b64_digits[b[0] >> 2];
+    out[1] = b64_digits[(b[0] & 3) << 4 | b[1] >> 4];
+    out[2] = b64_digits[(b[1] & 15) << 2 | b[2] >> 6];
+    out[3] = b64_digits[b[2] & 63];
 }
 
 void base64_stream_encode(struct base64_encoder *e, const uint8_t *p, size_t n, struct buf *out)
@@ -50,20 +49,9 @@ void base64_encode_end(struct base64_encoder *e, struct buf *out)
     e->count = 0;
 }
 
-static int value_of(uint8_t c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 static bool take_char(struct base64_decoder *d, uint8_t c)
 {
-    int v = value_of(c);
+    int v = b64_value((char)c);
     if (d->pad && (c != '=' || d->count == 0)) /* the end was said */
         return false;
     if (c == '=') {
