@@ -322,3 +322,13 @@ int cfg_header_matcher(struct config_reader *cr, const pb_header_matcher *m, str
         return read_header_string(cr, m, &out->string);
     }
 }
+
+struct header_matcher *cfg_header_matchers(struct config_reader *cr, const char *field, pb_header_matcher *const *items, uint32_t n,
+                                           struct arena *a)
+{
+    struct header_matcher *out = ARENA_ARRAY(a, struct header_matcher, n);
+    for (uint32_t i = 0; i < n; i++)
+        IN("%s[%u]", field, i)
+            cfg_header_matcher(cr, items[i], &out[i]);
+    return out;
+}

@@ -69,6 +69,8 @@ int cfg_data_source(struct config_reader *cr, struct arena *a, const pb_data_sou
 int cfg_string_match(struct config_reader *cr, const pb_string_matcher *m, struct string_match *out);
 struct regex *cfg_regex(struct config_reader *cr, const char *field, const pb_regex_matcher *m);
 int cfg_header_matcher(struct config_reader *cr, const pb_header_matcher *m, struct header_matcher *out);
+struct header_matcher *cfg_header_matchers(struct config_reader *cr, const char *field, pb_header_matcher *const *items, uint32_t n,
+                                           struct arena *a);
 /* RuntimeFractionalPercent and FractionalPercent. NULL gives `percent` of 100 without a key. */
 struct runtime_fraction cfg_runtime_fraction(struct config_reader *cr, struct arena *a, const pb_runtime_fraction *m, uint32_t percent);
 struct runtime_fraction cfg_fraction(struct config_reader *cr, const pb_fractional_percent *m);
@@ -288,8 +290,8 @@ int cfg_stderr_logger(struct config_reader *cr, const ProtobufCMessage *msg, voi
 int cfg_http_grpc_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* als.c */
 int cfg_tcp_grpc_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_otel_logger(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* otel_log.c */
-struct log_batch_opts;
-void cfg_log_batch_opts(struct config_reader *cr, const pb_grpc_log_common *m, struct log_batch_opts *o);
+struct log_channel_opts;
+void cfg_log_channel_opts(struct config_reader *cr, const pb_grpc_log_common *m, struct log_channel_opts *o);
 void cfg_packed_node(struct config_reader *cr, struct strbuf *out);
 /* custom_tag.c; formats are freed by custom_tags_fini */
 struct custom_tag;

@@ -91,10 +91,7 @@ static void read_matching(struct config_reader *cr, const pb_fault *m, struct ar
 {
     c->cluster = arena_str(a, TEXT(m, upstream_cluster));
     c->header_count = LEN(m, headers);
-    c->headers = ARENA_ARRAY(a, struct header_matcher, c->header_count);
-    for (uint32_t i = 0; i < c->header_count; i++)
-        IN("headers[%u]", i)
-            cfg_header_matcher(cr, m->headers[i], &c->headers[i]);
+    c->headers = cfg_header_matchers(cr, "headers", m->headers, c->header_count, a);
     c->node_count = LEN(m, downstream_nodes);
     c->nodes = ARENA_ARRAY(a, struct str, c->node_count);
     for (uint32_t i = 0; i < c->node_count; i++)

@@ -39,10 +39,7 @@ int cfg_health_filter(struct config_reader *cr, const ProtobufCMessage *msg, voi
     c->cache_us = proto_us_or(GET(m, cache_time), 0);
     c->cache = arena_zalloc(a, sizeof *c->cache);
     c->header_count = LEN(m, headers);
-    c->headers = ARENA_ARRAY(a, struct header_matcher, c->header_count);
-    for (uint32_t i = 0; i < c->header_count; i++)
-        IN("headers[%u]", i)
-            cfg_header_matcher(cr, m->headers[i], &c->headers[i]);
+    c->headers = cfg_header_matchers(cr, "headers", m->headers, c->header_count, a);
     read_minimums(cr, m, a, c);
     if (!c->pass_through && c->cache_us)
         FAULT("cache_time", "must not be set when pass_through_mode is false");

@@ -5,11 +5,10 @@
  */
 #include "proxy/filter/rate_limit_actions.h"
 
-#include "proxy/config/config_priv.h"
+#include "proxy/config/route_priv.h"
 
 #define RL(x) Envoy__Config__Route__V3__RateLimit##x
 #define ACTION(x) ENVOY__CONFIG__ROUTE__V3__RATE_LIMIT__ACTION__ACTION_SPECIFIER_##x
-#define QUERY(x) ENVOY__CONFIG__ROUTE__V3__QUERY_PARAMETER_MATCHER__QUERY_PARAMETER_MATCH_SPECIFIER_##x
 
 static void read_metadata_key(struct config_reader *cr, const Envoy__Type__Metadata__V3__MetadataKey *m, struct arena *a,
                               struct metadata_path *out)
@@ -32,20 +31,6 @@ static struct str or_else(struct arena *a, struct str text, struct str otherwise
     return text.n ? arena_str(a, text) : otherwise;
 }
 
-static void read_query_matcher(struct config_reader *cr, const Envoy__Config__Route__V3__QueryParameterMatcher *m, struct arena *a,
-                               struct query_matcher *out)
-{
-    out->name = arena_str(a, TEXT(m, name));
-    out->present = true;
-    if (m->query_parameter_match_specifier_case == QUERY(STRING_MATCH)) {
-        out->has_value = true;
-        IN("string_match")
-            cfg_string_match(cr, GET(m, string_match), &out->value);
-    } else if (m->query_parameter_match_specifier_case == QUERY(PRESENT_MATCH)) {
-        out->present = GET(m, present_match);
-    }
-}
-
 static void read_header_match(struct config_reader *cr, const RL(__Action__HeaderValueMatch) *m, struct arena *a,
                               struct rate_limit_action *out)
 {
@@ -53,11 +38,8 @@ static void read_header_match(struct config_reader *cr, const RL(__Action__Heade
     out->key = or_else(a, TEXT(m, descriptor_key), STR("header_match"));
     out->expect_match = proto_bool_or(GET(m, expect_match), true);
     out->value = arena_str(a, TEXT(m, descriptor_value));
-    uint32_t n = LEN(m, headers);
-    out->headers = ARENA_ARRAY(a, struct header_matcher, n);
-    for (; out->header_count < n; out->header_count++)
-        IN("headers[%u]", out->header_count)
-            cfg_header_matcher(cr, m->headers[out->header_count], &out->headers[out->header_count]);
+    out->header_count = LEN(m, headers);
+    out->headers = cfg_header_matchers(cr, "headers", m->headers, out->header_count, a);
 }
 
 static void read_query_match(struct config_reader *cr, const RL(__Action__QueryParameterValueMatch) *m, struct arena *a,
@@ -67,11 +49,8 @@ static void read_query_match(struct config_reader *cr, const RL(__Action__QueryP
     out->key = or_else(a, TEXT(m, descriptor_key), STR("query_match"));
     out->expect_match = proto_bool_or(GET(m, expect_match), true);
     out->value = arena_str(a, TEXT(m, descriptor_value));
-    uint32_t n = LEN(m, query_parameters);
-    out->queries = ARENA_ARRAY(a, struct query_matcher, n);
-    for (; out->query_count < n; out->query_count++)
-        IN("query_parameters[%u]", out->query_count)
-            read_query_matcher(cr, m->query_parameters[out->query_count], a, &out->queries[out->query_count]);
+    out->query_count = LEN(m, query_parameters);
+    out->queries = cfg_query_matchers(cr, "query_parameters", m->query_parameters, out->query_count, a);
 }
 
 static void read_request_headers(struct config_reader *cr, const RL(__Action__RequestHeaders) *m, struct arena *a,

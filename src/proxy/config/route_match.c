@@ -9,16 +9,6 @@
 #define PATH(x) ENVOY__CONFIG__ROUTE__V3__ROUTE_MATCH__PATH_SPECIFIER_##x
 #define VALUE(x) ENVOY__TYPE__MATCHER__V3__VALUE_MATCHER__MATCH_PATTERN_##x
 
-struct header_matcher *cfg_header_matchers(struct config_reader *cr, const char *field, pb_header_matcher *const *items, uint32_t n,
-                                           struct arena *a)
-{
-    struct header_matcher *out = ARENA_ARRAY(a, struct header_matcher, n);
-    for (uint32_t i = 0; i < n; i++)
-        IN("%s[%u]", field, i)
-            cfg_header_matcher(cr, items[i], &out[i]);
-    return out;
-}
-
 /* ---- the path ---- */
 
 int cfg_path_template_match(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
@@ -98,6 +88,16 @@ static void read_query(struct config_reader *cr, const pb_query_matcher *m, stru
     } else if (m->query_parameter_match_specifier_case) {
         out->present = GET(m, present_match);
     }
+}
+
+struct query_matcher *cfg_query_matchers(struct config_reader *cr, const char *field, pb_query_matcher *const *items, uint32_t n,
+                                         struct arena *a)
+{
+    struct query_matcher *out = ARENA_ARRAY(a, struct query_matcher, n);
+    for (uint32_t i = 0; i < n; i++)
+        IN("%s[%u]", field, i)
+            read_query(cr, items[i], &out[i], a);
+    return out;
 }
 
 static void read_cookie(struct config_reader *cr, const pb_cookie_matcher *m, struct cookie_matcher *out, struct arena *a)
@@ -247,10 +247,7 @@ void cfg_route_match(struct config_reader *cr, const pb_route_match *m, struct r
     out->header_count = LEN(m, headers);
     out->headers = cfg_header_matchers(cr, "headers", m->headers, out->header_count, a);
     out->query_count = LEN(m, query_parameters);
-    out->queries = ARENA_ARRAY(a, struct query_matcher, out->query_count);
-    for (uint32_t i = 0; i < out->query_count; i++)
-        IN("query_parameters[%u]", i)
-            read_query(cr, m->query_parameters[i], &out->queries[i], a);
+    out->queries = cfg_query_matchers(cr, "query_parameters", m->query_parameters, out->query_count, a);
     out->cookie_count = LEN(m, cookies);
     out->cookies = ARENA_ARRAY(a, struct cookie_matcher, out->cookie_count);
     for (uint32_t i = 0; i < out->cookie_count; i++)

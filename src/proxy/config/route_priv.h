@@ -30,8 +30,8 @@ struct cfg_redirect_predicate { struct internal_redirect_policy *policy; struct 
 struct route_entry *cfg_route(struct config_reader *cr, const pb_route *m, struct virtual_host *v, struct route_reading *rr);
 /* route_match.c */
 void cfg_route_match(struct config_reader *cr, const pb_route_match *m, struct route_match *out, struct arena *a);
-struct header_matcher *cfg_header_matchers(struct config_reader *cr, const char *field, pb_header_matcher *const *items, uint32_t n,
-                                           struct arena *a);
+struct query_matcher *cfg_query_matchers(struct config_reader *cr, const char *field, pb_query_matcher *const *items, uint32_t n,
+                                         struct arena *a);
 /* route_action.c */
 void cfg_route_action(struct config_reader *cr, const pb_route_action *m, struct route_entry *e, struct route_reading *rr);
 const struct rate_limit_rules *cfg_route_rate_limits(struct config_reader *cr, pb_rate_limit *const *items, uint32_t n,
