@@ -14,24 +14,31 @@ static struct str *read_names(struct arena *a, char *const *items, uint32_t n, b
     return out;
 }
 
-void cfg_log_batch_opts(struct config_reader *cr, const pb_grpc_log_common *m, struct log_batch_opts *o)
+static void read_retries(struct config_reader *cr, const Envoy__Config__Core__V3__RetryPolicy *m, struct batch_grpc *o)
 {
-    const Envoy__Config__Core__V3__RetryPolicy *retry = GET(m, grpc_stream_retry_policy);
-    o->flush_ms = proto_ms_or(GET(m, buffer_flush_interval), 1000);
-    o->buffer_bytes = proto_u32_or(GET(m, buffer_size_bytes), 16384);
-    if (GET(m, transport_api_version) != ENVOY__CONFIG__CORE__V3__API_VERSION__V3)
-        FAULT("transport_api_version", "must be V3");
-    if (!retry)
-        return;
-    o->retries = proto_u32_or(GET(retry, num_retries), 1);
+    o->retries = proto_u32_or(GET(m, num_retries), 1);
     o->backoff_base_ms = 1000;
-    if (GET(retry, retry_back_off)) {
-        o->backoff_base_ms = proto_ms_or(GET(retry->retry_back_off, base_interval), 1000);
-        o->backoff_max_ms = proto_ms_or(GET(retry->retry_back_off, max_interval), 0);
+    if (GET(m, retry_back_off)) {
+        o->backoff_base_ms = proto_ms_or(GET(m->retry_back_off, base_interval), 1000);
+        o->backoff_max_ms = proto_ms_or(GET(m->retry_back_off, max_interval), 0);
     }
     o->backoff_base_ms = o->backoff_base_ms ? o->backoff_base_ms : 1;
     if (!o->backoff_max_ms)
         o->backoff_max_ms = 10 * o->backoff_base_ms;
+}
+
+void cfg_log_channel_opts(struct config_reader *cr, const pb_grpc_log_common *m, struct log_channel_opts *o)
+{
+    const Envoy__Config__Core__V3__RetryPolicy *retry = GET(m, grpc_stream_retry_policy);
+    o->batch.flush_ms.value = proto_ms_or(GET(m, buffer_flush_interval), 1000);
+    o->buffer_bytes = proto_u32_or(GET(m, buffer_size_bytes), 16384);
+    if (GET(m, transport_api_version) != ENVOY__CONFIG__CORE__V3__API_VERSION__V3)
+        FAULT("transport_api_version", "must be V3");
+    if (retry)
+        read_retries(cr, retry, &o->batch.grpc);
+    o->batch.grpc.service = arena_zalloc(&cr->out->arena, sizeof *o->batch.grpc.service);
+    IN("grpc_service")
+        cfg_grpc_service(cr, GET(m, grpc_service), &cr->out->arena, o->batch.grpc.service);
 }
 
 /* Whom the collector hears from: the node as configured, and what program it is. */
@@ -46,13 +53,11 @@ void cfg_packed_node(struct config_reader *cr, struct strbuf *out)
 
 static struct log_channel *make_channel(struct config_reader *cr, const pb_grpc_log_common *m, bool is_tcp, struct str key)
 {
-    struct log_batch_opts o = {0};
+    struct log_channel_opts o = {0};
     struct strbuf node = {0};
     cfg_packed_node(cr, &node);
-    cfg_log_batch_opts(cr, m, &o);
+    cfg_log_channel_opts(cr, m, &o);
     struct log_channel *c = als_channel_new(key, &o, is_tcp, strbuf_str(&node), TEXT(m, log_name));
-    IN("grpc_service")
-        cfg_grpc_service(cr, GET(m, grpc_service), &cr->out->arena, log_batch_service(log_channel_batch(c)));
     strbuf_fini(&node);
     return c;
 }

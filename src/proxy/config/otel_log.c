@@ -91,16 +91,14 @@ static void pack_resource(struct config_reader *cr, const pb_otel_log *m, struct
 static struct log_channel *make_channel(struct config_reader *cr, const pb_grpc_log_common *m, struct str stat_prefix, struct str key,
                                         struct str resource)
 {
-    struct log_batch_opts o = {0};
+    struct log_channel_opts o = {0};
     struct strbuf prefix = {0};
-    cfg_log_batch_opts(cr, m, &o);
+    cfg_log_channel_opts(cr, m, &o);
     strbuf_addz(&prefix, "access_logs.open_telemetry_access_log.");
     if (stat_prefix.n)
         strbuf_addf(&prefix, "%.*s.", STR_ARG(stat_prefix));
-    o.stat_prefix = strbuf_str(&prefix);
+    o.batch.stat_prefix = strbuf_str(&prefix);
     struct log_channel *c = otel_channel_new(key, &o, resource);
-    IN("grpc_service")
-        cfg_grpc_service(cr, GET(m, grpc_service), &cr->out->arena, log_batch_service(log_channel_batch(c)));
     strbuf_fini(&prefix);
     return c;
 }

@@ -15,6 +15,8 @@
 #include <net/if.h>
 
 #define SPANS_MAX 1024
+#define FLUSH_MS 5000          /* runtime may say otherwise of this … */
+#define FLUSH_SPANS 5          /* … and this */
 
 #define OTEL_STATS(X)                                                                              \
     X(OTEL_SPANS_SENT, COUNTER, NONE, "spans_sent", "Spans handed to the exporter")                \
@@ -32,18 +34,18 @@ enum { OTEL_STATS(STAT_ENUM_ROW) OTEL_ROWS };
 enum { ZIPKIN_STATS(STAT_ENUM_ROW) ZIPKIN_ROWS };
 static const struct stat_desc otel_rows[] = {OTEL_STATS(STAT_DESC_ROW)}, zipkin_rows[] = {ZIPKIN_STATS(STAT_DESC_ROW)};
 static const struct stat_table otel_table = {otel_rows, ARRAY_LEN(otel_rows)}, zipkin_table = {zipkin_rows, ARRAY_LEN(zipkin_rows)};
-static const uint8_t otel_counts[SPANS_REPORTS_SKIPPED + 1] = {
-    [SPANS_SENT] = STAT_OTEL_SPANS_SENT + 1, [SPANS_DROPPED] = STAT_OTEL_SPANS_DROPPED + 1, [SPANS_TIMER_FLUSHED] = STAT_OTEL_TIMER_FLUSHED + 1};
-static const uint8_t zipkin_counts[SPANS_REPORTS_SKIPPED + 1] = {
-    [SPANS_SENT] = STAT_ZIPKIN_SPANS_SENT + 1, [SPANS_DROPPED] = STAT_ZIPKIN_SPANS_DROPPED + 1,
-    [SPANS_TIMER_FLUSHED] = STAT_ZIPKIN_TIMER_FLUSHED + 1, [SPANS_REPORTS_SENT] = STAT_ZIPKIN_REPORTS_SENT + 1,
-    [SPANS_REPORTS_DROPPED] = STAT_ZIPKIN_REPORTS_DROPPED + 1, [SPANS_REPORTS_FAILED] = STAT_ZIPKIN_REPORTS_FAILED + 1,
-    [SPANS_REPORTS_SKIPPED] = STAT_ZIPKIN_REPORTS_SKIPPED + 1};
+static const uint8_t otel_counts[BATCH_COUNTS] = {
+    [BATCH_SENT] = STAT_OTEL_SPANS_SENT + 1, [BATCH_DROPPED] = STAT_OTEL_SPANS_DROPPED + 1, [BATCH_TIMER_FLUSHED] = STAT_OTEL_TIMER_FLUSHED + 1};
+static const uint8_t zipkin_counts[BATCH_COUNTS] = {
+    [BATCH_SENT] = STAT_ZIPKIN_SPANS_SENT + 1, [BATCH_DROPPED] = STAT_ZIPKIN_SPANS_DROPPED + 1,
+    [BATCH_TIMER_FLUSHED] = STAT_ZIPKIN_TIMER_FLUSHED + 1, [BATCH_REPORTS_SENT] = STAT_ZIPKIN_REPORTS_SENT + 1,
+    [BATCH_REPORTS_DROPPED] = STAT_ZIPKIN_REPORTS_DROPPED + 1, [BATCH_REPORTS_FAILED] = STAT_ZIPKIN_REPORTS_FAILED + 1,
+    [BATCH_REPORTS_SKIPPED] = STAT_ZIPKIN_REPORTS_SKIPPED + 1};
 
 /* ---- where to ---- */
 
 /* Fills path, authority, timeout and headers; gives the cluster's name. */
-static struct str read_http_service(struct config_reader *cr, const pb_http_service *m, struct tracer *t, struct span_batch_opts *o)
+static struct str read_http_service(struct config_reader *cr, const pb_http_service *m, struct tracer *t, struct batch_post *o)
 {
     struct uri uri;
     struct str cluster = STR_NULL;
@@ -60,7 +62,7 @@ static struct str read_http_service(struct config_reader *cr, const pb_http_serv
         o->authority = arena_str(&t->arena, uri.authority);
         o->path = uri.path.n ? arena_str(&t->arena, uri.path) : STR("/");
     }
-    o->timeout_ms = proto_ms_or(GET(to, timeout), 0);
+    o->timeout_ms.value = proto_ms_or(GET(to, timeout), 0);
     if (to->http_upstream_type_case)
         cluster = TEXT(to, cluster);
     if (n) {
@@ -158,30 +160,45 @@ static struct str *pack_resource(struct config_reader *cr, const pb_otel_tracer 
     return out;
 }
 
+/* By gRPC, or else by HTTP. */
+static void read_otel_collector(struct config_reader *cr, const pb_otel_tracer *m, struct tracer *t, struct batch_opts *o)
+{
+    struct str cluster = STR_NULL;
+    if (GET(m, grpc_service)) {
+        if (GET(m, http_service))
+            FAULT("http_service", "excludes grpc_service");
+        o->way = &batch_by_call;
+        o->grpc.service = arena_zalloc(&t->arena, sizeof *o->grpc.service);
+        IN("grpc_service")
+            cfg_grpc_service(cr, m->grpc_service, &t->arena, o->grpc.service);
+        return;
+    }
+    o->way = &batch_by_post;
+    o->post = arena_zalloc(&t->arena, sizeof *o->post);
+    o->post->content_type = STR("application/x-protobuf");
+    o->post->user_agent = STR("OTel-OTLP-Exporter-weft-proxy/" WEFT_VERSION);
+    if (!GET(m, http_service))
+        return;
+    IN("http_service")
+        cluster = read_http_service(cr, m->http_service, t, o->post);
+    cfg_cluster_ref(cr, "http_service.http_uri.cluster", arena_str(&cr->out->arena, cluster), &o->post->cluster, true);
+}
+
 int cfg_otel_tracer(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
 {
     const pb_otel_tracer *m = (const pb_otel_tracer *)msg;
     struct tracer *t = out;
-    struct str cluster = STR_NULL;
-    struct span_batch_opts o = {
+    struct batch_opts o = {
         .stats = &otel_table, .rows = otel_counts, .stat_prefix = STR("tracing.opentelemetry."),
-        .flush_key = STR("tracing.opentelemetry.flush_interval_ms"), .spans_key = STR("tracing.opentelemetry.min_flush_spans"),
-        .content_type = STR("application/x-protobuf"), .user_agent = STR("OTel-OTLP-Exporter-weft-proxy/" WEFT_VERSION), .wrap = otel_wrap,
-        .method = STR("/opentelemetry.proto.collector.trace.v1.TraceService/Export")};
+        .flush_ms = {STR("tracing.opentelemetry.flush_interval_ms"), FLUSH_MS},
+        .grpc.method = STR("/opentelemetry.proto.collector.trace.v1.TraceService/Export")};
     tracer_make_otel(t, read_sampler(cr, "sampler", GET(m, sampler), &t->arena));
-    o.spans_max = proto_u32_or(GET(m, max_cache_size), SPANS_MAX);
-    o.is_grpc = GET(m, grpc_service) != NULL;
-    if (o.is_grpc && GET(m, http_service))
-        FAULT("http_service", "excludes grpc_service");
-    else if (!o.is_grpc && GET(m, http_service))
-        IN("http_service")
-            cluster = read_http_service(cr, m->http_service, t, &o);
-    t->batch = span_batch_new(&o, pack_resource(cr, m, t));
-    if (o.is_grpc)
-        IN("grpc_service")
-            cfg_grpc_service(cr, m->grpc_service, &t->arena, span_batch_service(t->batch));
-    else if (m->http_service)
-        cfg_cluster_ref(cr, "http_service.http_uri.cluster", arena_str(&cr->out->arena, cluster), span_batch_cluster(t->batch), true);
+    t->flush_spans = (struct batch_number){STR("tracing.opentelemetry.min_flush_spans"), FLUSH_SPANS};
+    t->spans_max = proto_u32_or(GET(m, max_cache_size), SPANS_MAX);
+    t->wrap = otel_wrap;
+    t->wrap_owner = pack_resource(cr, m, t);
+    read_otel_collector(cr, m, t, &o);
+    tracer_sends(t, &o);
     return 0;
 }
 
@@ -224,7 +241,7 @@ static void read_zipkin_options(struct config_reader *cr, const pb_zipkin *m, st
     }
 }
 
-static struct str read_collector(struct config_reader *cr, const pb_zipkin *m, struct tracer *t, struct span_batch_opts *o)
+static struct str read_collector(struct config_reader *cr, const pb_zipkin *m, struct tracer *t, struct batch_post *o)
 {
     struct str cluster = TEXT(m, collector_cluster), path = TEXT(m, collector_endpoint), host = TEXT(m, collector_hostname);
     if (GET(m, collector_service)) {
@@ -246,17 +263,21 @@ int cfg_zipkin_tracer(struct config_reader *cr, const ProtobufCMessage *msg, voi
     const pb_zipkin *m = (const pb_zipkin *)msg;
     struct tracer *t = out;
     struct zipkin_options *options = arena_zalloc(&t->arena, sizeof *options);
-    struct span_batch_opts o = {
-        .stats = &zipkin_table, .rows = zipkin_counts, .stat_prefix = STR("tracing.zipkin."),
-        .flush_key = STR("tracing.zipkin.flush_interval_ms"), .spans_key = STR("tracing.zipkin.min_flush_spans"),
-        .timeout_key = STR("tracing.zipkin.request_timeout"), .timeout_ms = 5000, .accepted_status = 202, .spans_max = SPANS_MAX};
+    struct batch_post *post = arena_zalloc(&t->arena, sizeof *post);
+    const struct batch_opts o = {
+        .way = &batch_by_post, .post = post, .stats = &zipkin_table, .rows = zipkin_counts, .stat_prefix = STR("tracing.zipkin."),
+        .flush_ms = {STR("tracing.zipkin.flush_interval_ms"), FLUSH_MS}};
+    post->timeout_ms = (struct batch_number){STR("tracing.zipkin.request_timeout"), 5000};
+    post->accepted_status = 202;
+    t->flush_spans = (struct batch_number){STR("tracing.zipkin.min_flush_spans"), FLUSH_SPANS};
+    t->spans_max = SPANS_MAX;
     read_zipkin_options(cr, m, options, &t->arena);
-    struct str cluster = read_collector(cr, m, t, &o);
-    o.content_type = options->is_proto ? STR("application/x-protobuf") : STR("application/json");
-    o.wrap = options->is_proto ? zipkin_wrap_proto : zipkin_wrap_json;
+    struct str cluster = read_collector(cr, m, t, post);
+    post->content_type = options->is_proto ? STR("application/x-protobuf") : STR("application/json");
+    t->wrap = options->is_proto ? zipkin_wrap_proto : zipkin_wrap_json;
     tracer_make_zipkin(t, options);
-    t->batch = span_batch_new(&o, NULL);
+    tracer_sends(t, &o);
     cfg_cluster_ref(cr, m->collector_service ? "collector_service.http_uri.cluster" : "collector_cluster",
-                    arena_str(&cr->out->arena, cluster), span_batch_cluster(t->batch), true);
+                    arena_str(&cr->out->arena, cluster), &post->cluster, true);
     return 0;
 }

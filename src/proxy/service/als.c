@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Access logs over gRPC: their messages, and what a log does with an exchange. Entries are made by als_entry.c, gathered and
- * sent by log_batch.c. A stream's first message names us and the log. Writing runs on workers, the rest on the main
+ * sent by log_channel.c. A stream's first message names us and the log. Writing runs on workers, the rest on the main
  * thread.
  */
 #include "proxy/service/als.h"
@@ -27,17 +27,17 @@ static void wrap_tcp(void *owner, bool first, struct str entries, struct strbuf 
     wrap(owner, first, 3, entries, out);
 }
 
-struct log_channel *als_channel_new(struct str key, const struct log_batch_opts *o, bool is_tcp, struct str packed_node, struct str log_name)
+struct log_channel *als_channel_new(struct str key, const struct log_channel_opts *o, bool is_tcp, struct str packed_node, struct str log_name)
 {
-    struct log_batch_opts opts = *o;
+    struct log_channel_opts opts = *o;
     struct strbuf identifier = {0};
     if (packed_node.n)
         wire_bytes(&identifier, 1, packed_node.p, packed_node.n);
     wire_bytes(&identifier, 2, log_name.p, log_name.n);
-    opts.is_stream = true;
-    opts.wrap = is_tcp ? wrap_tcp : wrap_http;
-    opts.path = STR("/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs");
-    opts.stat_prefix = STR("access_logs.grpc_access_log.");
+    opts.batch.way = &batch_by_stream;
+    opts.batch.wrap = is_tcp ? wrap_tcp : wrap_http;
+    opts.batch.grpc.method = STR("/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs");
+    opts.batch.stat_prefix = STR("access_logs.grpc_access_log.");
     struct log_channel *c = log_channel_new(key, &opts, strbuf_str(&identifier));
     strbuf_fini(&identifier);
     return c;
@@ -65,11 +65,11 @@ void als_log_free(struct als_log **log)
 static void als_write(void *data, const struct format_context *cx)
 {
     const struct als_log *l = data;
-    struct strbuf *out = log_batch_begin(log_channel_batch(l->channel));
+    struct strbuf *out = log_channel_begin(l->channel);
     if (!out)
         return;
     als_entry_add(l, cx, out);
-    log_batch_end(log_channel_batch(l->channel));
+    log_channel_end(l->channel);
 }
 
 static void als_free(void *data)

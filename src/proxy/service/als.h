@@ -10,7 +10,7 @@
 #include "proxy/service/log_channel.h"
 
 /* packed_node: core.v3.Node; may be empty. `o`'s stream, method and statistics are filled here. */
-struct log_channel *als_channel_new(struct str key, const struct log_batch_opts *o, bool is_tcp, struct str packed_node, struct str log_name);
+struct log_channel *als_channel_new(struct str key, const struct log_channel_opts *o, bool is_tcp, struct str packed_node, struct str log_name);
 
 struct als_log {                     /* filled by the configuration's reader */
     struct arena arena;              /* of all texts */

@@ -1,16 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Channels by key: few, made and freed with configurations, so a list will do. Main thread.
+ * Channels by key: few, made and freed with configurations, so a list will do. Entries make a batch by their bytes. Main
+ * thread for channels, any for entries.
  */
 #include "proxy/service/log_channel.h"
 
 #include "base/mem.h"
 
+enum { LOG_CHANNEL_STATS(STAT_ENUM_ROW) };
+static const struct stat_desc rows[] = {LOG_CHANNEL_STATS(STAT_DESC_ROW)};
+static const struct stat_table table = {rows, ARRAY_LEN(rows)};
+static const uint8_t counts[BATCH_COUNTS] = {
+    [BATCH_TAKEN] = STAT_LOG_CHANNEL_WRITTEN + 1, [BATCH_DROPPED] = STAT_LOG_CHANNEL_DROPPED + 1};
+
 struct log_channel {
     struct log_channel *next;
     uint32_t refs;
     struct strbuf key, head;
-    struct log_batch *batch;
+    uint32_t buffer_bytes;
+    struct batch *batch;
 };
 static struct log_channel *channels;
 
@@ -24,13 +32,18 @@ struct log_channel *log_channel_find(struct str key)
     return NULL;
 }
 
-struct log_channel *log_channel_new(struct str key, const struct log_batch_opts *o, struct str head)
+struct log_channel *log_channel_new(struct str key, const struct log_channel_opts *o, struct str head)
 {
+    struct batch_opts opts = o->batch;
     struct log_channel *c = NEW(log_channel);
     c->refs = 1;
     strbuf_adds(&c->key, key);
     strbuf_adds(&c->head, head);
-    c->batch = log_batch_new(o, c);
+    c->buffer_bytes = o->buffer_bytes;
+    opts.what = "log";
+    opts.stats = &table;
+    opts.rows = counts;
+    c->batch = batch_new(&opts, c);
     c->next = channels;
     channels = c;
     return c;
@@ -47,18 +60,34 @@ void log_channel_unref(struct log_channel **channel)
             *at = c->next;
             break;
         }
-    log_batch_free(&c->batch);
+    batch_free(&c->batch);
     strbuf_fini(&c->key);
     strbuf_fini(&c->head);
     mem_free(c);
 }
 
-struct log_batch *log_channel_batch(const struct log_channel *c)
-{
-    return c->batch;
-}
-
 struct str log_channel_head(const struct log_channel *c)
 {
     return strbuf_str(&c->head);
+}
+
+/* ---- entries ---- */
+
+static bool has_room(const struct log_channel *c)
+{
+    return batch_held(c->batch).bytes < (c->buffer_bytes ? c->buffer_bytes : 1);
+}
+
+struct strbuf *log_channel_begin(struct log_channel *c)
+{
+    if (!has_room(c))
+        batch_flush(c->batch);
+    return batch_begin(c->batch, has_room(c));
+}
+
+void log_channel_end(struct log_channel *c)
+{
+    if (!has_room(c))
+        batch_flush(c->batch);
+    batch_end(c->batch);
 }

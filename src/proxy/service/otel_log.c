@@ -98,8 +98,7 @@ static void add_trace(struct strbuf *record, const struct span *s)
 static void otel_write(void *data, const struct format_context *cx)
 {
     const struct otel_log *l = data;
-    struct log_batch *batch = log_channel_batch(l->channel);
-    struct strbuf *out = log_batch_begin(batch);
+    struct strbuf *out = log_channel_begin(l->channel);
     struct strbuf record = {0}, body = {0};
     if (!out)
         return;
@@ -114,7 +113,7 @@ static void otel_write(void *data, const struct format_context *cx)
     wire_bytes(out, SCOPE_RECORDS, record.p, record.n);
     strbuf_fini(&record);
     strbuf_fini(&body);
-    log_batch_end(batch);
+    log_channel_end(l->channel);
 }
 
 static void wrap(void *owner, bool first, struct str entries, struct strbuf *out)
@@ -128,12 +127,12 @@ static void wrap(void *owner, bool first, struct str entries, struct strbuf *out
     strbuf_fini(&logs);
 }
 
-struct log_channel *otel_channel_new(struct str key, const struct log_batch_opts *o, struct str resource)
+struct log_channel *otel_channel_new(struct str key, const struct log_channel_opts *o, struct str resource)
 {
-    struct log_batch_opts opts = *o;
-    opts.is_stream = false;
-    opts.wrap = wrap;
-    opts.path = STR("/opentelemetry.proto.collector.logs.v1.LogsService/Export");
+    struct log_channel_opts opts = *o;
+    opts.batch.way = &batch_by_call;
+    opts.batch.wrap = wrap;
+    opts.batch.grpc.method = STR("/opentelemetry.proto.collector.logs.v1.LogsService/Export");
     return log_channel_new(key, &opts, resource);
 }
 

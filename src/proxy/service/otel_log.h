@@ -33,6 +33,6 @@ struct otel_log *otel_log_new(void);
 void otel_log_free(struct otel_log **l);
 void access_log_to_otel(struct access_log *l, struct otel_log *take);
 /* `resource`: packed Resource. `o`'s method is filled here. */
-struct log_channel *otel_channel_new(struct str key, const struct log_batch_opts *o, struct str resource);
+struct log_channel *otel_channel_new(struct str key, const struct log_channel_opts *o, struct str resource);
 
 #endif

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Tracers by their settings, and the life of a span: started, given children, finished into its tracer's queue. Main thread
- * for tracers, workers for spans.
+ * Tracers by their settings, and the life of a span: started, given children, finished into its tracer's batch. A call that
+ * fails takes its spans along: traces are a sample, and nobody repeats them. Main thread for tracers, workers for spans.
  */
 #include "proxy/trace/tracer.h"
 
 #include "base/mem.h"
+
+#define HELD_BYTES_MAX ((size_t)8 << 20) /* on a thread */
 
 static struct tracer *tracers;
 
@@ -41,7 +43,7 @@ void tracer_unref(struct tracer **tracer)
             *at = t->next;
             break;
         }
-    span_batch_free(&t->batch);
+    batch_free(&t->batch);
     if (t->ops && t->ops->free)
         t->ops->free(t);
     strbuf_fini(&t->key);
@@ -57,6 +59,43 @@ void tracing_config_fini(struct tracing_config *c)
     custom_tags_fini(c->tags, c->tag_count);
     format_free(&c->operation);
     format_free(&c->upstream_operation);
+}
+
+/* ---- the way to the collector ---- */
+
+static void wrap(void *owner, bool first, struct str entries, struct strbuf *out)
+{
+    const struct tracer *t = owner;
+    (void)first; /* no provider has a stream */
+    t->wrap(t->wrap_owner, entries, out);
+}
+
+/* After a span, and after a call that others have waited for. */
+static void flush_if_due(void *tracer)
+{
+    struct tracer *t = tracer;
+    if (batch_held(t->batch).count >= batch_number(&t->flush_spans))
+        batch_flush(t->batch);
+}
+
+void tracer_sends(struct tracer *t, const struct batch_opts *o)
+{
+    struct batch_opts opts = *o;
+    opts.what = "trace";
+    opts.wrap = wrap;
+    opts.on_answer = flush_if_due;
+    t->batch = batch_new(&opts, t);
+}
+
+static void queue(struct tracer *t, const struct span *s)
+{
+    struct batch_held held = batch_held(t->batch);
+    struct strbuf *out = batch_begin(t->batch, held.count < t->spans_max && held.bytes < HELD_BYTES_MAX);
+    if (!out)
+        return;
+    t->ops->encode(t, s, out);
+    flush_if_due(t);
+    batch_end(t->batch);
 }
 
 /* ---- spans ---- */
@@ -114,9 +153,6 @@ void tracer_finish(struct span *s, uint64_t wall_us)
         return;
     s->over = true;
     s->end_wall_us = wall_us;
-    struct strbuf *out = s->sampled ? span_batch_begin(s->tracer->batch) : NULL;
-    if (!out)
-        return;
-    s->tracer->ops->encode(s->tracer, s, out);
-    span_batch_end(s->tracer->batch);
+    if (s->sampled)
+        queue(s->tracer, s);
 }

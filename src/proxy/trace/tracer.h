@@ -9,9 +9,9 @@
 
 #include "base/rng.h"
 #include "proxy/custom_tag.h"
+#include "proxy/service/batch.h"
 #include "proxy/trace/propagation.h"
 #include "proxy/trace/sampling.h"
-#include "proxy/trace/span_batch.h"
 
 struct tracer_ops {
     /* Ids, parent and sampling of a request's span (its name, client or server, is set). False: nothing of it is traced. */
@@ -22,7 +22,11 @@ struct tracer_ops {
 };
 struct tracer {
     const struct tracer_ops *ops;
-    struct span_batch *batch;
+    struct batch *batch;             /* NULL until tracer_sends */
+    struct batch_number flush_spans; /* as many are sent at once */
+    uint32_t spans_max;              /* kept on a thread while the collector doesn't take them; further ones are dropped */
+    void (*wrap)(void *wrap_owner, struct str entries, struct strbuf *out);
+    void *wrap_owner;
     struct str node_id, zone;        /* in the arena */
     bool names_by_host;              /* spans are called after the request's host */
     void *data;                      /* the provider's */
@@ -35,6 +39,8 @@ struct tracer {
 /* A new reference to the tracer of that key (the packed settings); NULL: there is none yet. Main thread. */
 struct tracer *tracer_find(struct str key);
 struct tracer *tracer_new(struct str key);
+/* The rest of it is set; `o` without what, wrap and on_answer. */
+void tracer_sends(struct tracer *t, const struct batch_opts *o);
 void tracer_unref(struct tracer **t);
 
 /* The Tracing part of a connection manager. */
@@ -67,7 +73,7 @@ struct otel_sampler {
     uint64_t numerator, denominator;    /* RATIO */
 };
 void tracer_make_otel(struct tracer *t, const struct otel_sampler *keep_sampler);
-/* The batch's owner: a struct str, the packed Resource that each message begins with. */
+/* wrap_owner: a struct str, the packed Resource that each message begins with. */
 void otel_wrap(void *owner, struct str entries, struct strbuf *out);
 bool otel_ratio_hits(uint64_t trace_high, uint64_t numerator, uint64_t denominator);
 
