@@ -12,9 +12,11 @@
 #include "proxy/overload/overload.h"
 #include "proxy/server.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -33,6 +35,7 @@
 
 #define WARM_UP_LIMIT_MS 15000
 #define TICK_MS 1000
+#define MAIN_NICENESS 10 /* docs/decisions/0010 */
 #define SLOW_TICKS 5 /* what costs more is looked at less often */
 
 static const struct stat_desc rows[] = {SERVER_STATS(STAT_DESC_ROW)};
@@ -133,6 +136,14 @@ static void set_state(struct server *s, enum server_state state)
 
 /* ---- the way up ---- */
 
+/* Where they share a CPU, traffic goes before pages, tables of hosts and certificates. Linux has a niceness a thread. */
+static void stand_back(void)
+{
+    errno = 0;
+    if (nice(MAIN_NICENESS) == -1 && errno)
+        LOG(MAIN, WARNING, "the main thread can't be given less weight than the workers: %s", strerror(errno));
+}
+
 static void go_live(struct frame *f)
 {
     struct server *s = &f->server;
@@ -150,6 +161,7 @@ static void go_live(struct frame *f)
         finish(f);
         return;
     }
+    stand_back();
     listener_manager_start(s->listeners);
     stats_sinks_start(s->sinks);
     if (s->opts.config->overload) {
