@@ -8,6 +8,8 @@
 
 #include "base/mem.h"
 
+#define KEY_PEM_BYTES 8192 /* more than RSA of KEY_RSA_MAX_BITS takes */
+
 struct key {
     EVP_PKEY *pkey;
 };
@@ -52,6 +54,16 @@ struct key *key_generate(enum key_kind kind, struct err *err)
     return key_of(pkey, "cannot generate a private key", err);
 }
 
+struct key *key_generate_rsa(unsigned bits, struct err *err)
+{
+    if (bits < KEY_RSA_MIN_BITS || bits > KEY_RSA_MAX_BITS) {
+        err_set(err, ERR_INVALID, "an RSA key has from %d to %d bits, not %u", KEY_RSA_MIN_BITS, KEY_RSA_MAX_BITS, bits);
+        return NULL;
+    }
+    ERR_clear_error();
+    return key_of(EVP_RSA_gen(bits), "cannot generate a private key", err);
+}
+
 static int password_cb(char *out, int size, int rwflag, void *arg)
 {
     (void)rwflag;
@@ -89,15 +101,28 @@ static void take_text(BIO *bio, struct strbuf *out)
         strbuf_add(out, p, (size_t)n);
 }
 
-int key_pem(const struct key *key, struct strbuf *out, struct err *err)
+static int write_key(const struct key *key, bool traditional, struct strbuf *out, struct err *err)
 {
     ERR_clear_error();
     BIO *bio = BIO_new(BIO_s_secmem());
-    int ok = bio && PEM_write_bio_PrivateKey(bio, key->pkey, NULL, NULL, 0, NULL, NULL);
-    if (ok)
+    int ok = bio && (traditional ? PEM_write_bio_PrivateKey_traditional(bio, key->pkey, NULL, NULL, 0, NULL, NULL)
+                                 : PEM_write_bio_PKCS8PrivateKey(bio, key->pkey, NULL, NULL, 0, NULL, NULL));
+    if (ok) {
+        strbuf_reserve(out, KEY_PEM_BYTES); /* no growth, which would leave a copy behind */
         take_text(bio, out);
+    }
     BIO_free(bio);
     return ok ? 0 : openssl_fault(err, "cannot write the private key");
+}
+
+int key_pem(const struct key *key, struct strbuf *out, struct err *err)
+{
+    return write_key(key, false, out, err);
+}
+
+int key_pem_traditional(const struct key *key, struct strbuf *out, struct err *err)
+{
+    return write_key(key, true, out, err);
 }
 
 void key_pem_free(struct strbuf *pem)
@@ -163,4 +188,15 @@ int key_csr(const struct key *key, struct str uri_san, struct str organization, 
     BIO_free(bio);
     X509_REQ_free(req);
     return ok ? 0 : openssl_fault(err, "cannot make a certificate signing request");
+}
+
+bool key_fits(const struct key *key, struct str chain_pem)
+{
+    BIO *bio = chain_pem.n && chain_pem.n <= INT32_MAX ? BIO_new_mem_buf(chain_pem.p, (int)chain_pem.n) : NULL;
+    X509 *leaf = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    bool fits = leaf && X509_check_private_key(leaf, key->pkey) == 1;
+    X509_free(leaf);
+    BIO_free(bio);
+    ERR_clear_error();
+    return fits;
 }

@@ -87,11 +87,58 @@ static void test_key_csr__no_uri__refused(void **state)
     key_free(&k);
 }
 
+static bool starts_with(const struct strbuf *b, const char *head)
+{
+    return str_has_prefix(strbuf_str(b), str_from(head));
+}
+
+static void test_key_pem_traditional__each_kind__own_form_and_same_key(void **state)
+{
+    (void)state;
+    static const struct { enum key_kind kind; const char *head; } rows[] = {
+        {KEY_EC_P256, "-----BEGIN EC PRIVATE KEY-----"},
+        {KEY_EC_P384, "-----BEGIN EC PRIVATE KEY-----"},
+        {KEY_RSA_2048, "-----BEGIN RSA PRIVATE KEY-----"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct strbuf own = {0}, pkcs8 = {0}, again = {0};
+        struct key *k = key_generate(rows[i].kind, NULL);
+        assert_int_equal(key_pem_traditional(k, &own, NULL), 0);
+        assert_int_equal(key_pem(k, &pkcs8, NULL), 0);
+        assert_true(starts_with(&own, rows[i].head));
+        assert_true(starts_with(&pkcs8, "-----BEGIN PRIVATE KEY-----"));
+        struct key *read = key_load(strbuf_str(&own), STR_NULL, NULL);
+        assert_non_null(read);
+        assert_int_equal(key_pem(read, &again, NULL), 0);
+        assert_true(str_eq(strbuf_str(&pkcs8), strbuf_str(&again)));
+        key_pem_free(&own);
+        key_pem_free(&pkcs8);
+        key_pem_free(&again);
+        key_free(&k);
+        key_free(&read);
+    }
+}
+
+static void test_key_generate_rsa__sizes__bounded(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    assert_null(key_generate_rsa(1024, &err));
+    assert_int_equal(err.code, ERR_INVALID);
+    assert_null(key_generate_rsa(1u << 20, NULL));
+    struct key *k = key_generate_rsa(3072, NULL);
+    assert_non_null(k);
+    expect_csr(k, STR_NULL, true);
+    key_free(&k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_key_csr__both_kinds__one_uri_and_a_good_signature),
         cmocka_unit_test(test_key_pem__written_and_read__same_key),
+        cmocka_unit_test(test_key_pem_traditional__each_kind__own_form_and_same_key),
+        cmocka_unit_test(test_key_generate_rsa__sizes__bounded),
         cmocka_unit_test(test_key_load__junk__error),
         cmocka_unit_test(test_key_csr__no_uri__refused),
     };
