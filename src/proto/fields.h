@@ -127,6 +127,11 @@ ProtobufCMessage *proto_any_read_as(struct proto_reader *r, const char *field,
 /* The full type name in the URL ("envoy.extensions..."); null str for NULL. */
 struct str proto_any_type(const Google__Protobuf__Any *any);
 
+/* The same as proto_any_type and proto_any_read where a TypedStruct (udpa.type.v1, xds.type.v3) stands for the message of the
+ * type that it names: that type, and the message decoded from its Struct, unknown fields being faults. */
+struct str proto_any_content_type(struct proto_arena *arena, const Google__Protobuf__Any *any);
+ProtobufCMessage *proto_any_read_content(struct proto_reader *r, const char *field, const Google__Protobuf__Any *any);
+
 /* ---- values ---- */
 
 /* NULL gives the default. Negative durations give 0 (rules refuse them where it matters). Milliseconds

@@ -123,7 +123,7 @@ struct extension {
     const void *def;             /* the filter's or policy's descriptor, where it has one */
 };
 /* The extension for `any` and its message; NULL after a fault at `field` (".typed_config" of the present path). */
-bool cfg_extension_is_known(enum extension_kind kind, const pb_any *any);
+bool cfg_extension_is_known(struct config_reader *cr, enum extension_kind kind, const pb_any *any);
 const struct extension *cfg_extension(struct config_reader *cr, enum extension_kind kind, const char *field, struct str name,
                                       const pb_any *any, ProtobufCMessage **msg);
 

@@ -258,19 +258,19 @@ static const struct extension *find(enum extension_kind kind, struct str type)
     return NULL;
 }
 
-bool cfg_extension_is_known(enum extension_kind kind, const pb_any *any)
+bool cfg_extension_is_known(struct config_reader *cr, enum extension_kind kind, const pb_any *any)
 {
-    return find(kind, proto_any_type(any)) != NULL;
+    return find(kind, proto_any_content_type(cr->r.arena, any)) != NULL;
 }
 
 const struct extension *cfg_extension(struct config_reader *cr, enum extension_kind kind, const char *field, struct str name,
                                       const pb_any *any, ProtobufCMessage **msg)
 {
-    struct str type = proto_any_type(any);
     if (!any) {
         FAULT(field, "must be set");
         return NULL;
     }
+    struct str type = proto_any_content_type(cr->r.arena, any);
     const struct extension *ext = find(kind, type);
     if (!ext) {
         /* The well-known name says more to a person, where the name is one and not a free label. */
@@ -283,6 +283,6 @@ const struct extension *cfg_extension(struct config_reader *cr, enum extension_k
         UNSUPPORTED(field, what);
         return NULL;
     }
-    *msg = proto_any_read(&cr->r, field, any);
+    *msg = proto_any_read_content(&cr->r, field, any);
     return *msg ? ext : NULL;
 }

@@ -249,7 +249,7 @@ void cfg_lb_policies(struct config_reader *cr, const pb_lb_policies *m, struct c
             continue;
         const pb_any *any = GET(ext, typed_config);
         bool is_last = i + 1 == n;
-        if (!is_last && any && !cfg_extension_is_known(EXT_LB_POLICY, any)) { /* one behind it may do */
+        if (!is_last && any && !cfg_extension_is_known(cr, EXT_LB_POLICY, any)) { /* one behind it may do */
             (void)TEXT(ext, name);
             proto_read_whole(&cr->r, &any->base);
             continue;
