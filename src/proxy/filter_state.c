@@ -31,14 +31,35 @@ const struct filter_state_entry *filter_state_find(const struct filter_state *s,
     return NULL;
 }
 
-static struct filter_state_entry *add(struct filter_state *s, struct str key)
+void filter_state_object_unref(struct filter_state_object **o)
 {
-    struct filter_state_entry *e = NEW(filter_state_entry), **end = &s->first;
+    struct filter_state_object *old = *o;
+    *o = NULL;
+    if (old && --old->refs == 0)
+        old->free(old);
+}
+
+static void append(struct filter_state *s, struct filter_state_entry *e)
+{
+    struct filter_state_entry **end = &s->first;
     while (*end)
         end = &(*end)->next;
-    e->key = keep(key);
     *end = e;
+}
+
+static struct filter_state_entry *add(struct filter_state *s, struct str key)
+{
+    struct filter_state_entry *e = NEW(filter_state_entry);
+    e->key = keep(key);
+    append(s, e);
     return e;
+}
+
+static void drop_value(struct filter_state_entry *e)
+{
+    if (!e->object)
+        mem_free((char *)(uintptr_t)e->value.p);
+    filter_state_object_unref(&e->object);
 }
 
 bool filter_state_set(struct filter_state *s, struct str key, struct str value, bool read_only, enum filter_state_sharing sharing)
@@ -50,9 +71,31 @@ bool filter_state_set(struct filter_state *s, struct str key, struct str value, 
     if (!e)
         e = add(s, key);
     struct str copy = keep(value); /* `value` may be the old one's text */
-    mem_free((char *)(uintptr_t)e->value.p);
+    drop_value(e);
     e->value = copy;
     e->read_only = read_only;
+    e->sharing = sharing;
+    return true;
+}
+
+bool filter_state_link(struct filter_state *s, struct filter_state_entry *keep_entry, struct str keep_key, struct filter_state_object *o,
+                       enum filter_state_sharing sharing)
+{
+    if (filter_state_find(s, keep_key))
+        return false;
+    *keep_entry = (struct filter_state_entry){.key = keep_key, .value = o->text, .object = filter_state_object_ref(o),
+                                              .is_kept_elsewhere = true, .sharing = sharing};
+    append(s, keep_entry);
+    return true;
+}
+
+bool filter_state_set_object(struct filter_state *s, struct str key, struct filter_state_object *o, enum filter_state_sharing sharing)
+{
+    if (filter_state_find(s, key))
+        return false;
+    struct filter_state_entry *e = add(s, key);
+    e->value = o->text;
+    e->object = filter_state_object_ref(o);
     e->sharing = sharing;
     return true;
 }
@@ -63,9 +106,11 @@ void filter_state_fini(struct filter_state *s)
     s->first = NULL;
     while (e) {
         struct filter_state_entry *next = e->next;
-        mem_free((char *)(uintptr_t)e->key.p);
-        mem_free((char *)(uintptr_t)e->value.p);
-        mem_free(e);
+        drop_value(e);
+        if (!e->is_kept_elsewhere) {
+            mem_free((char *)(uintptr_t)e->key.p);
+            mem_free(e);
+        }
         e = next;
     }
 }

@@ -10,6 +10,7 @@
 #include "proto/validate.h"
 #include "proto/yaml.h"
 #include "proxy/config/config_priv.h"
+#include "proxy/config/istio_priv.h"
 #include "proxy/log/access_log.h"
 #include "proxy/stats/stats_config.h"
 
@@ -127,6 +128,7 @@ static void read_node(struct config_reader *cr, const pb_node *m)
     struct node_info *n = &cr->out->node;
     struct arena *a = &cr->out->arena;
     struct str id = STR(""), cluster = STR(""), region = STR(""), zone = STR(""), sub_zone = STR("");
+    cfg_istio_node(cr, m);
     if (m) {
         const pb_locality *l = GET(m, locality);
         id = TEXT(m, id);

@@ -4,6 +4,7 @@
  * Adding one is a row here and a reader. Main thread.
  */
 #include "proxy/config/config_priv.h"
+#include "proxy/config/istio_priv.h"
 #include "proxy/filter/admission_control.h"
 #include "proxy/filter/bandwidth_limit.h"
 #include "proxy/filter/buffer.h"
@@ -19,6 +20,7 @@
 #include "proxy/filter/header_to_metadata.h"
 #include "proxy/filter/local_ratelimit.h"
 #include "proxy/filter/health_check.h"
+#include "proxy/filter/istio_metadata_exchange.h"
 #include "proxy/filter/ratelimit.h"
 #include "proxy/filter/set_filter_state.h"
 #include "proxy/filter/set_metadata.h"
@@ -247,6 +249,8 @@ static const struct extension extensions[] = {
     {P "matching.common_inputs.network.v3.DestinationPortInput", EXT_MATCH_INPUT, "envoy.matching.inputs.destination_port", cfg_input_connection, NULL},
     {P "matching.common_inputs.network.v3.SourceTypeInput", EXT_MATCH_INPUT, "envoy.matching.inputs.source_type", cfg_input_connection, NULL},
     {P "matching.common_inputs.network.v3.ServerNameInput", EXT_MATCH_INPUT, "envoy.matching.inputs.server_name", cfg_input_connection, NULL},
+
+    {"io.istio.http.peer_metadata.Config", EXT_HTTP_FILTER, "istio.metadata_exchange", cfg_istio_http_mx, &istio_http_mx_filter},
 };
 #undef P
 

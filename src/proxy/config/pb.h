@@ -141,6 +141,10 @@
 #include "google/protobuf/any.pb-c.h"
 #include "google/protobuf/duration.pb-c.h"
 #include "google/protobuf/struct.pb-c.h"
+#include "istio/alpn.pb-c.h"
+#include "istio/metadata_exchange.pb-c.h"
+#include "istio/peer_metadata.pb-c.h"
+#include "istio/stats.pb-c.h"
 #include "xds/core/v3/cidr.pb-c.h"
 #include "xds/core/v3/extension.pb-c.h"
 #include "xds/type/matcher/v3/matcher.pb-c.h"
@@ -455,5 +459,16 @@ typedef Google__Protobuf__Any pb_any;
 typedef Google__Protobuf__Struct pb_struct;
 typedef Google__Protobuf__Value pb_value;
 typedef Google__Protobuf__Duration pb_duration;
+
+/* Istio's */
+typedef Io__Istio__Http__PeerMetadata__Config pb_peer_metadata;
+typedef Io__Istio__Http__PeerMetadata__Config__DiscoveryMethod pb_peer_discovery;
+typedef Io__Istio__Http__PeerMetadata__Config__PropagationMethod pb_peer_propagation;
+typedef Envoy__Tcp__Metadataexchange__Config__MetadataExchange pb_metadata_exchange;
+typedef Istio__Envoy__Config__Filter__Http__Alpn__V2alpha1__FilterConfig pb_istio_alpn;
+typedef Istio__Envoy__Config__Filter__Http__Alpn__V2alpha1__FilterConfig__AlpnOverride pb_istio_alpn_override;
+typedef Stats__PluginConfig pb_istio_stats;
+typedef Stats__MetricConfig pb_istio_metric;
+typedef Stats__MetricDefinition pb_istio_metric_definition;
 
 #endif

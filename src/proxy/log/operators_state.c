@@ -117,14 +117,19 @@ int check_filter_state(struct format_piece *p, struct err *err)
     p->variant = str_eq(how, STR("PLAIN")) ? STATE_PLAIN : STATE_FIELD;
     if (p->variant == STATE_FIELD && (!str_eq(how, STR("FIELD")) || !field.n))
         return err_set(err, ERR_INVALID, "%%FILTER_STATE(%.*s)%%: want PLAIN, TYPED or FIELD:<name>", STR_ARG(p->text));
+    p->alternative = field;
     return 0;
 }
 
 static const struct filter_state_entry *find_state(const struct format_piece *p, const struct format_context *cx)
 {
-    if (!cx->info || p->variant == STATE_FIELD) /* our objects are text: none has fields */
-        return NULL;
-    return filter_state_find(&cx->info->filter_state, p->name);
+    return cx->info ? filter_state_find(&cx->info->filter_state, p->name) : NULL;
+}
+
+/* FIELD: of an object that has fields; NULL where there is none of that name. */
+static const struct meta_value *find_state_field(const struct format_piece *p, const struct filter_state_entry *e)
+{
+    return e && e->object ? meta_field(e->object->fields, p->alternative) : NULL;
 }
 
 static void add_quoted(const struct format_piece *p, struct strbuf *out, struct str s)
@@ -136,25 +141,42 @@ static void add_quoted(const struct format_piece *p, struct strbuf *out, struct 
     strbuf_addc(out, '"');
 }
 
-/* TYPED is the object as a message in JSON: a StringValue's is a quoted text. */
+/* TYPED is the object as a message in JSON: a StringValue's is a quoted text, a Struct's its fields. */
 bool op_filter_state(const struct format_piece *p, const struct format_context *cx, struct strbuf *out)
 {
     const struct filter_state_entry *e = find_state(p, cx);
+    const struct meta_value *field = p->variant == STATE_FIELD ? find_state_field(p, e) : NULL;
+    if (p->variant == STATE_FIELD) {
+        if (field)
+            meta_print_json(field, true, out);
+        return field != NULL;
+    }
     if (e && p->variant == STATE_PLAIN)
         strbuf_adds(out, e->value);
+    else if (e && e->object)
+        meta_print_json(e->object->fields, false, out);
     else if (e)
         add_quoted(p, out, e->value);
     return e != NULL;
 }
 
+static bool state_json(const struct format_piece *p, const struct format_context *cx, struct strbuf *out)
+{
+    const struct filter_state_entry *e = find_state(p, cx);
+    const struct meta_value *field = p->variant == STATE_FIELD ? find_state_field(p, e) : NULL;
+    if (field)
+        meta_print_json(field, false, out);
+    else if (e && e->object && p->variant == STATE_TYPED)
+        meta_print_json(e->object->fields, false, out);
+    else if (e && p->variant != STATE_FIELD)
+        add_quoted(p, out, e->value);
+    return field || (e && p->variant != STATE_FIELD);
+}
+
 bool operator_json(const struct format_piece *p, const struct format_context *cx, struct strbuf *out)
 {
-    if (p->op->run == op_filter_state) {
-        const struct filter_state_entry *e = find_state(p, cx);
-        if (e)
-            add_quoted(p, out, e->value);
-        return e != NULL;
-    }
+    if (p->op->run == op_filter_state)
+        return state_json(p, cx, out);
     const struct meta_value *v = find_value(p, cx);
     if (v && v->kind == META_STRING)
         add_quoted(p, out, v->u.string);
