@@ -329,11 +329,9 @@ static int make_clusters(struct server *s, struct err *err)
         struct cluster *cluster = cluster_new(spec, err);
         if (!cluster)
             return err->code;
-        struct cluster *old = map_set(s->clusters, cluster_spec(cluster)->name, cluster);
-        cluster_unref(&old);
+        map_set(s->clusters, cluster_spec(cluster)->name, cluster);
+        cluster_slot_put(cluster_slot_get(cluster_spec(cluster)->name), cluster);
     }
-    clusters_publish_names(s->clusters);
-    config_link(c, s->clusters);
     s->sinks = stats_sinks_new(s, c->sinks, c->sink_count, c->stats_flush_on_admin ? 0 : c->stats_flush_interval_ms);
     return 0;
 }
@@ -451,10 +449,13 @@ static void free_clusters(struct server *s)
         return;
     for (size_t pos = 0; map_next(s->clusters, &pos, &name, &value);) {
         struct cluster *c = value;
+        struct cluster_slot *slot = cluster_slot_get(name);
+        cluster_slot_put(slot, NULL);
+        slot->refs--; /* its own */
+        cluster_slot_unref(&slot);
         cluster_stop(c);
         cluster_unref(&c);
     }
-    clusters_publish_names(NULL);
     map_free(&s->clusters);
 }
 

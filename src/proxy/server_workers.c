@@ -85,6 +85,7 @@ int workers_start(struct server *s)
     }
     pthread_attr_destroy(&attr);
     if (!fault) {
+        clusters_workers_run(true);
         frame_of(s)->workers_run = true;
         return 0;
     }
@@ -121,13 +122,16 @@ static void on_flushing(struct timer *t)
     loop_stop(loop);
 }
 
+static void leave_cluster(struct cluster *c, void *arg)
+{
+    (void)arg;
+    cluster_leave(c);
+}
+
 static void leave_clusters(void *arg)
 {
     struct leaving *l = arg;
-    struct str name;
-    void *cluster;
-    for (size_t pos = 0; map_next(l->worker->server->clusters, &pos, &name, &cluster);)
-        cluster_leave(cluster);
+    clusters_each(leave_cluster, NULL);
     timer_init(&l->timer, l->worker->loop, on_flushing);
     timer_set_ms(&l->timer, 0);
     l->limit_us = loop_now_us(l->worker->loop) + FLUSH_LIMIT_MS * 1000;
@@ -173,6 +177,7 @@ void workers_stop(struct server *s, bool at_once)
     }
     for (uint32_t i = 0; i < s->worker_count; i++)
         pthread_join(s->workers[i].thread, NULL);
+    clusters_workers_run(false);
     f->workers_run = false;
 }
 

@@ -11,7 +11,8 @@
 #include "proxy/cluster/cluster_priv.h"
 
 struct child {
-    struct cluster_worker *view;
+    struct cluster_slot *slot;           /* the spec's */
+    struct cluster_worker *view;         /* held; NULL: there is no such cluster now */
     struct host_set *seen;               /* referenced: what the line was drawn from */
 };
 struct place {
@@ -33,11 +34,8 @@ static struct aggregate *aggregate_of(struct cluster_worker *v)
     struct aggregate *a = v->aggregate = NEW(aggregate);
     a->line.lb = spec->lb;
     a->children = mem_zalloc((spec->child_count + 1) * sizeof(*a->children));
-    for (uint32_t i = 0; i < spec->child_count; i++) {
-        struct cluster *c = cluster_named(spec->children[i]);
-        if (c && c != v->cluster)
-            a->children[a->child_count++].view = cluster_here(c);
-    }
+    for (uint32_t i = 0; i < spec->child_count; i++)
+        a->children[a->child_count++].slot = spec->children[i];
     return a;
 }
 
@@ -53,6 +51,8 @@ static void forget_line(struct aggregate *a)
 static void add_priorities(struct aggregate *a, struct child *c)
 {
     host_set_unref(&c->seen);
+    if (!c->view)
+        return;
     c->seen = host_set_ref(c->view->hosts);
     for (uint32_t i = 0; i < c->seen->priority_count; i++) {
         if (!c->seen->priorities[i].all.count)
@@ -64,11 +64,22 @@ static void add_priorities(struct aggregate *a, struct child *c)
     }
 }
 
+/* Clusters below may have been changed for others of their names. */
+static void look_up(struct child *c)
+{
+    struct cluster *now = cluster_slot_now(c->slot);
+    struct cluster_worker *old = c->view;
+    c->view = now && now->spec->type != CLUSTER_AGGREGATE ? view_hold(cluster_here(now)) : NULL;
+    view_release(&old);
+}
+
 static void draw_up(struct aggregate *a)
 {
     uint32_t most = 0;
-    for (uint32_t i = 0; i < a->child_count; i++)
-        most += a->children[i].view->hosts->priority_count;
+    for (uint32_t i = 0; i < a->child_count; i++) {
+        look_up(&a->children[i]);
+        most += a->children[i].view ? a->children[i].view->hosts->priority_count : 0;
+    }
     forget_line(a);
     a->line.priorities = mem_zalloc((most + 1) * sizeof(*a->line.priorities));
     a->places = mem_zalloc((most + 1) * sizeof(*a->places));
@@ -80,9 +91,12 @@ static void draw_up(struct aggregate *a)
 
 static bool is_current(const struct aggregate *a)
 {
-    for (uint32_t i = 0; i < a->child_count; i++)
-        if (a->children[i].seen != a->children[i].view->hosts)
+    for (uint32_t i = 0; i < a->child_count; i++) {
+        const struct child *c = &a->children[i];
+        const struct cluster *now = cluster_slot_now(c->slot);
+        if (c->view ? c->view->cluster != now || c->seen != c->view->hosts : now != NULL && now->spec->type != CLUSTER_AGGREGATE)
             return false;
+    }
     return true;
 }
 
@@ -111,8 +125,10 @@ void aggregate_free(struct aggregate **aggregate)
     if (!a)
         return;
     forget_line(a);
-    for (uint32_t i = 0; i < a->child_count; i++)
+    for (uint32_t i = 0; i < a->child_count; i++) {
         host_set_unref(&a->children[i].seen);
+        view_release(&a->children[i].view);
+    }
     mem_free(a->children);
     mem_free(a);
 }

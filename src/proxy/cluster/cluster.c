@@ -54,6 +54,14 @@ static struct host_set *make_set(struct cluster *c, struct host **take_hosts, ui
 }
 static void on_health_changed(struct turn_task *t);
 
+static struct list all = {&all, &all};
+
+void clusters_each(void (*fn)(struct cluster *c, void *arg), void *arg)
+{
+    LIST_EACH(it, next, &all)
+        fn(CONTAINER_OF(it, cluster, all), arg);
+}
+
 struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
 {
     (void)err;
@@ -77,6 +85,7 @@ struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
         c->checker = health_new(c, take_spec->check);
     c->health_task.run = on_health_changed;
     c->views = mem_zalloc((clusters_worker_count() + 1) * sizeof(*c->views));
+    list_push_back(&all, &c->all);
     return c;
 }
 
@@ -86,12 +95,10 @@ struct cluster *cluster_ref(struct cluster *c)
     return c;
 }
 
-void cluster_unref(struct cluster **cluster)
+static void destroy(void *arg)
 {
-    struct cluster *c = *cluster;
-    *cluster = NULL;
-    if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
-        return;
+    struct cluster *c = arg;
+    list_remove(&c->all);
     cluster_stop(c);
     cluster_leave(c);
     health_free(&c->checker);
@@ -108,6 +115,18 @@ void cluster_unref(struct cluster **cluster)
     c->magic = 0;
     mem_free(c->views);
     mem_free(c);
+}
+
+void cluster_unref(struct cluster **cluster)
+{
+    struct cluster *c = *cluster;
+    *cluster = NULL;
+    if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (stat_thread)
+        loop_post(clusters_main_loop(), destroy, c);
+    else
+        destroy(c);
 }
 
 const struct cluster_spec *cluster_spec(const struct cluster *c)

@@ -15,6 +15,7 @@
 #include "io/dns.h"
 #include "io/tls.h"
 #include "proxy/cluster/host.h"
+#include "proxy/cluster/slot.h"
 #include "proxy/lb/lb.h"
 #include "proxy/stats/stats.h"
 
@@ -109,7 +110,7 @@ struct cluster_spec {
     enum cluster_type type;
     struct endpoint_spec *endpoints;
     uint32_t endpoint_count;
-    struct str *children; uint32_t child_count;   /* AGGREGATE: clusters, the most wanted first */
+    struct cluster_slot **children; uint32_t child_count; /* AGGREGATE: clusters, the most wanted first */
     uint32_t overprovisioning_factor; /* 140 */
     bool weighted_priority_health;
     uint32_t drop_per_million;   /* policy.drop_overloads */
@@ -129,6 +130,7 @@ struct cluster_spec {
     bool track_timeout_budgets, track_request_response_sizes, track_endpoints; /* track_cluster_stats */
     const struct metadata *metadata; /* NULL none */
     struct spec_memory *memory;  /* config/spec_memory.h: referenced */
+    struct cluster_slots slots;  /* of clusters that it names */
 };
 void cluster_spec_free(struct cluster_spec **spec);
 
@@ -318,18 +320,27 @@ void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, u
  * cluster starts. */
 void clusters_locate(const struct locality *here, struct str local_cluster);
 
-struct map;
-/* Names to clusters, for requests that name theirs (cluster_header). Main thread, before workers start; kept by the caller. */
-void clusters_publish_names(const struct map *by_name);
-
-/* ---- any thread ---- */
-struct cluster *cluster_named(struct str name); /* borrowed from the snapshot; NULL: no such cluster */
+/* Nobody finds it by name any more: connections finish what they have, and it goes with its last user. Takes the reference. */
+void cluster_retire(struct cluster **take_cluster);
+/* Runs fn(arg) on the main thread once every worker has finished the turn it is in now: what workers may have found in a
+ * shared place and not held is theirs no longer. At once while no workers run (clusters_workers_run tells). */
+void clusters_after_turns(void (*fn)(void *arg), void *arg);
+void clusters_workers_run(bool run);
+/* Every cluster that is, retired ones among them. Main thread, or workers while the main thread waits for them to end. */
+void clusters_each(void (*fn)(struct cluster *c, void *arg), void *arg);
 
 /* ---- workers ---- */
 /* The calling worker's view; made on first use. */
 struct cluster_worker *cluster_here(struct cluster *c);
 /* Frees the calling thread's view: its pools close. Each worker, for every cluster, before its loop ends. */
 void cluster_leave(struct cluster *c);
+
+/* A cluster that was found by name is there until the turn ends; held, until it is released by the same thread. The same for
+ * a view. Both may come from inside callbacks: nothing is freed before the turn's end. */
+void cluster_hold(struct cluster *c);
+void cluster_release(struct cluster *c);
+struct cluster_worker *view_hold(struct cluster_worker *v);
+void view_release(struct cluster_worker **v); /* NULL is fine */
 
 /* The cluster that a view is of. */
 struct cluster *cluster_of_view(const struct cluster_worker *cw);

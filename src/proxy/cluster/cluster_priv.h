@@ -44,6 +44,7 @@ struct cluster {
     void *on_ready_arg;
     uint64_t generation;
     struct cluster_worker **views;        /* by stat_thread; each its own thread's */
+    struct list all;                      /* main thread: clusters_each */
 };
 
 /* tracked_stats.c */
@@ -78,6 +79,10 @@ struct cluster_worker {
     struct loop *loop;
     struct upstream_pool **buckets;
     uint32_t bucket_count, pool_count;
+    uint32_t users;                       /* view_hold */
+    uint32_t connections;                 /* outside pools */
+    bool is_retired, has_left;            /* has_left: an empty shell for those who still hold it */
+    struct turn_task over;
     struct original_dst *original_dst;
     struct aggregate *aggregate;
     struct map *forward_hosts;            /* FORWARD_PROXY: by name; NULL before the first choice */
@@ -85,6 +90,10 @@ struct cluster_worker {
     struct tcp_member { struct conn *conn; struct host *host; } *tcp; /* the host is the connection's owner's reference */
     uint32_t tcp_count, tcp_cap;
 };
+
+/* retire.c: when nothing is left of a retired view it goes at this turn's end. */
+void view_check_over(struct cluster_worker *v);
+void view_drain_all(struct cluster_worker *v); /* view.c: pools finish what they have */
 
 /* cluster.c; main thread */
 struct stat_scope *cluster_scope(const struct cluster_spec *spec, const char *suffix, const struct stat_table *table);

@@ -66,6 +66,7 @@ static void destroy(struct deferred *d)
     buf_fini(&c->pending);
     buf_fini(&c->replay);
     arena_fini(&c->arena);
+    view_release(&c->here);
     cluster_unref(&c->cluster);
     c->magic = 0;
     mem_free(c);
@@ -390,6 +391,8 @@ static bool pick_host(struct upstream_call *c, const struct upstream_call_opts *
     if (!cx.rng)
         cx.rng = loop_rng(c->here->loop);
     c->host = cluster_pick(c->here, &cx);
+    view_hold(cx.owner); /* another, where the cluster is made of clusters */
+    view_release(&c->here);
     c->here = cx.owner;
     return c->host != NULL;
 }
@@ -416,7 +419,7 @@ struct upstream_call *upstream_call_start(const struct upstream_call_opts *o, co
     c->magic = CALL_MAGIC;
     c->sink.ops = &sink_ops;
     c->cluster = cluster_ref(o->cluster);
-    c->here = cluster_here(o->cluster);
+    c->here = view_hold(cluster_here(o->cluster));
     c->handler = handler;
     c->user = user;
     c->body_limit_bytes = o->body_limit_bytes ? o->body_limit_bytes : CALL_BODY_BYTES;

@@ -439,6 +439,7 @@ struct conn *cluster_connect_tcp(struct cluster_worker *cw, struct host *h, cons
         return NULL;
     }
     upstream_conn_opened(cw, h);
+    cw->connections++;
     view_note_tcp(cw, h, conn);
     return conn;
 }
@@ -450,4 +451,6 @@ void cluster_tcp_closed(struct cluster_worker *cw, struct host *h, struct conn *
     if (!was_connected && why != CONN_CLOSE_LOCAL)
         cluster_report(cw, h, &(struct host_report){.result = why == CONN_CLOSE_CONNECT_TIMEOUT ? HOST_TIMED_OUT : HOST_CONNECT_FAILED});
     cluster_breaker_release(cw->cluster, PRIORITY_DEFAULT, BREAKER_CONNECTIONS);
+    cw->connections--;
+    view_check_over(cw);
 }

@@ -13,7 +13,6 @@ static struct {
     struct loop *main_loop;
     struct loop *const *workers;
     uint32_t worker_count;
-    const struct map *names;
     const struct locality *here;
     struct str local_cluster;
 } frame;
@@ -58,7 +57,7 @@ static const struct lb_policy_spec *lowest(const struct lb_policy_spec *lb)
 
 struct host_set *cluster_local_hosts(const struct cluster *c)
 {
-    if (!frame.local_cluster.n || !frame.names || lowest(c->spec->lb)->locality != LB_ZONE_AWARE)
+    if (!frame.local_cluster.n || lowest(c->spec->lb)->locality != LB_ZONE_AWARE)
         return NULL;
     struct cluster *local = cluster_named(frame.local_cluster);
     return local ? cluster_hosts(local) : NULL;
@@ -69,28 +68,16 @@ uint64_t cluster_slow_start_ms(const struct cluster *c)
     return lowest(c->spec->lb)->slow_start_ms;
 }
 
+static void follow_local(struct cluster *other, void *local)
+{
+    if (other != local && other->generation && lowest(other->spec->lb)->locality == LB_ZONE_AWARE)
+        cluster_health_changed(other);
+}
+
 void clusters_note_change(struct cluster *c)
 {
-    size_t at = 0;
-    struct str name;
-    void *value;
-    if (!is_local(c) || !frame.names)
-        return;
-    while (map_next(frame.names, &at, &name, &value)) {
-        struct cluster *other = value;
-        if (other != c && other->generation && lowest(other->spec->lb)->locality == LB_ZONE_AWARE)
-            cluster_health_changed(other);
-    }
-}
-
-void clusters_publish_names(const struct map *by_name)
-{
-    frame.names = by_name;
-}
-
-struct cluster *cluster_named(struct str name)
-{
-    return frame.names ? map_get(frame.names, name) : NULL;
+    if (is_local(c))
+        clusters_each(follow_local, c);
 }
 
 struct loop *clusters_main_loop(void)
@@ -190,6 +177,7 @@ void view_forget_pool(struct upstream_pool *p)
         if (*at == p) {
             *at = p->next;
             v->pool_count--;
+            view_check_over(v);
             return;
         }
     }
@@ -333,7 +321,7 @@ static bool has_same_members(const struct host_set *a, const struct host_set *b)
 }
 
 /* close_connections_on_host_set_change: a change of members ends all connections, so that a hash table holds for all at once. */
-static void drain_all(struct cluster_worker *v)
+void view_drain_all(struct cluster_worker *v)
 {
     for (uint32_t b = 0; b < v->bucket_count; b++) {
         for (struct upstream_pool *p = v->buckets[b], *next; p; p = next) {
@@ -351,7 +339,7 @@ static void adopt_here(struct cluster_worker *v, struct host_set *hosts)
     if (v->hosts->generation >= hosts->generation)
         return;
     if (v->cluster->spec->lb->close_on_set_change && !has_same_members(v->hosts, hosts))
-        drain_all(v);
+        view_drain_all(v);
     host_set_unref(&v->hosts);
     v->hosts = host_set_ref(hosts);
     drain_absent(v);
@@ -410,8 +398,11 @@ void cluster_leave(struct cluster *c)
     forward_proxy_leave(v);
     aggregate_free(&v->aggregate);
     host_set_unref(&v->hosts);
+    turn_task_cancel(&v->over);
     mem_free(v->buckets);
     mem_free(v->tcp);
-    mem_free(v);
     c->views[stat_thread] = NULL;
+    v->has_left = true;
+    if (!v->users)
+        mem_free(v);
 }

@@ -306,7 +306,7 @@ static void keep_packed(struct config_result *out, const pb_bootstrap *m)
 static void build(struct config_result *out, struct proto_arena *arena, const pb_bootstrap *boot, const struct server_opts *opts,
                   struct err_list *faults)
 {
-    struct config_reader cr = {.proto = arena, .out = out, .boot = boot, .allow_unsupported = opts->allow_unsupported};
+    struct config_reader cr = {.proto = arena, .out = out, .boot = boot, .allow_unsupported = opts->allow_unsupported, .slots = &out->slots};
     proto_reader_init(&cr.r, arena, faults);
     cr.cluster_memory = spec_memory_new();
     cr.secrets = map_new();
@@ -384,16 +384,7 @@ void config_result_free(struct config_result **r)
     stats_config_free(&out->stats);
     err_list_fini(&out->unsupported);
     mem_free((char *)out->packed.p);
-    mem_free(out->refs);
+    cluster_slots_fini(&out->slots);
     arena_fini(&out->arena);
     mem_free(out);
-}
-
-void config_link(struct config_result *r, const struct map *clusters)
-{
-    for (size_t i = 0; i < r->ref_count; i++)
-        *r->refs[i].slot = map_get(clusters, r->refs[i].name);
-    mem_free(r->refs);
-    r->refs = NULL;
-    r->ref_count = r->ref_cap = 0;
 }

@@ -27,12 +27,6 @@ struct config_admin {
     bool ignore_global_conn_limit;
 };
 
-/* A place that wants a living cluster by name; filled by config_link. */
-struct config_cluster_ref {
-    struct str name;
-    struct cluster **slot;
-};
-
 struct config_result {
     struct node_info node;
     struct str local_cluster;        /* cluster_manager.local_cluster_name; "" none */
@@ -48,7 +42,7 @@ struct config_result {
     struct str header_prefix;        /* "x-envoy" */
     struct str packed;               /* the whole bootstrap, packed, for /config_dump; may be taken (set to the null str) */
     struct err_list unsupported;     /* with --allow-unsupported: what was left out; may be taken */
-    struct config_cluster_ref *refs; size_t ref_count, ref_cap;
+    struct cluster_slots slots;
     struct arena arena;              /* of all the text above */
 };
 
@@ -58,10 +52,5 @@ struct config_result {
  * *out is NULL. Unsupported fields are faults unless opts->allow_unsupported. */
 int config_load(const struct server_opts *opts, struct config_result **out, struct err_list *faults);
 void config_result_free(struct config_result **r);
-
-/* Fills the places that routes and tcp_proxy left for clusters: `clusters` maps names to struct
- * cluster. Names that are missing stay NULL (answered with cluster_not_found). Call once, when all
- * clusters are made and before listeners start. */
-void config_link(struct config_result *r, const struct map *clusters);
 
 #endif

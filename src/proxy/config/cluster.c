@@ -135,9 +135,9 @@ int cfg_aggregate_cluster(struct config_reader *cr, const ProtobufCMessage *msg,
     struct cluster_spec *s = d->cluster;
     d->type = CLUSTER_AGGREGATE;
     s->child_count = LEN(m, clusters);
-    s->children = ARENA_ARRAY(&s->memory->arena, struct str, s->child_count);
+    s->children = ARENA_ARRAY(&s->memory->arena, struct cluster_slot *, s->child_count);
     for (uint32_t i = 0; i < s->child_count; i++)
-        s->children[i] = arena_str(&s->memory->arena, str_from(m->clusters[i]));
+        cfg_cluster_ref(cr, "clusters", str_from(m->clusters[i]), &s->children[i], false);
     return 0;
 }
 
@@ -304,6 +304,8 @@ int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_sp
 {
     size_t faults = cr->r.faults->count;
     struct cluster_spec *s = NEW(cluster_spec);
+    struct cluster_slots *outer = cr->slots;
+    cr->slots = &s->slots;
     s->memory = spec_memory_ref(cr->cluster_memory);
     struct arena *a = &s->memory->arena;
     s->name = arena_str(a, TEXT(m, name));
@@ -319,6 +321,7 @@ int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_sp
     s->transport = read_transport(cr, GET(m, transport_socket));
     read_rest(cr, m, s);
     check_whole(cr, m, s, allow_insecure);
+    cr->slots = outer;
     *out = s;
     return cr->r.faults->count == faults ? 0 : ERR_INVALID;
 }
@@ -344,6 +347,7 @@ void cluster_spec_free(struct cluster_spec **spec)
     shared_unref(s->dns);
     shared_unref(s->original_dst);
     shared_unref(s->dns_cache);
+    cluster_slots_fini(&s->slots);
     spec_memory_unref(&s->memory);
     mem_free(s);
     *spec = NULL;

@@ -35,6 +35,7 @@ struct config_reader {
     struct map *dns_caches;          /* name -> struct dns_cache_spec (borrowed) */
     struct map *localities;          /* key -> struct locality, in cluster_memory */
     const pb_bootstrap *boot;
+    struct cluster_slots *slots;     /* of what is being read: it holds the names of clusters that it refers to */
     bool allow_unsupported;
     uint32_t listener_index;
 };
@@ -279,7 +280,7 @@ void cfg_filter_state_matcher(struct config_reader *cr, const pb_filter_state_ma
 int cfg_route_config(struct config_reader *cr, const pb_route_config *m, struct arena *a, struct route_config_spec **out);
 struct route_scopes;
 struct route_scopes *cfg_scoped_routes(struct config_reader *cr, const pb_scoped_routes *m, struct arena *a); /* scoped_routes.c */
-void cfg_cluster_ref(struct config_reader *cr, const char *field, struct str name, struct cluster **slot, bool must_exist);
+void cfg_cluster_ref(struct config_reader *cr, const char *field, struct str name, struct cluster_slot **slot, bool must_exist);
 
 /* access_log.c */
 struct access_log **cfg_access_logs(struct config_reader *cr, const char *field, pb_access_log *const *items, uint32_t n,

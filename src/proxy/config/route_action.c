@@ -10,15 +10,15 @@
 #define NOT_FOUND(x) ENVOY__CONFIG__ROUTE__V3__ROUTE_ACTION__CLUSTER_NOT_FOUND_RESPONSE_CODE__##x
 #define TIMEOUT_MS 15000
 
-void cfg_cluster_ref(struct config_reader *cr, const char *field, struct str name, struct cluster **slot, bool must_exist)
+void cfg_cluster_ref(struct config_reader *cr, const char *field, struct str name, struct cluster_slot **slot, bool must_exist)
 {
-    struct config_result *out = cr->out;
+    struct cluster_slots *all = cr->slots;
     if (must_exist && !map_get(cr->cluster_names, name)) {
         FAULT(field, "unknown cluster '%.*s'", STR_ARG(name));
         return;
     }
-    out->refs = mem_grow(out->refs, &out->ref_cap, out->ref_count + 1, sizeof *out->refs);
-    out->refs[out->ref_count++] = (struct config_cluster_ref){name, slot};
+    all->items = mem_grow(all->items, &all->cap, all->count + 1, sizeof *all->items);
+    *slot = all->items[all->count++] = cluster_slot_get(name);
 }
 
 static void read_upgrades(struct config_reader *cr, const pb_route_action *m, struct route_entry *e, struct arena *a)

@@ -221,7 +221,7 @@ static enum filter_headers send_upstream(struct router *r, struct headers *h, bo
         return refuse_header(r, fault);
     r->is_upstream_ours = true;
     exchange_info(r->x)->cluster = r->cluster;
-    r->here = cluster_here(r->cluster);
+    r->here = view_hold(cluster_here(r->cluster));
     if (cluster_drops(r->here, loop_rng(exchange_loop(r->x)))) {
         if (cluster_spec(r->cluster)->drop_per_million >= 1000000)
             router_answer(r, OUTCOME(DROP_ALL), 503, STR("unconditional drop overload"), STR_NULL);
@@ -415,6 +415,8 @@ static void on_destroy(struct http_filter *f)
         try_abandon(r->final);
     tries_abandon(r, NULL);
     buf_fini(&r->body);
+    tries_leave(r);
+    view_release(&r->here);
 }
 
 const struct http_filter_def router_filter = {

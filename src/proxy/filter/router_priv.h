@@ -27,6 +27,7 @@ struct try_timers {
 struct upstream_try {
     struct http_sink sink;
     struct list node;                  /* router.tries; out of it once nothing more is expected */
+    struct upstream_try *next;         /* router.all_tries */
     struct router *router;
     struct host *host;                 /* referenced */
     struct cluster_worker *view;       /* the host's: not the router's where its cluster is an aggregate */
@@ -62,6 +63,7 @@ struct router {
     struct cluster *cluster;
     struct cluster_worker *here;
     struct list tries;       /* those that may still answer, newest first; without the final one once it answers */
+    struct upstream_try *all_tries;
     struct upstream_try first;
     struct upstream_try *final; /* its response goes downstream */
     void *tunnel;            /* router_tunnel.c */
@@ -112,6 +114,7 @@ void try_take_totals(struct upstream_try *t);  /* its bytes so far, for the acce
 void try_show(struct upstream_try *t);         /* stream info speaks of it */
 void try_record(struct upstream_try *t);       /* into the exchange's decision record, once; only where there is one */
 void try_abandon(struct upstream_try *t);      /* reset or leave the queue; no event follows */
+void tries_leave(struct router *r); /* last of all */
 void tries_abandon(struct router *r, const struct upstream_try *but);
 bool tries_await_headers(struct router *r);
 

@@ -54,7 +54,7 @@ static bool is_chosen(struct router *r, const struct mirror_policy *p)
 static struct cluster *target_of(const struct mirror_policy *p, const struct headers *h)
 {
     if (!p->cluster_header.n)
-        return p->cluster;
+        return cluster_slot_now(p->cluster);
     struct str name = headers_get(h, p->cluster_header);
     return name.n ? cluster_named(name) : NULL;
 }

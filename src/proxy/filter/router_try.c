@@ -387,7 +387,8 @@ bool try_pick(struct upstream_try *t)
     if (r->is_retry)
         retry_steer(r, &cx);
     t->host = cluster_pick(r->here, &cx);
-    t->view = cx.owner;
+    view_release(&t->view);
+    t->view = view_hold(cx.owner);
     t->priority = cx.priority;
     return t->host != NULL;
 }
@@ -403,6 +404,8 @@ static struct upstream_try *try_new(struct router *r, struct buf *left)
     t->router = r;
     t->start_us = loop_now_us(exchange_loop(r->x));
     list_push_front(&r->tries, &t->node);
+    t->next = r->all_tries;
+    r->all_tries = t;
     if (r->keeps_body)
         buf_share(&t->pending, &r->body, r->body.len);
     else
@@ -467,6 +470,13 @@ void try_abandon(struct upstream_try *t)
         stat_inc(stats_of_host(t), STAT_CLUSTER_UPSTREAM_RQ_TX_RESET);
         stream_reset(s, STREAM_LOCAL);
     }
+}
+
+/* Statistics of a try that is over may still be counted, until the request is. */
+void tries_leave(struct router *r)
+{
+    for (struct upstream_try *t = r->all_tries; t; t = t->next)
+        view_release(&t->view);
 }
 
 void tries_abandon(struct router *r, const struct upstream_try *but)

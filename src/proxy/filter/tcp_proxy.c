@@ -114,6 +114,8 @@ static void destroy(struct deferred *d)
 {
     struct tcp_session *s = CONTAINER_OF(d, tcp_session, deferred);
     host_unref(&s->host);
+    view_release(&s->view);
+    view_release(&s->here);
     mem_free((char *)(uintptr_t)s->failure.p);
     s->magic = 0;
     mem_free(s);
@@ -490,8 +492,9 @@ static void try_upstream(struct tcp_session *s)
         tcp_tunnel_connect(s, &lb);
         return;
     }
-    s->host = cluster_pick(cluster_here(s->cluster), &lb);
-    s->view = lb.owner;
+    s->host = cluster_pick(s->here, &lb);
+    view_release(&s->view);
+    s->view = view_hold(lb.owner);
     if (!s->host) {
         session_give_up(s, FLAG_UH);
         return;
@@ -516,7 +519,7 @@ static struct cluster *choose_cluster(const struct downstream *d, const struct t
     for (uint32_t i = 0; i < c->target_count; i++) {
         if (at < c->targets[i].weight) {
             *metadata_match = c->targets[i].metadata_match;
-            return c->targets[i].cluster;
+            return cluster_slot_now(c->targets[i].cluster);
         }
         at -= c->targets[i].weight;
     }
@@ -532,6 +535,7 @@ static void begin(struct tcp_session *s)
         session_give_up(s, FLAG_NC);
         return;
     }
+    s->here = view_hold(cluster_here(s->cluster));
     try_upstream(s);
 }
 

@@ -17,7 +17,7 @@ struct cluster;
 
 struct tcp_proxy_target {
     struct str name;
-    struct cluster *cluster;         /* filled by config_link; NULL: counted as no_route, closed with NC */
+    struct cluster_slot *cluster;    /* none there: counted as no_route, closed with NC */
     uint32_t weight;                 /* of weighted_clusters; 1 for `cluster` */
     const struct metadata *metadata_match; /* subset criteria; a weighted cluster's own come over tcp_proxy's. NULL */
 };

@@ -21,7 +21,8 @@ struct tcp_session {
     struct downstream *d;
     const struct tcp_proxy_config *config;
     struct cluster *cluster;
-    struct cluster_worker *view;
+    struct cluster_worker *here;      /* of the cluster; held */
+    struct cluster_worker *view;      /* of the host's, held: another where the cluster is made of clusters */
     const struct metadata *metadata_match; /* of the target; the configuration's */
     struct host *host; /* of `up`, and of the last attempt */
     struct conn *up;

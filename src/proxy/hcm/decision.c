@@ -15,6 +15,14 @@ const struct route_config_spec *exchange_route_spec(struct exchange *x)
     return scope ? scope->spec : c->route_spec;
 }
 
+/* One decision's at a time; the router holds what it works with by itself. */
+static void hold_cluster(struct exchange *x)
+{
+    struct cluster_worker *old = x->here;
+    x->here = x->decision.cluster ? view_hold(cluster_here(x->decision.cluster)) : NULL;
+    view_release(&old);
+}
+
 const struct route_entry *exchange_route(struct exchange *x)
 {
     if (x->route_known)
@@ -28,6 +36,7 @@ const struct route_entry *exchange_route(struct exchange *x)
         route_decide(table, &rq, cluster_named, &x->decision);
     const struct route_entry *route = x->info.route = x->decision.route;
     x->info.cluster = x->decision.cluster; /* logs name it even where a filter answers */
+    hold_cluster(x);
     if (x->info.record)
         explain_record_decision(x->info.record, exchange_route_spec(x), &rq, &x->decision);
     if (x->decision.vhost)
@@ -66,6 +75,7 @@ void exchange_put_decision(struct exchange *x, const struct route_decision *d)
     x->route_known = true;
     x->decision = *d;
     x->info.route = d->route;
+    hold_cluster(x);
 }
 
 /* ---- per-route settings ---- */

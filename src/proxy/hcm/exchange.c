@@ -204,6 +204,7 @@ static void finish(struct exchange *x)
         stat_dec(x->config->stats, STAT_HCM_CX_UPGRADES_ACTIVE);
     exchange_settle(x);
     count_response(x);
+    view_release(&x->here);
     filter_state_fini(&x->info.filter_state);
     list_remove(&x->node);
     x->hc->active--;

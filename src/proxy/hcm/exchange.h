@@ -72,6 +72,7 @@ struct exchange {
     uint32_t slot_count;
 
     struct route_decision decision;
+    struct cluster_worker *here;      /* of the decision's cluster; held, so that logs and filters may look at it to the end */
     bool route_known;
     uint64_t random;
 

@@ -106,6 +106,7 @@ void rehearsal_end(struct rehearsal *r)
     if (!s)
         return;
     filter_state_fini(&s->exchange.info.filter_state);
+    view_release(&s->exchange.here);
     unseen_scope_free(s->stats);
     r->scratch = NULL;
 }

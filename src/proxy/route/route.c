@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "http/codec/uri.h"
+#include "proxy/cluster/slot.h"
 #include "proxy/match/matcher.h"
 #include "proxy/route/path_index.h"
 #include "proxy/route/route_priv.h"
@@ -207,31 +208,31 @@ static const struct route_entry *find_route(const struct virtual_host *v, const 
 }
 
 /* Names that only the request gives: of a route's cluster_header, of a weighted cluster's. A missing header names nothing. */
-static void choose_by_header(struct str header, const struct route_request *rq, struct cluster *(*cluster_named)(struct str name),
+static void choose_by_header(struct str header, const struct route_request *rq, struct cluster *(*named)(struct str name),
                              struct route_decision *out)
 {
     out->cluster_name = headers_get(rq->headers, header);
-    out->cluster = out->cluster_name.n && cluster_named ? cluster_named(out->cluster_name) : NULL;
+    out->cluster = out->cluster_name.n && named ? named(out->cluster_name) : NULL;
 }
 
-static void choose_cluster(const struct route_entry *r, const struct route_request *rq, struct cluster *(*cluster_named)(struct str name),
+static void choose_cluster(const struct route_entry *r, const struct route_request *rq, struct cluster *(*named)(struct str name),
                            struct route_decision *out)
 {
     if (r->action != ROUTE_CLUSTER)
         return;
-    out->cluster = r->cluster;
+    out->cluster = cluster_slot_now(r->cluster);
     out->cluster_name = r->cluster_name;
     if (r->cluster_header.n) {
-        choose_by_header(r->cluster_header, rq, cluster_named, out);
+        choose_by_header(r->cluster_header, rq, named, out);
         return;
     }
     if (!r->weighted_count)
         return;
     const struct weighted_cluster *w = out->weighted = route_draw_weighted(r, rq);
     if (w && w->cluster_header.n)
-        choose_by_header(w->cluster_header, rq, cluster_named, out);
+        choose_by_header(w->cluster_header, rq, named, out);
     else if (w)
-        out->cluster_name = w->name, out->cluster = w->cluster;
+        out->cluster_name = w->name, out->cluster = cluster_slot_now(w->cluster);
 }
 
 bool route_matches(const struct route_entry *r, const struct virtual_host *v, const struct route_request *rq)
@@ -240,7 +241,7 @@ bool route_matches(const struct route_entry *r, const struct virtual_host *v, co
     return route_match_refusal(&r->match, rq, ignore, NULL) == ROUTE_TAKEN;
 }
 
-bool route_decide(const struct route_table *t, const struct route_request *rq, struct cluster *(*cluster_named)(struct str name),
+bool route_decide(const struct route_table *t, const struct route_request *rq, struct cluster *(*named)(struct str name),
                   struct route_decision *out)
 {
     struct route_look look;
@@ -256,6 +257,6 @@ bool route_decide(const struct route_table *t, const struct route_request *rq, s
     out->route = find_route(v, &look);
     if (!out->route)
         return false;
-    choose_cluster(out->route, rq, cluster_named, out);
+    choose_cluster(out->route, rq, named, out);
     return true;
 }

@@ -21,6 +21,7 @@
 #include "proxy/runtime.h"
 
 struct cluster;
+struct cluster_slot; /* proxy/cluster/slot.h */
 struct stream_info;
 
 enum route_action { ROUTE_CLUSTER, ROUTE_DIRECT_RESPONSE, ROUTE_REDIRECT, ROUTE_NON_FORWARDING };
@@ -79,7 +80,7 @@ struct hedge_policy {
 struct mirror_policy {
     struct str cluster_name;         /* or … */
     struct str cluster_header;       /* … lower case: the cluster is named by this request header */
-    struct cluster *cluster;
+    struct cluster_slot *cluster;
     struct runtime_fraction fraction;
     bool has_fraction;
     bool trace_sampled; bool has_trace_sampled;
@@ -118,7 +119,7 @@ struct internal_redirect_policy {    /* NULL in a route: off */
 struct weighted_cluster {
     struct str name;                 /* "" when cluster_header */
     struct str cluster_header;
-    struct cluster *cluster;
+    struct cluster_slot *cluster;
     uint32_t weight;
     struct str runtime_key;          /* <prefix>.<name>; "" none */
     struct str host_rewrite;         /* host_rewrite_literal */
@@ -156,7 +157,7 @@ struct route_entry {
 
     /* ROUTE_CLUSTER */
     struct str cluster_name;
-    struct cluster *cluster;         /* resolved when the snapshot is built; NULL: answered with cluster_not_found */
+    struct cluster_slot *cluster;    /* where none stands: answered with cluster_not_found */
     struct str cluster_header;       /* lower case: the cluster is named by this request header; "" */
     struct weighted_cluster *weighted; uint32_t weighted_count;
     uint64_t weight_total;
@@ -251,8 +252,8 @@ struct route_decision {
     struct cluster *cluster;             /* NULL: unknown */
     bool needs_tls;                      /* require_tls isn't met: answer with a redirect to https (301); vhost is set, route is NULL */
 };
-/* False (and nothing in `out`): no virtual host or no route. `cluster_named` finds clusters that requests name. */
-bool route_decide(const struct route_table *t, const struct route_request *rq, struct cluster *(*cluster_named)(struct str name),
+/* False (and nothing in `out`): no virtual host or no route. `named` finds clusters that requests name. */
+bool route_decide(const struct route_table *t, const struct route_request *rq, struct cluster *(*named)(struct str name),
                   struct route_decision *out);
 /* First match, for explain and tests: why routes before it weren't taken is route/explain.h's. */
 bool route_matches(const struct route_entry *r, const struct virtual_host *v, const struct route_request *rq);

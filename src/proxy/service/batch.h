@@ -27,7 +27,7 @@ struct batch_grpc {
     uint64_t backoff_base_ms, backoff_max_ms; /* between them */
 };
 struct batch_post {
-    struct cluster *cluster;
+    struct cluster_slot *cluster;
     struct str path, authority, content_type, user_agent;
     struct header_rules *more;       /* request_headers_to_add; NULL */
     struct batch_number timeout_ms;

@@ -48,14 +48,14 @@ static struct str number(struct arena *a, uint64_t v)
     return arena_printf(a, "%llu", (unsigned long long)v);
 }
 
-static void make_head(struct headers *h, struct arena *a, const struct batch_post *o, size_t body_bytes, uint64_t timeout_ms)
+static void make_head(struct headers *h, struct arena *a, const struct batch_post *o, const struct cluster *cluster, size_t body_bytes, uint64_t timeout_ms)
 {
     static const struct format_context nothing;
     headers_init(h, a);
     headers_add_id_ref(h, HDR_METHOD, STR("POST"));
     headers_add_id_ref(h, HDR_PATH, o->path);
     headers_add_id_ref(h, HDR_AUTHORITY, o->authority);
-    headers_add_id_ref(h, HDR_SCHEME, cluster_spec(o->cluster)->transport->tls ? STR("https") : STR("http"));
+    headers_add_id_ref(h, HDR_SCHEME, cluster_spec(cluster)->transport->tls ? STR("https") : STR("http"));
     headers_add_id_ref(h, HDR_CONTENT_TYPE, o->content_type);
     headers_add_id_ref(h, HDR_CONTENT_LENGTH, number(a, body_bytes));
     if (o->user_agent.n)
@@ -77,14 +77,14 @@ static bool post(struct batch_call *c, struct str message)
     struct buf body = BUF_INIT;
     enum stream_reset why;
     uint64_t timeout_ms = batch_number(&o->timeout_ms);
-    struct upstream_call_opts call = {.cluster = o->cluster, .timeout_ms = timeout_ms, .body_limit_bytes = BODY_BYTES_MAX};
-    if (!o->cluster) {
+    struct upstream_call_opts call = {.cluster = cluster_slot_now(o->cluster), .timeout_ms = timeout_ms, .body_limit_bytes = BODY_BYTES_MAX};
+    if (!call.cluster) {
         batch_add(b, BATCH_REPORTS_SKIPPED, 1);
         batch_complain(c->here, "cannot be called");
         return false;
     }
     arena_init(&a, HEAD_BYTES);
-    make_head(&h, &a, o, message.n, timeout_ms);
+    make_head(&h, &a, o, call.cluster, message.n, timeout_ms);
     buf_append(&body, message.p, message.n);
     p->call = a.overflowed ? NULL : upstream_call_start(&call, &h, &body, true, &handler, p, &why);
     buf_fini(&body);

@@ -310,7 +310,7 @@ static void make_head(struct headers *h, const struct grpc_service *s, struct st
     headers_add_id_ref(h, HDR_METHOD, STR("POST"));
     headers_add_id_ref(h, HDR_PATH, path);
     headers_add_id_ref(h, HDR_AUTHORITY, s->authority.n ? s->authority : s->cluster_name);
-    headers_add_id_ref(h, HDR_SCHEME, cluster_spec(s->cluster)->transport->tls ? STR("https") : STR("http"));
+    headers_add_id_ref(h, HDR_SCHEME, cluster_spec(cluster_slot_now(s->cluster))->transport->tls ? STR("https") : STR("http"));
     headers_add_id_ref(h, HDR_TE, STR("trailers"));
     headers_add_id_ref(h, HDR_CONTENT_TYPE, STR("application/grpc"));
     if (s->timeout_ms)
@@ -345,11 +345,15 @@ static void on_again(struct timer *t)
     struct retrying *r = CONTAINER_OF(t, retrying, timer);
     struct grpc_call *c = r->owner;
     uint64_t now = loop_now_us(c->loop);
-    struct upstream_call_opts o = {.cluster = r->service->cluster, .protocol = HTTP_2};
+    struct upstream_call_opts o = {.cluster = cluster_slot_now(r->service->cluster), .protocol = HTTP_2};
     struct buf body = BUF_INIT;
     enum stream_reset why = STREAM_TIMEOUT;
     if (r->deadline_us)
         o.timeout_ms = r->deadline_us > now ? (r->deadline_us - now) / 1000 + 1 : 1;
+    if (!o.cluster) { /* gone meanwhile */
+        finish(c, GRPC_UNAVAILABLE, STR("the cluster is gone"));
+        return;
+    }
     buf_share(&body, &r->body, r->body.len);
     c->call = upstream_call_start(&o, &r->head, &body, true, &call_handler, c, &why);
     buf_fini(&body);
@@ -362,14 +366,15 @@ struct grpc_call *grpc_call_start(const struct grpc_service *s, struct str path,
                                   const struct grpc_call_handler *handler, void *user, unsigned *status)
 {
     *status = GRPC_UNAVAILABLE;
-    if (!s->cluster)
+    struct cluster *cluster = cluster_slot_now(s->cluster);
+    if (!cluster)
         return NULL;
     struct arena a;
     struct headers h;
     struct buf body = BUF_INIT, kept = BUF_INIT;
     enum stream_reset why;
     bool may_retry = s->retries && message && half_close;
-    struct upstream_call_opts o = {.cluster = s->cluster, .timeout_ms = s->timeout_ms, .protocol = HTTP_2,
+    struct upstream_call_opts o = {.cluster = cluster, .timeout_ms = s->timeout_ms, .protocol = HTTP_2,
                                    .body_limit_bytes = s->queue_limit_bytes};
     struct grpc_call *c = NEW(grpc_call);
     c->handler = handler;

@@ -20,7 +20,7 @@ enum grpc_status {
 /* core.v3.GrpcService (envoy_grpc; google_grpc's target_uri is refused by name), read by proxy/config/grpc_service.c */
 struct grpc_service {
     struct str cluster_name;
-    struct cluster *cluster;      /* resolved when the snapshot is built */
+    struct cluster_slot *cluster;
     struct str authority;         /* "" = the cluster's name */
     uint64_t timeout_ms;          /* 0 none */
     struct header_mutation *metadata; uint32_t metadata_count; /* initial_metadata */

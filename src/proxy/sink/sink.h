@@ -30,7 +30,7 @@ struct stats_sink_spec {         /* by proxy/config; lives as long as the server
     struct str prefix;           /* statsd family: "envoy"; open_telemetry: "" */
     enum statsd_dialect dialect;
     bool has_addr; struct addr addr;        /* UDP; or … */
-    struct str cluster_name; struct cluster *cluster; /* … a TCP cluster */
+    struct str cluster_name; struct cluster_slot *cluster; /* … a TCP cluster */
     uint64_t max_datagram_bytes; /* several lines in one datagram; 0: one a line */
     uint32_t buckets;            /* hystrix: rolling window; 10 */
     struct grpc_service *grpc;   /* metrics_service, open_telemetry */

@@ -153,6 +153,7 @@ static void forget_conn(struct statsd *d, enum conn_close why)
 {
     cluster_tcp_closed(d->view, d->host, d->conn, d->is_connected, why);
     host_unref(&d->host);
+    view_release(&d->view);
     d->conn = NULL;
     d->is_connected = false;
 }
@@ -188,16 +189,17 @@ static const struct conn_handler handler = {.on_connected = on_connected, .on_da
 
 static void open_conn(struct statsd *d)
 {
-    struct cluster *c = d->sink->spec->cluster;
+    struct cluster *c = cluster_slot_now(d->sink->spec->cluster);
     if (!c)
         return;
     struct lb_context cx = {.rng = loop_rng(d->sink->server->main_loop)};
     d->host = cluster_pick(cluster_here(c), &cx);
-    d->view = cx.owner;
     if (!d->host)
         return;
-    d->conn = cluster_connect_tcp(d->view, d->host, NULL, &handler, d);
-    if (!d->conn)
+    d->conn = cluster_connect_tcp(cx.owner, d->host, NULL, &handler, d);
+    if (d->conn)
+        d->view = view_hold(cx.owner);
+    else
         host_unref(&d->host);
 }
 

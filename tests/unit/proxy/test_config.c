@@ -226,17 +226,14 @@ static void test_cfg_route__all_that_is_done__is_read(void **state)
     unload(&l);
 }
 
-static void test_config_link__names__become_clusters(void **state)
+static void test_config_load__names_of_clusters__become_slots(void **state)
 {
     (void)state;
     struct loaded l = load(RESOURCES_OF(LISTENER(HCM_OPEN HCM_ROUTES(TO_A)), CLUSTER("a")));
-    struct map *clusters = map_new();
-    int stand_in;
-    map_set(clusters, STR("a"), &stand_in);
-    assert_int_equal(l.result->ref_count, 1);
-    config_link(l.result, clusters);
-    assert_ptr_equal(hcm_of(&l)->route_spec->vhosts[0]->routes[0]->cluster, &stand_in);
-    map_free(&clusters);
+    assert_int_equal(l.result->slots.count, 1);
+    struct cluster_slot *slot = hcm_of(&l)->route_spec->vhosts[0]->routes[0]->cluster;
+    assert_true(str_eq(slot->name, STR("a")));
+    assert_null(cluster_slot_now(slot));
     unload(&l);
 }
 
@@ -389,7 +386,7 @@ int main(void)
         cmocka_unit_test(test_cfg_hcm__nothing_said__has_envoys_defaults),
         cmocka_unit_test(test_cfg_listener__nothing_said__has_envoys_defaults),
         cmocka_unit_test(test_cfg_route__all_that_is_done__is_read),
-        cmocka_unit_test(test_config_link__names__become_clusters),
+        cmocka_unit_test(test_config_load__names_of_clusters__become_slots),
         cmocka_unit_test(test_config_load__many_faults__all_come_at_once),
         cmocka_unit_test(test_config_load__allow_unsupported__becomes_warnings),
         cmocka_unit_test(test_config_load__allow_unsupported__faults_stay_faults),

@@ -20,6 +20,7 @@ enum script { S_ECHO, S_SILENT, S_RESET, S_HTTP_503, S_TRAILERS_ONLY, S_NO_STATU
 static struct env {
     struct loop *loop;
     struct loaded config;
+    struct cluster_slot *slot;
     struct cluster *cluster;
     struct grpc_service service;
     struct http_server_opts server;
@@ -283,7 +284,9 @@ static int setup_with(const char *more)
     env.cluster = cluster_new(env.config.result->clusters[0], &err);
     env.config.result->clusters[0] = NULL;
     cluster_start(env.cluster, NULL, NULL);
-    env.service = (struct grpc_service){.cluster_name = STR("svc"), .cluster = env.cluster, .max_receive_bytes = 1 << 20};
+    env.slot = cluster_slot_get(STR("svc"));
+    cluster_slot_put(env.slot, env.cluster);
+    env.service = (struct grpc_service){.cluster_name = STR("svc"), .cluster = env.slot, .max_receive_bytes = 1 << 20};
     return 0;
 }
 
@@ -310,6 +313,8 @@ static bool all_closed(void)
 static int teardown(void **state)
 {
     (void)state;
+    cluster_slot_put(env.slot, NULL);
+    cluster_slot_unref(&env.slot);
     cluster_leave(env.cluster);
     turn_until(all_closed);
     cluster_unref(&env.cluster);
