@@ -256,6 +256,7 @@ static void free_ext(struct conn_ext *x)
     DCHECK(!timer_is_set(&x->timer));
     addr_fini(&x->direct_remote);
     buf_fini(&x->preface);
+    conn_prologue_free(x);
     mem_free(x->failure_text);
     mem_free((char *)(uintptr_t)x->proxy_tlvs.p);
     mem_free(x);

@@ -85,6 +85,32 @@ struct sock_opt {
 struct conn *conn_connect(struct loop *loop, const struct conn_connect_opts *opts,
                           const struct conn_handler *handler, void *user);
 
+/* Messages that two ends send each other ahead of the connection's own bytes, in both directions, unseen by its handler:
+ * what is received first goes through on_bytes until that is done, and only what is left is `in`. Neither side waits for
+ * the other's: own bytes may follow at once. Embedded in what its maker keeps; the connection owns it. */
+struct conn_prologue;
+enum conn_prologue_step {
+    CONN_PROLOGUE_MORE, /* keep what is there, more must come */
+    CONN_PROLOGUE_DONE, /* what is left in `bytes` is the connection's own */
+    CONN_PROLOGUE_FAIL, /* the connection is closed (IO_ERROR) */
+};
+struct conn_prologue_ops {
+    /* The connection is open, its transport's handshake done: appends to conn_out what goes first. False: there is to be no
+     * prologue here. Called within conn_set_prologue where it is open already. */
+    bool (*on_open)(struct conn_prologue *p, struct conn *c);
+    enum conn_prologue_step (*on_bytes)(struct conn_prologue *p, struct conn *c, struct buf *bytes, bool end);
+    void (*free)(struct conn_prologue *p);
+};
+struct conn_prologue {
+    const struct conn_prologue_ops *ops;
+    struct buf held;
+    uint64_t received, sent; /* bytes that conn_bytes_read and conn_bytes_written leave out */
+    bool is_active;
+};
+/* Once per connection, in the turn in which it was made or became open; conn_prologue gives it back, NULL without. */
+void conn_set_prologue(struct conn *c, struct conn_prologue *take_prologue);
+struct conn_prologue *conn_prologue(const struct conn *c);
+
 /* Replaces who listens (listener filters -> network filters; pool -> codec). If `in` holds bytes,
  * on_data is called at the end of the turn. */
 void conn_set_handler(struct conn *c, const struct conn_handler *handler, void *user);

@@ -157,6 +157,8 @@ static void opened(struct conn *c)
         timer_clear(&c->ext->timer);
         c->ext->connect_us = loop_now_us(c->watch.loop) - c->ext->start_us;
     }
+    if (c->ext && c->ext->prologue)
+        conn_prologue_open(c);
     if (conn_has_output(c))
         conn_later(c, WORK_FLUSH);
     if (c->handler && c->handler->on_connected)

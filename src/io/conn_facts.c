@@ -59,11 +59,13 @@ bool conn_is_connected(const struct conn *c)
 }
 uint64_t conn_bytes_read(const struct conn *c)
 {
-    return c->bytes_read;
+    uint64_t other = c->ext && c->ext->prologue ? c->ext->prologue->received + c->ext->prologue->held.len : 0;
+    return c->bytes_read - other;
 }
 uint64_t conn_bytes_written(const struct conn *c)
 {
-    return c->bytes_written;
+    uint64_t other = c->ext && c->ext->prologue ? c->ext->prologue->sent : 0; /* it goes first, but may not be out yet */
+    return c->bytes_written > other ? c->bytes_written - other : 0;
 }
 uint64_t conn_wire_read(const struct conn *c)
 {

@@ -49,6 +49,7 @@ struct conn_ext {
     uint64_t wire_read, wire_written;
     char *failure_text;
     struct str proxy_tlvs; /* owned */
+    struct conn_prologue *prologue; /* owned */
     struct conn_race *race;    /* while connecting to a host of several addresses */
     enum conn_close fail_why; /* for WORK_FAIL */
     bool has_direct_remote;
@@ -110,5 +111,12 @@ void conn_race_new(struct conn *c, const struct conn_connect_opts *o); /* conn_r
 bool conn_race_go(struct conn *c); /* begins the next attempt; false: none is left and none runs */
 void conn_race_end(struct conn *c); /* idempotent */
 void conn_drain_progress(struct conn *c); /* conn.c */
+void conn_prologue_open(struct conn *c); /* conn_prologue.c */
+void conn_prologue_take(struct conn *c, bool end); /* what was read goes through it */
+void conn_prologue_free(struct conn_ext *x);
+static inline bool conn_has_prologue(const struct conn *c)
+{
+    return c->ext && c->ext->prologue && c->ext->prologue->is_active;
+}
 
 #endif

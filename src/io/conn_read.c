@@ -125,6 +125,11 @@ static void on_eof(struct conn *c)
 {
     c->got_eof = true;
     c->can_read = false;
+    if (conn_has_prologue(c)) {
+        conn_prologue_take(c, true);
+        if (c->state != CONN_OPEN)
+            return;
+    }
     c->handler->on_end(c, c->user);
     if (c->write_failed && c->state == CONN_OPEN)
         conn_fail(c, CONN_CLOSE_REMOTE_RESET);
@@ -136,7 +141,10 @@ static bool read_step(struct conn *c, size_t *n)
     switch (read_some(c, n)) {
     case IO_OK:
         c->bytes_read += *n;
-        c->handler->on_data(c, c->user);
+        if (conn_has_prologue(c))
+            conn_prologue_take(c, false);
+        else
+            c->handler->on_data(c, c->user);
         return true;
     case IO_AGAIN:
         c->can_read = false;

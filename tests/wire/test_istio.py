@@ -7,6 +7,7 @@ import pytest
 from lib import config, http1, istio
 from lib.proxy import log_lines
 from lib.streams import connect
+from lib.tcp import TcpServer
 
 pytestmark = pytest.mark.weft_only
 PEER_LOG = ("%FILTER_STATE(downstream_peer:PLAIN)%|%FILTER_STATE(upstream_peer:PLAIN)%|%FILTER_STATE(downstream_peer:FIELD:workload)%\n")
@@ -108,3 +109,116 @@ def test_http_exchange__additional_labels__are_sent(start_proxy, origin, tmp_pat
     told = istio.decode_header(origin.requests[0].get(istio.PEER))
     assert dict(told["LABELS"])["team"] == "books" and "none" not in dict(told["LABELS"])
     assert "PROXY_CONFIG" not in told and json.dumps(dict(told["LABELS"]))
+
+
+# ---- connections ----
+
+TCP_LOG = "%FILTER_STATE(downstream_peer:FIELD:workload)%|%FILTER_STATE(upstream_peer:FIELD:workload)%|%BYTES_RECEIVED%|%BYTES_SENT%\n"
+ALPN = [istio.EXCHANGE, "istio"]
+
+
+@pytest.fixture
+def leaf(ca):
+    return ca.issue("mesh", ["DNS:test.local", "URI:spiffe://cluster.local/ns/bookinfo/sa/reviews"])
+
+
+def tcp_inbound(port, ca, leaf, tmp_path):
+    log = config.file_log(tmp_path / "inbound.log", text_format=TCP_LOG)
+    filters = [istio.tcp_exchange(), config.tcp_proxy(access_log=[log])]
+    listener = config.listener("http", *filters, tls=config.server_tls(leaf, ca=ca, alpn=ALPN))
+    return config.bootstrap([listener], [config.cluster("origin", port)], node=istio.node("reviews"))
+
+
+def tcp_outbound(port, ca, leaf, tmp_path, alpn=ALPN):
+    log = config.file_log(tmp_path / "outbound.log", text_format=TCP_LOG)
+    cluster = config.cluster("origin", port, tls=config.client_tls(ca, leaf, alpn=alpn), filters=[istio.tcp_exchange()])
+    return config.bootstrap([config.listener("http", config.tcp_proxy(access_log=[log]))], [cluster], node=istio.node("productpage"))
+
+
+@pytest.fixture
+def echo(started):
+    server = TcpServer()
+    return started.add(server, server.close)
+
+
+def test_tcp_exchange__client_tells_first__both_know(start_proxy, echo, ca, leaf, tmp_path):
+    proxy = start_proxy(tcp_inbound(echo.port, ca, leaf, tmp_path))
+    with connect(proxy.address(), tls=ca.client_context(leaf, alpn=[istio.EXCHANGE])) as stream:
+        stream.send(istio.prologue(istio.metadata_of("productpage"), "me") + b"hello")
+        told = istio.read_prologue(stream)
+        assert told[istio.PEER_ID] == istio.node("reviews")["id"] and told[istio.PEER]["WORKLOAD_NAME"] == "reviews-v1"
+        assert stream.read_exact(5) == b"hello"
+    assert log_lines(tmp_path / "inbound.log", 1) == ["productpage-v1|-|5|5"]
+
+
+def test_tcp_exchange__bytewise__the_same(start_proxy, echo, ca, leaf, tmp_path):
+    proxy = start_proxy(tcp_inbound(echo.port, ca, leaf, tmp_path))
+    with connect(proxy.address(), tls=ca.client_context(leaf, alpn=[istio.EXCHANGE])) as stream:
+        istio.read_prologue(stream)
+        stream.send_bytewise(istio.prologue(istio.metadata_of("productpage"), "me") + b"hello")
+        assert stream.read_exact(5) == b"hello"
+    assert log_lines(tmp_path / "inbound.log", 1) == ["productpage-v1|-|5|5"]
+
+
+def test_tcp_exchange__no_magic__plain_data(start_proxy, echo, ca, leaf, tmp_path):
+    proxy = start_proxy(tcp_inbound(echo.port, ca, leaf, tmp_path))
+    with connect(proxy.address(), tls=ca.client_context(leaf, alpn=[istio.EXCHANGE])) as stream:
+        istio.read_prologue(stream)
+        stream.send(b"=#\x04hello there")
+        assert stream.read_exact(14) == b"=#\x04hello there"
+    assert log_lines(tmp_path / "inbound.log", 1) == ["-|-|14|14"]
+    assert proxy.stat("metadata_exchange.initial_header_not_found") == 1
+
+
+def test_tcp_exchange__other_alpn__nothing_is_sent(start_proxy, echo, ca, leaf, tmp_path):
+    proxy = start_proxy(tcp_inbound(echo.port, ca, leaf, tmp_path))
+    with connect(proxy.address(), tls=ca.client_context(leaf, alpn=["istio"])) as stream:
+        stream.send(b"hello")
+        assert stream.read_exact(5) == b"hello"
+    assert proxy.stat("metadata_exchange.alpn_protocol_not_found") == 1
+
+
+@pytest.mark.parametrize("rest, echoed", [(b"\xff\xff\xff\xff", None), (b"\0\0\0\x02\xff\xffabc", b"abc"), (b"\0\0\0\0abc", b"abc")])
+def test_tcp_exchange__nonsense_behind_the_magic__no_peer(start_proxy, echo, ca, leaf, tmp_path, rest, echoed):
+    proxy = start_proxy(tcp_inbound(echo.port, ca, leaf, tmp_path))
+    with connect(proxy.address(), tls=ca.client_context(leaf, alpn=[istio.EXCHANGE])) as stream:
+        istio.read_prologue(stream)
+        stream.send(istio.prologue({"NAME": "", "NAMESPACE": "", "WORKLOAD_NAME": "", "CLUSTER_ID": "", "OWNER": "",
+                                    "LABELS": dict.fromkeys(istio.metadata_of("x")["LABELS"], "")}, "")[:4] + rest)
+        if echoed is None:
+            assert stream.is_ended()
+        else:
+            assert stream.read_exact(len(echoed)) == echoed
+    assert log_lines(tmp_path / "inbound.log", 1)[0].startswith("-|-")
+    assert proxy.stat("metadata_exchange.header_not_found") == 1
+
+
+@pytest.mark.parametrize("server_speaks_first", [False, True])
+def test_tcp_exchange__two_proxies__each_knows_the_other(start_proxy, started, ca, leaf, tmp_path, server_speaks_first):
+    def greet(stream):
+        if server_speaks_first:
+            stream.send(b"welcome")
+        assert stream.read_exact(5) == b"hello"
+        stream.send(b"goodbye")
+    server = TcpServer(greet)
+    started.add(server, server.close)
+    inner = start_proxy(tcp_inbound(server.port, ca, leaf, tmp_path))
+    outer = start_proxy(tcp_outbound(inner.address()[1], ca, leaf, tmp_path))
+    with connect(outer.address()) as stream:
+        if server_speaks_first:
+            assert stream.read_exact(7) == b"welcome"
+        stream.send(b"hello")
+        assert stream.read_exact(7) == b"goodbye"
+        assert stream.is_ended()
+    sent = 14 if server_speaks_first else 7
+    assert log_lines(tmp_path / "inbound.log", 1) == [f"productpage-v1|-|5|{sent}"]
+    assert log_lines(tmp_path / "outbound.log", 1) == [f"-|reviews-v1|5|{sent}"]
+
+
+def test_tcp_exchange__peer_offers_only_istio__none(start_proxy, echo, ca, leaf, tmp_path):
+    inner = start_proxy(tcp_inbound(echo.port, ca, leaf, tmp_path))
+    outer = start_proxy(tcp_outbound(inner.address()[1], ca, leaf, tmp_path, alpn=["istio"]))
+    with connect(outer.address()) as stream:
+        stream.send(b"hello")
+        assert stream.read_exact(5) == b"hello"
+    assert log_lines(tmp_path / "outbound.log", 1) == ["-|-|5|5"]

@@ -104,6 +104,17 @@ struct cluster_breakers_spec {
     bool has_per_host; uint32_t per_host_max_connections;
 };
 
+/* What speaks first on a cluster's connections (Cluster.filters), ahead of any byte of theirs, and leaves what it learns of
+ * the peer in a filter state. */
+struct filter_state;
+struct upstream_prologue {
+    struct conn_prologue base;
+    struct filter_state *tell; /* NULL: nobody asked */
+};
+struct upstream_prologue_spec {
+    struct upstream_prologue *(*make)(const struct upstream_prologue_spec *spec); /* for each connection; on its worker */
+};
+
 struct cluster_spec {
     struct str name;             /* all text in the spec's memory */
     struct str alt_stat_name;    /* "" = name */
@@ -119,6 +130,7 @@ struct cluster_spec {
     const struct cluster_connection_spec *connection;
     const struct cluster_http_spec *http;
     const struct transport_socket_spec *transport;
+    const struct upstream_prologue_spec *prologue; /* NULL none */
     const struct cluster_dns_spec *dns;           /* NULL unless the type is a DNS one */
     const struct cluster_original_dst_spec *original_dst; /* NULL unless ORIGINAL_DST */
     const struct dns_cache_spec *dns_cache;       /* cluster/dns_cache.h; NULL unless FORWARD_PROXY */
@@ -389,6 +401,8 @@ struct http_pool *cluster_http_pool(struct cluster_worker *cw, struct host *h, c
 /* A raw TCP connection for tcp_proxy: counts, breakers, TLS as the cluster says. Result by the conn's handler. */
 struct conn *cluster_connect_tcp(struct cluster_worker *cw, struct host *h, const struct conn *downstream,
                                  const struct conn_handler *handler, void *user);
+/* Right after it: what its prologue learns goes to `keep`, which outlives the connection's use. */
+void cluster_tell_peer(struct conn *c, struct filter_state *keep);
 /* Must be called when such a connection ends. */
 void cluster_tcp_closed(struct cluster_worker *cw, struct host *h, struct conn *c, bool was_connected, enum conn_close why);
 

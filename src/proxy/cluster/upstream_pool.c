@@ -106,11 +106,20 @@ struct conn *upstream_connect(struct cluster_worker *view, struct host *h, const
     };
     struct conn *c = conn_connect(view->loop, &opts, handler, user);
     conn_set_watermark(c, cs->buffer_limit_bytes);
+    if (spec->prologue)
+        conn_set_prologue(c, &spec->prologue->make(spec->prologue)->base);
     if (spec->transport->tls && start_tls(view, h, pool, c) < 0) {
         conn_close(c, CONN_CLOSE_LOCAL);
         return NULL;
     }
     return c;
+}
+
+void cluster_tell_peer(struct conn *c, struct filter_state *keep)
+{
+    struct conn_prologue *p = conn_prologue(c);
+    if (p)
+        CONTAINER_OF(p, upstream_prologue, base)->tell = keep;
 }
 
 /* ---- statistics of connections ---- */

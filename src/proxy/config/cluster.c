@@ -6,6 +6,7 @@
  */
 #include "base/mem.h"
 #include "proxy/config/config_priv.h"
+#include "proxy/config/istio_priv.h"
 #include "proxy/config/dns.h"
 #include "proxy/config/endpoints.h"
 #include "proxy/config/lb.h"
@@ -319,6 +320,7 @@ int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_sp
     s->connection = read_connection(cr, m);
     s->http = cfg_cluster_http(cr, m, s->type == CLUSTER_FORWARD_PROXY);
     s->transport = read_transport(cr, GET(m, transport_socket));
+    cfg_cluster_filters(cr, m, s);
     read_rest(cr, m, s);
     check_whole(cr, m, s, allow_insecure);
     cr->slots = outer;

@@ -113,6 +113,7 @@ enum extension_kind {
     EXT_RETRY_HOST, EXT_RETRY_PRIORITY, EXT_PATH_MATCH, EXT_PATH_REWRITE, EXT_REDIRECT_PREDICATE, /* of routes */
     EXT_EARLY_MUTATION,
     EXT_HEALTH_SINK,             /* event logs of health checks */
+    EXT_UPSTREAM_FILTER,         /* of a cluster's connections: struct cfg_upstream_filter */
     EXT_MATCH_INPUT,             /* of matcher trees (matcher_priv.h) */
 };
 struct extension {
@@ -138,6 +139,7 @@ struct cfg_listener_filter { /* EXT_LISTENER_FILTER */
     struct listener_filter_spec *spec;
     struct arena *arena;
 };
+struct cfg_upstream_filter { struct cluster_spec *spec; struct arena *arena; }; /* EXT_UPSTREAM_FILTER */
 struct cfg_socket { /* EXT_DOWNSTREAM_SOCKET, EXT_UPSTREAM_SOCKET */
     struct tls_source *tls;               /* new reference; NULL: raw */
     struct transport_socket_spec *up;     /* upstream only */

@@ -250,6 +250,10 @@ static const struct extension extensions[] = {
     {P "matching.common_inputs.network.v3.SourceTypeInput", EXT_MATCH_INPUT, "envoy.matching.inputs.source_type", cfg_input_connection, NULL},
     {P "matching.common_inputs.network.v3.ServerNameInput", EXT_MATCH_INPUT, "envoy.matching.inputs.server_name", cfg_input_connection, NULL},
 
+    {"envoy.tcp.metadataexchange.config.MetadataExchange", EXT_NETWORK_FILTER, "istio.metadata_exchange", cfg_istio_tcp_mx,
+     &istio_tcp_mx_filter},
+    {"envoy.tcp.metadataexchange.config.MetadataExchange", EXT_UPSTREAM_FILTER, "istio.metadata_exchange", cfg_istio_upstream_mx,
+     NULL},
     {"io.istio.http.peer_metadata.Config", EXT_HTTP_FILTER, "istio.metadata_exchange", cfg_istio_http_mx, &istio_http_mx_filter},
 };
 #undef P

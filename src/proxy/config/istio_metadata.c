@@ -7,6 +7,7 @@
 #include "proxy/filter/istio_metadata_exchange.h"
 
 #include "base/base64.h"
+#include "base/mem.h"
 #include "proxy/config/config_priv.h"
 #include "proxy/config/istio_priv.h"
 
@@ -124,4 +125,67 @@ int cfg_istio_http_mx(struct config_reader *cr, const ProtobufCMessage *msg, voi
     f->spec->config = c;
     f->spec->free_config = free_http;
     return 0;
+}
+
+/* ---- TCP ---- */
+
+static void read_exchange(struct config_reader *cr, const pb_metadata_exchange *m, struct arena *a, struct istio_exchange_config *out)
+{
+    struct strbuf hello = {0};
+    struct str protocol = TEXT(m, protocol);
+    if (!protocol.n)
+        FAULT("protocol", "must be set");
+    (void)GET(m, enable_discovery); /* by address, in a workload index that isn't kept */
+    char **labels = GET(m, additional_labels);
+    istio_pack_hello(cfg_istio_own_struct(cr, labels, LEN(m, additional_labels), a), self.id, &hello);
+    out->protocol = arena_str(a, protocol);
+    out->hello = arena_str(a, strbuf_str(&hello));
+    out->upstream.make = istio_upstream_prologue;
+    strbuf_fini(&hello);
+}
+
+static void free_exchange(void *config)
+{
+    struct istio_exchange_config *c = config;
+    stat_scope_unref(&c->stats);
+    arena_fini(&c->arena);
+    mem_free(c);
+}
+
+int cfg_istio_tcp_mx(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    struct cfg_network_filter *f = out;
+    struct istio_exchange_config *c = NEW(istio_exchange_config);
+    arena_init(&c->arena, 0);
+    f->spec->config = c;
+    f->spec->free_config = free_exchange;
+    read_exchange(cr, (const pb_metadata_exchange *)msg, &c->arena, c);
+    return 0;
+}
+
+int cfg_istio_upstream_mx(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    struct cfg_upstream_filter *f = out;
+    struct istio_exchange_config *c = arena_zalloc(f->arena, sizeof *c);
+    read_exchange(cr, (const pb_metadata_exchange *)msg, f->arena, c);
+    if (f->spec->prologue)
+        FAULT("", "a cluster's connections can begin with one exchange only");
+    f->spec->prologue = &c->upstream;
+    return 0;
+}
+
+void cfg_cluster_filters(struct config_reader *cr, const pb_cluster *m, struct cluster_spec *out)
+{
+    uint32_t n = LEN(m, filters);
+    for (uint32_t i = 0; i < n; i++)
+        IN("filters[%u]", i) {
+            ProtobufCMessage *msg = NULL;
+            const __auto_type filter = m->filters[i];
+            const pb_any *any = GET(filter, typed_config);
+            const struct extension *ext = cfg_extension(cr, EXT_UPSTREAM_FILTER, "typed_config", TEXT(filter, name), any, &msg);
+            struct cfg_upstream_filter f = {out, &out->memory->arena};
+            if (ext)
+                IN("typed_config")
+                    ext->read(cr, msg, &f);
+        }
 }

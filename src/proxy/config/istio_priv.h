@@ -13,6 +13,9 @@ struct str cfg_istio_node_id(void);
 /* What we tell peers: a packed Struct, in `a`. */
 struct str cfg_istio_own_struct(struct config_reader *cr, char **labels, uint32_t label_count, struct arena *a);
 
+void cfg_cluster_filters(struct config_reader *cr, const pb_cluster *m, struct cluster_spec *out);
+int cfg_istio_tcp_mx(struct config_reader *cr, const ProtobufCMessage *msg, void *out);      /* EXT_NETWORK_FILTER */
+int cfg_istio_upstream_mx(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* EXT_UPSTREAM_FILTER */
 int cfg_istio_http_mx(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 
 #endif

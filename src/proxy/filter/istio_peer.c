@@ -132,19 +132,25 @@ struct istio_peer *istio_peer_new(const struct meta_value *fields)
     return p;
 }
 
+bool istio_struct_from_wire(struct str bytes, struct arena *a, struct meta_value *out)
+{
+    struct strbuf value = {0};
+    if (bytes.n > ISTIO_PEER_BYTES_MAX)
+        return false;
+    wire_bytes(&value, 5, bytes.p ? bytes.p : "", bytes.n); /* a Value that is this Struct */
+    struct str copy = arena_str(a, strbuf_str(&value));
+    strbuf_fini(&value);
+    return value_from_wire(copy, a, out) && out->kind == META_STRUCT;
+}
+
 struct istio_peer *istio_peer_from_wire(struct str bytes)
 {
     struct arena a;
-    struct strbuf value = {0};
     struct meta_value fields = {0};
     struct istio_peer *p = NULL;
-    if (bytes.n > ISTIO_PEER_BYTES_MAX)
-        return NULL;
-    arena_init(&a, 64 * (size_t)ISTIO_PEER_BYTES_MAX);
-    wire_bytes(&value, 5, bytes.p ? bytes.p : "", bytes.n); /* a Value that is this Struct */
-    if (value_from_wire(strbuf_str(&value), &a, &fields) && fields.kind == META_STRUCT)
+    arena_init(&a, ISTIO_PEER_MEMORY_MAX);
+    if (istio_struct_from_wire(bytes, &a, &fields))
         p = istio_peer_new(&fields);
-    strbuf_fini(&value);
     arena_fini(&a);
     return p;
 }

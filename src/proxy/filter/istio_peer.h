@@ -14,6 +14,7 @@
 #define ISTIO_DOWNSTREAM_PEER STR("downstream_peer")
 #define ISTIO_UPSTREAM_PEER STR("upstream_peer")
 #define ISTIO_PEER_BYTES_MAX 16384  /* of a Struct: what a peer says of itself must not fill our memory */
+#define ISTIO_PEER_MEMORY_MAX (64 * (size_t)ISTIO_PEER_BYTES_MAX) /* while it is read: a field of two bytes makes a value */
 #define ISTIO_PEERS_MAX 500         /* remembered by id, per thread */
 #define ISTIO_PEER_LABELS_MAX 128
 
@@ -39,6 +40,8 @@ struct istio_peer {
 struct istio_peer *istio_peer_new(const struct meta_value *fields);
 /* The same from the Struct's wire form; NULL: malformed or too large. */
 struct istio_peer *istio_peer_from_wire(struct str bytes);
+/* A Struct's fields; all in `a`. False: malformed or too large. */
+bool istio_struct_from_wire(struct str bytes, struct arena *a, struct meta_value *out);
 static inline struct istio_peer *istio_peer_of(struct filter_state_object *o)
 {
     return o ? CONTAINER_OF(o, istio_peer, object) : NULL;

@@ -502,6 +502,8 @@ static void try_upstream(struct tcp_session *s)
     s->up = cluster_connect_tcp(s->view, s->host, down, &up_handler, s);
     if (!s->up)
         session_give_up(s, FLAG_UO);
+    else
+        cluster_tell_peer(s->up, &s->d->filter_state);
 }
 
 /* A filter before us may have named it (sni_cluster, set_filter_state). */
