@@ -11,6 +11,7 @@
 #include "proto/yaml.h"
 #include "proxy/config/config_priv.h"
 #include "proxy/config/istio_priv.h"
+#include "proxy/discovery/discovery.h"
 #include "proxy/log/access_log.h"
 #include "proxy/stats/stats_config.h"
 
@@ -190,6 +191,45 @@ static void read_listeners(struct config_reader *cr, const pb_static_resources *
     map_free(&names);
 }
 
+static struct str source_locator(struct config_reader *cr, const char *field, const char *locator, const pb_config_source *source)
+{
+    if (!locator || !*locator)
+        return STR_NULL;
+    if (!source)
+        FAULT(field, "there is nobody to ask: the config source beside it isn't set");
+    return arena_str(&cr->out->arena, str_from(locator));
+}
+
+static void read_dynamic(struct config_reader *cr, const Envoy__Config__Bootstrap__V3__Bootstrap__DynamicResources *m)
+{
+    struct config_result *out = cr->out;
+    if (!m)
+        return;
+    IN("dynamic_resources") {
+        IN("ads_config")
+            out->ads = cfg_api_source(cr, GET(m, ads_config));
+        IN("cds_config")
+            out->cds = cfg_config_source(cr, GET(m, cds_config));
+        IN("lds_config")
+            out->lds = cfg_config_source(cr, GET(m, lds_config));
+        out->lds_locator = source_locator(cr, "lds_resources_locator", GET(m, lds_resources_locator), m->lds_config);
+        out->cds_locator = source_locator(cr, "cds_resources_locator", GET(m, cds_resources_locator), m->cds_config);
+        if (out->ads && out->ads->kind != SOURCE_GRPC && out->ads->kind != SOURCE_DELTA_GRPC)
+            FAULT("ads_config.api_type", "must be GRPC or DELTA_GRPC");
+        bool wants_ads = (out->cds && out->cds->kind == SOURCE_ADS) || (out->lds && out->lds->kind == SOURCE_ADS);
+        if (wants_ads && !out->ads)
+            FAULT("ads_config", "must be set: cds_config or lds_config asks for ADS");
+    }
+}
+
+static void keep_node(struct config_reader *cr)
+{
+    struct strbuf node = {0};
+    cfg_packed_node(cr, &node);
+    cr->out->node_packed = arena_str(&cr->out->arena, strbuf_str(&node));
+    strbuf_fini(&node);
+}
+
 static void read_bootstrap(struct config_reader *cr, const pb_bootstrap *m)
 {
     struct config_result *out = cr->out;
@@ -206,6 +246,8 @@ static void read_bootstrap(struct config_reader *cr, const pb_bootstrap *m)
         read_clusters(cr, s);
         read_listeners(cr, s);
     }
+    read_dynamic(cr, GET(m, dynamic_resources));
+    keep_node(cr);
     cfg_stats_sinks(cr, m);
     cfg_bootstrap_tracing(cr, m);
     out->overload = cfg_overload(cr, GET(m, overload_manager));
@@ -228,11 +270,11 @@ static bool is_below(const char *path, const char *prefix)
 }
 
 /* What lies below a fault may be unread only because its reader gave up. */
-static void add_unread(struct config_reader *cr, const pb_bootstrap *m, struct err_list *faults)
+void cfg_add_unread(struct config_reader *cr, const ProtobufCMessage *m, struct err_list *faults)
 {
     struct err_list unread = {0};
     size_t known = faults->count;
-    proto_unread(&cr->r, &m->base, "", &unread);
+    proto_unread(&cr->r, m, "", &unread);
     for (size_t i = 0; i < unread.count; i++) {
         bool explained = false;
         for (size_t j = 0; j < known && !explained; j++)
@@ -303,24 +345,69 @@ static void keep_packed(struct config_result *out, const pb_bootstrap *m)
     out->packed = str_make(mem_realloc(strbuf_take(&packed), n + 1), n);
 }
 
-static void build(struct config_result *out, struct proto_arena *arena, const pb_bootstrap *boot, const struct server_opts *opts,
-                  struct err_list *faults)
+void config_frame_free(struct config_frame **frame)
 {
-    struct config_reader cr = {.proto = arena, .out = out, .boot = boot, .allow_unsupported = opts->allow_unsupported, .slots = &out->slots};
-    proto_reader_init(&cr.r, arena, faults);
-    cr.cluster_memory = spec_memory_new();
-    cr.secrets = map_new();
-    cr.cluster_names = map_new();
-    cr.dns_caches = map_new();
-    cr.localities = map_new();
-    read_bootstrap(&cr, boot);
-    add_unread(&cr, boot, faults);
-    map_free(&cr.localities);
-    map_free(&cr.dns_caches);
-    map_free(&cr.cluster_names);
-    map_free(&cr.secrets);
+    struct config_frame *f = *frame;
+    *frame = NULL;
+    if (!f)
+        return;
+    map_free(&f->localities);
+    map_free(&f->dns_caches);
+    map_free(&f->cluster_names);
+    map_free(&f->secrets);
+    spec_memory_unref(&f->memory);
+    proto_arena_free(&f->proto);
+    mem_free(f);
+}
+
+static struct config_frame *frame_new(struct config_result *out, struct proto_arena *take_arena, const pb_bootstrap *boot,
+                                      const struct server_opts *opts)
+{
+    struct config_frame *f = NEW(config_frame);
+    f->proto = take_arena;
+    f->boot = boot;
+    f->out = out;
+    f->memory = spec_memory_new();
+    f->secrets = map_new();
+    f->cluster_names = map_new();
+    f->dns_caches = map_new();
+    f->localities = map_new();
+    f->allow_unsupported = opts->allow_unsupported;
+    return f;
+}
+
+void cfg_reader_init(struct config_reader *cr, struct config_frame *f, struct proto_arena *arena, struct err_list *faults)
+{
+    *cr = (struct config_reader){
+        .proto = arena,
+        .out = f->out,
+        .boot = f->boot,
+        .lasting = f->memory,
+        .secrets = f->secrets,
+        .cluster_names = f->cluster_names,
+        .dns_caches = f->dns_caches,
+        .localities = f->localities,
+        .allow_unsupported = f->allow_unsupported,
+    };
+    proto_reader_init(&cr->r, arena, faults);
+}
+
+static void build(struct config_frame *f, struct err_list *faults)
+{
+    struct config_reader cr;
+    cfg_reader_init(&cr, f, f->proto, faults);
+    cr.cluster_memory = spec_memory_ref(f->memory);
+    cr.slots = &f->out->slots;
+    read_bootstrap(&cr, f->boot);
+    cfg_add_unread(&cr, &f->boot->base, faults);
     spec_memory_unref(&cr.cluster_memory);
     proto_reader_fini(&cr.r);
+}
+
+/* Whether discovery may bring resources. */
+static bool needs_frame(const struct config_result *out)
+{
+    return out->lds || out->cds || out->ads || out->has_sources;
 }
 
 int config_load(const struct server_opts *opts, struct config_result **result, struct err_list *faults)
@@ -337,7 +424,9 @@ int config_load(const struct server_opts *opts, struct config_result **result, s
         complete_node(arena, boot, opts);
         proto_validate(arena, &boot->base, "", faults);
         size_t rules = faults->count;
-        build(out, arena, boot, opts, faults);
+        out->frame = frame_new(out, arena, boot, opts);
+        arena = NULL;
+        build(out->frame, faults);
         drop_repeated(faults, from, rules);
         drop_followers(faults, first, from);
         if (src.root)
@@ -349,6 +438,8 @@ int config_load(const struct server_opts *opts, struct config_result **result, s
         keep_packed(out, boot);
     }
     proto_arena_free(&arena);
+    if (out->frame && !needs_frame(out))
+        config_frame_free(&out->frame);
 #ifdef __GLIBC__
     malloc_trim(0); /* the readers' books are megabytes for thousands of clusters, and nothing will need them again */
 #endif
@@ -382,6 +473,10 @@ void config_result_free(struct config_result **r)
     admin_fini(&out->admin);
     cfg_stats_sinks_fini(out->sinks, out->sink_count);
     stats_config_free(&out->stats);
+    config_source_unref(&out->lds);
+    config_source_unref(&out->cds);
+    config_source_unref(&out->ads);
+    config_frame_free(&out->frame);
     err_list_fini(&out->unsupported);
     mem_free((char *)out->packed.p);
     cluster_slots_fini(&out->slots);

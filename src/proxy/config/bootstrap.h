@@ -13,6 +13,8 @@
 #include "proxy/server.h"
 
 struct access_log;
+struct config_source; /* proxy/discovery/discovery.h */
+struct config_frame;
 struct overload_spec;
 struct stats_sink_spec;
 struct stats_config; /* proxy/stats/stats_config.h */
@@ -41,6 +43,11 @@ struct config_result {
     uint64_t stats_flush_interval_ms; /* 5000 */
     struct str header_prefix;        /* "x-envoy" */
     struct str packed;               /* the whole bootstrap, packed, for /config_dump; may be taken (set to the null str) */
+    const struct config_source *lds, *cds, *ads; struct str lds_locator, cds_locator; /* dynamic_resources; NULL none */
+    struct str node_packed;          /* core.v3.Node, for management servers */
+    uint64_t dynamic_unknown_fields;
+    bool has_sources;                /* a static resource names a config source */
+    struct config_frame *frame;      /* config/resources.h; NULL: discovery is never used */
     struct err_list unsupported;     /* with --allow-unsupported: what was left out; may be taken */
     struct cluster_slots slots;
     struct arena arena;              /* of all the text above */

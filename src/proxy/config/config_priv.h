@@ -25,11 +25,24 @@ struct ip_detection;
 struct route_config_spec;
 struct format;
 
+/* What readers need of the bootstrap: for its own resources, and for those that discovery brings later. */
+struct config_frame {
+    struct proto_arena *proto;       /* of boot */
+    const pb_bootstrap *boot;
+    struct config_result *out;
+    struct spec_memory *memory;      /* of what stays as long as the process */
+    struct map *secrets, *cluster_names, *dns_caches, *localities; /* as in the reader */
+    bool allow_unsupported;
+};
+void config_frame_free(struct config_frame **f);
+
 struct config_reader {
     struct proto_reader r;
     struct proto_arena *proto;       /* messages; gone when loading ends */
     struct config_result *out;
     struct spec_memory *cluster_memory;
+    struct spec_memory *lasting;     /* the frame's: localities, which members of clusters are told apart by */
+    bool is_dynamic;                 /* a resource that discovery brought: clusters that it names may come later */
     struct map *secrets;             /* name -> pb_secret */
     struct map *cluster_names;       /* name -> anything */
     struct map *dns_caches;          /* name -> struct dns_cache_spec (borrowed) */
@@ -39,6 +52,11 @@ struct config_reader {
     bool allow_unsupported;
     uint32_t listener_index;
 };
+
+/* bootstrap.c: a reader over the frame; cluster_memory and slots are for the caller to set. */
+void cfg_reader_init(struct config_reader *cr, struct config_frame *f, struct proto_arena *arena, struct err_list *faults);
+/* What wasn't read, but for what lies below a fault. */
+void cfg_add_unread(struct config_reader *cr, const ProtobufCMessage *m, struct err_list *faults);
 
 #define GET(msg_, field_) PROTO_GET(&cr->r, msg_, field_)
 #define LEN(msg_, field_) ((uint32_t)PROTO_LEN(&cr->r, msg_, field_))
@@ -88,6 +106,10 @@ void cfg_header_mutations(struct config_reader *cr, const char *field, pb_header
 /* grpc_service.c */
 struct grpc_service;
 int cfg_grpc_service(struct config_reader *cr, const pb_grpc_service *m, struct arena *a, struct grpc_service *out);
+/* config_source.c: a reference to the shared source (config_source_unref); NULL for NULL */
+struct config_source;
+const struct config_source *cfg_config_source(struct config_reader *cr, const pb_config_source *m);
+const struct config_source *cfg_api_source(struct config_reader *cr, const pb_api_config_source *m);
 /* rate_limits.c: NULL for none; heap parts freed by rate_limit_rules_fini. */
 struct rate_limit_rules;
 const struct rate_limit_rules *cfg_rate_limits(struct config_reader *cr, const char *field, pb_rate_limit *const *items, uint32_t n,

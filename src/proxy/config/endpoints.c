@@ -20,7 +20,7 @@ static const struct locality *read_locality(struct config_reader *cr, const pb_l
     cfg_key_str(&key, sub_zone);
     struct locality *l = map_get(cr->localities, strbuf_str(&key));
     if (!l) {
-        struct arena *a = &cr->cluster_memory->arena;
+        struct arena *a = &cr->lasting->arena;
         l = arena_zalloc(a, sizeof *l);
         *l = (struct locality){arena_str(a, region), arena_str(a, zone), arena_str(a, sub_zone)};
         map_set(cr->localities, strbuf_str(&key), l);

@@ -150,6 +150,8 @@
 #include "xds/type/matcher/v3/matcher.pb-c.h"
 
 typedef Envoy__Config__Bootstrap__V3__Bootstrap pb_bootstrap;
+typedef Envoy__Config__Core__V3__ConfigSource pb_config_source;
+typedef Envoy__Config__Core__V3__ApiConfigSource pb_api_config_source;
 typedef Envoy__Config__Bootstrap__V3__Bootstrap__StaticResources pb_static_resources;
 typedef Envoy__Config__Bootstrap__V3__Admin pb_admin;
 typedef Envoy__Config__Bootstrap__V3__LayeredRuntime pb_layered_runtime;

@@ -13,7 +13,7 @@
 void cfg_cluster_ref(struct config_reader *cr, const char *field, struct str name, struct cluster_slot **slot, bool must_exist)
 {
     struct cluster_slots *all = cr->slots;
-    if (must_exist && !map_get(cr->cluster_names, name)) {
+    if (must_exist && !cr->is_dynamic && !map_get(cr->cluster_names, name)) {
         FAULT(field, "unknown cluster '%.*s'", STR_ARG(name));
         return;
     }

@@ -72,8 +72,9 @@ static enum prologue on_connection(struct downstream *d, const void *config, voi
     return PROLOGUE_WAIT;
 }
 
-static void link(void *config)
+static void link(void *config, struct link_context *cx)
 {
+    (void)cx;
     struct connection_limit_config *c = config;
     struct strbuf prefix = {0};
     if (c->stats)

@@ -17,6 +17,14 @@ struct worker;
 struct active_listener;
 struct filter_chain;
 struct downstream;
+struct server;
+struct warmth;
+
+/* What configurations are tied to when they are put to use. */
+struct link_context {
+    struct server *server;
+    struct warmth *warm; /* proxy/warm.h: of the listener; NULL: nobody waits */
+};
 
 /* Of a prologue filter that let the connection pass and must know when it is gone; embedded in what it keeps. */
 struct downstream_hook {
@@ -62,8 +70,9 @@ struct network_filter_def {
     /* The listener drains: finish gracefully (HTTP: connection: close, GOAWAY). */
     void (*drain)(struct downstream *d);
     void (*close)(struct downstream *d); /* at once */
-    /* Main thread, before the listener starts, idempotent: statistics scopes. May be NULL. */
-    void (*link)(void *config);
+    /* Main thread, before the listener starts, idempotent: statistics scopes, and what the listener has to wait for. May be
+     * NULL. */
+    void (*link)(void *config, struct link_context *cx);
 };
 struct network_filter_spec {
     struct str name;

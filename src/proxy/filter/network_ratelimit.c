@@ -140,8 +140,9 @@ static void on_abort(struct downstream *d, void *state)
     mem_free(q);
 }
 
-static void link_config(void *config)
+static void link_config(void *config, struct link_context *cx)
 {
+    (void)cx;
     struct network_ratelimit_config *c = config;
     struct strbuf prefix = {0};
     if (c->stats)

@@ -88,8 +88,9 @@ static void on_abort(struct downstream *d, void *state)
     mem_free(q);
 }
 
-static void link_config(void *config)
+static void link_config(void *config, struct link_context *cx)
 {
+    (void)cx;
     struct forward_proxy_config *c = config;
     if (!c->cache)
         c->cache = dns_cache_open(c->spec);

@@ -592,8 +592,9 @@ static void close_now(struct downstream *d)
         session_over(s, WE_CLOSE, CONN_CLOSE_LOCAL);
 }
 
-void tcp_proxy_config_link(void *config)
+void tcp_proxy_config_link(void *config, struct link_context *cx)
 {
+    (void)cx;
     struct tcp_proxy_config *c = config;
     if (c->stats)
         return;

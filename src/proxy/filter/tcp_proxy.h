@@ -69,7 +69,7 @@ enum tcp_proxy_stat {
 
 extern const struct network_filter_def tcp_proxy_filter; /* config: struct tcp_proxy_config */
 /* Main thread, idempotent: statistics scopes. The listener manager calls it (network_filter_def.link). */
-void tcp_proxy_config_link(void *config);
+void tcp_proxy_config_link(void *config, struct link_context *cx);
 /* Frees the access logs, the scope, the arena and the config itself (mem_alloc'd). */
 void tcp_proxy_config_free(void *config);
 

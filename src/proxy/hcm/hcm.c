@@ -325,8 +325,9 @@ static void close_now(struct downstream *d)
         http_server_conn_close(hc->server);
 }
 
-static void link_config(void *config)
+static void link_config(void *config, struct link_context *cx)
 {
+    (void)cx;
     hcm_config_link(config);
 }
 

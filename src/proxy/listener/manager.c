@@ -165,11 +165,11 @@ static void make_stats(struct listener *l)
     }
 }
 
-static void link_filters(const struct filter_chain *chain)
+static void link_filters(const struct filter_chain *chain, struct link_context *cx)
 {
     for (uint32_t i = 0; chain && i < chain->filter_count; i++)
         if (chain->filters[i].def->link)
-            chain->filters[i].def->link((void *)(uintptr_t)chain->filters[i].config);
+            chain->filters[i].def->link((void *)(uintptr_t)chain->filters[i].config, cx);
 }
 
 /* ---- sockets ---- */
@@ -267,9 +267,10 @@ int listener_manager_add(struct listener_manager *m, struct listener_spec *take_
         return rc;
     }
     make_stats(l);
+    struct link_context cx = {.server = m->server};
     for (uint32_t i = 0; i < take_spec->chain_count; i++)
-        link_filters(take_spec->chains[i]);
-    link_filters(take_spec->default_chain);
+        link_filters(take_spec->chains[i], &cx);
+    link_filters(take_spec->default_chain, &cx);
     for (uint32_t i = 0; i < m->server->worker_count; i++)
         l->actives[i].base = (struct active_listener){.worker = &m->server->workers[i],
                                                       .spec = l->spec,

@@ -250,10 +250,10 @@ static void test_config_load__many_faults__all_come_at_once(void **state)
         "http_filters[0].typed_config: envoy.filters.http.lua (envoy.extensions.filters.http.lua.v3.Lua) is not supported yet",
         "route_config.virtual_hosts[0].routes[0].route.cluster: unknown cluster 'nope'",
         "routes[0].route.early_data_policy: is not supported yet",
-        "dynamic_resources: is not supported yet",
+        "dynamic_resources.ads_config: must be set: cds_config or lds_config asks for ADS",
     };
     assert_faults(
-        "dynamic_resources: {ads_config: {api_type: GRPC}}\n"
+        "dynamic_resources: {cds_config: {ads: {}}}\n"
         "static_resources:\n"
         "  clusters: [{name: c, connect_timeout: -1s, type: EDS}, {name: c, lrs_server: {self: {}}}, {name: o, type: ORIGINAL_DST}]\n"
         "  listeners:\n"

@@ -148,7 +148,6 @@ static void test_config_load__what_is_not_done__is_named(void **state)
 {
     (void)state;
     static const struct { const char *yaml, *fault; } rows[] = {
-        {"dynamic_resources: {ads_config: {api_type: GRPC}}", "dynamic_resources: is not supported yet"},
         {"flags_path: /x", "flags_path: is not supported yet"},
         {"enable_dispatcher_stats: true", "enable_dispatcher_stats: is not supported yet"},
         {"hds_config: {api_type: GRPC}", "hds_config: is not supported yet"},

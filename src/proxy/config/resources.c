@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One resource through the steps of a bootstrap: unpacked, held against the API's rules, read, and
+ * searched for what was left unread. Main thread.
+ */
+#include "proxy/config/resources.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "proto/validate.h"
+#include "proxy/config/resources_priv.h"
+
+#define UNSUPPORTED_MAX 1000u /* lines kept for /unsupported */
+
+struct config_batch *config_batch_new(struct config_frame *keep_frame)
+{
+    struct config_batch *b = NEW(config_batch);
+    b->frame = keep_frame;
+    b->memory = spec_memory_new();
+    return b;
+}
+
+void config_batch_free(struct config_batch **batch)
+{
+    struct config_batch *b = *batch;
+    *batch = NULL;
+    if (!b)
+        return;
+    spec_memory_unref(&b->memory);
+    mem_free(b);
+}
+
+/* ---- what isn't implemented ---- */
+
+/* Parts of a path below which a field that is left out may let in whom it shouldn't, or send somewhere else. */
+static bool is_vital(const char *path)
+{
+    static const char *const parts[] = {"transport_socket", "tls_context", "validation_context", "match", "rbac", "jwt", "authz", "rules"};
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        if (strstr(path, parts[i]))
+            return true;
+    return false;
+}
+
+static void warn(struct config_result *out, const char *what, const struct err *e)
+{
+    LOG_SELDOM(CONFIG, WARNING, "%s: %s: %s", what, e->path, e->message);
+    if (out->unsupported.count < UNSUPPORTED_MAX)
+        err_list_add(&out->unsupported, e);
+    out->dynamic_unknown_fields++;
+}
+
+static void settle_unread(struct config_resource *r, const ProtobufCMessage *m, struct err_list *faults)
+{
+    struct err_list unread = {0};
+    size_t before = faults->count;
+    cfg_add_unread(&r->cr, m, &unread);
+    for (size_t i = 0; i < unread.count; i++) {
+        const struct err *e = &unread.items[i];
+        if (e->code != ERR_UNSUPPORTED || (is_vital(e->path) && !r->cr.allow_unsupported))
+            err_list_add(faults, e);
+        else if (faults->count == before)
+            warn(r->cr.out, m->descriptor->short_name, e);
+    }
+    err_list_fini(&unread);
+}
+
+/* ---- the steps ---- */
+
+const ProtobufCMessage *cfg_resource_begin(struct config_resource *r, struct config_batch *b, const ProtobufCMessageDescriptor *desc,
+                                           struct str packed, struct err_list *faults)
+{
+    struct err err = {0};
+    ProtobufCMessage *m = NULL;
+    r->faults = faults;
+    r->before = faults->count;
+    r->arena = proto_arena_new(0);
+    cfg_reader_init(&r->cr, b->frame, r->arena, faults);
+    r->cr.is_dynamic = true;
+    r->cr.cluster_memory = b->memory;
+    if (proto_unpack(r->arena, desc, packed, &m, &err) < 0) {
+        err_list_add(faults, &err);
+        return NULL;
+    }
+    proto_validate(r->arena, m, "", faults);
+    return faults->count == r->before ? m : NULL;
+}
+
+int cfg_resource_end(struct config_resource *r, const ProtobufCMessage *m)
+{
+    if (m && r->faults->count == r->before)
+        settle_unread(r, m, r->faults);
+    proto_reader_fini(&r->cr.r);
+    proto_arena_free(&r->arena);
+    return r->faults->count == r->before ? 0 : ERR_INVALID;
+}
+
+/* ---- clusters ---- */
+
+int config_read_cluster(struct config_batch *b, struct str packed, struct cluster_spec **out, struct err_list *faults)
+{
+    struct config_resource r;
+    struct cluster_slots none = {0};
+    const ProtobufCMessage *m = cfg_resource_begin(&r, b, &envoy__config__cluster__v3__cluster__descriptor, packed, faults);
+    *out = NULL;
+    r.cr.slots = &none;
+    if (m)
+        cfg_cluster(&r.cr, (const pb_cluster *)m, out);
+    int rc = cfg_resource_end(&r, m);
+    if (rc)
+        cluster_spec_free(out);
+    return rc;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Single resources of the API, as discovery brings them: packed messages become the same specs that a
+ * bootstrap's static resources do. One that has a fault makes nothing. Main thread.
+ *
+ * What isn't implemented: an extension that isn't known, and fields that security or routing depend on,
+ * refuse the resource; other fields are warned about, counted (server.dynamic_unknown_fields) and shown
+ * on the admin page /unsupported.
+ */
+#ifndef PROXY_CONFIG_RESOURCES_H
+#define PROXY_CONFIG_RESOURCES_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+struct cluster_spec;
+struct config_frame; /* config_result.frame */
+
+/* The resources of one response: they share what they can (memory is given back when the last of them goes). */
+struct config_batch;
+struct config_batch *config_batch_new(struct config_frame *keep_frame);
+void config_batch_free(struct config_batch **b);
+/* Each reads one packed message into a new spec. Faults: "<path in the resource>: <sentence>". */
+int config_read_cluster(struct config_batch *b, struct str packed, struct cluster_spec **out, struct err_list *faults);
+
+#endif
