@@ -73,7 +73,7 @@ void env_note(struct env_reading *r, const char *name, const char *what)
     err_list_addf(r->notes, ERR_UNSUPPORTED, name, "%s", what);
 }
 
-bool env_is_file(struct str path)
+bool env_file_is_there(struct str path)
 {
     struct stat st;
     return path.n && stat(path.p, &st) == 0 && S_ISREG(st.st_mode);

@@ -100,4 +100,8 @@ bool agent_env_is_asked_for(int argc, char **argv);
 int agent_env_read(struct agent_env *out, int argc, char **argv, char **envp, struct err_list *faults, struct err_list *notes);
 void agent_env_fini(struct agent_env *e);
 
+/* "host:port", "[v6]:port"; borrows `text`, fills host and port only. */
+bool control_endpoint_parse(struct str text, struct control_endpoint *out);
+bool env_file_is_there(struct str path); /* a regular file; NUL-terminated */
+
 #endif

@@ -14,7 +14,7 @@
 
 /* ---- addresses ---- */
 
-static bool split_address(struct str text, struct control_endpoint *out)
+bool control_endpoint_parse(struct str text, struct control_endpoint *out)
 {
     uint64_t port;
     ptrdiff_t colon = -1;
@@ -34,7 +34,7 @@ static bool split_address(struct str text, struct control_endpoint *out)
 static void read_endpoint(struct env_reading *r, const char *name, struct str text, struct control_endpoint *out)
 {
     text = arena_str(&r->out->arena, text);
-    if (!split_address(text, out)) {
+    if (!control_endpoint_parse(text, out)) {
         env_fault(r, name, "'%.*s' is not host:port", STR_ARG(text));
         return;
     }
@@ -157,7 +157,7 @@ static bool spiffe_files(struct env_reading *r)
     e->cert_chain_path = STR(AGENT_SPIFFE_FILES_DIR "/cert-chain.pem");
     e->key_path = STR(AGENT_SPIFFE_FILES_DIR "/key.pem");
     e->root_path = STR(AGENT_SPIFFE_FILES_DIR "/root-cert.pem");
-    return env_is_file(e->cert_chain_path) && env_is_file(e->key_path) && env_is_file(e->root_path);
+    return env_file_is_there(e->cert_chain_path) && env_file_is_there(e->key_path) && env_file_is_there(e->root_path);
 }
 
 static bool spiffe_socket(struct env_reading *r)

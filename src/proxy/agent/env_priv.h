@@ -17,7 +17,6 @@ struct env_reading {
 struct str env_get(const struct env_reading *r, const char *name); /* null str: isn't set */
 void env_fault(struct env_reading *r, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void env_note(struct env_reading *r, const char *name, const char *what);
-bool env_is_file(struct str path);
 
 void env_read_arguments(struct env_reading *r, int argc, char **argv); /* arguments.c */
 void env_read_pod(struct env_reading *r);                              /* env_pod.c: metadata, labels, addresses */

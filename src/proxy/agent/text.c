@@ -4,7 +4,7 @@
  */
 #include "proxy/agent/text.h"
 
-#include "base/mem.h"
+#include "base/check.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -189,6 +189,27 @@ void json_add_node(struct strbuf *out, const struct doc_node *node)
         }
         strbuf_addc(out, node->kind == DOC_LIST ? ']' : '}');
     }
+}
+
+void json_addf(struct strbuf *out, const char *pattern, ...)
+{
+    va_list ap;
+    va_start(ap, pattern);
+    for (const char *p = pattern; *p; p++) {
+        if (*p == '\'')
+            strbuf_addc(out, '"');
+        else if (*p != '%')
+            strbuf_addc(out, *p);
+        else if (*++p == 'q')
+            json_add_string(out, va_arg(ap, struct str));
+        else if (*p == 's')
+            strbuf_addz(out, va_arg(ap, const char *));
+        else if (*p == 'u')
+            strbuf_addu(out, va_arg(ap, unsigned));
+        else
+            CHECK(!"a pattern of json_addf has %q, %s and %u");
+    }
+    va_end(ap);
 }
 
 /* ---- files ---- */

@@ -34,6 +34,10 @@ void json_add_node(struct strbuf *out, const struct doc_node *node);
 /* "\"name\": " after a comma unless it is the first of its object. */
 void json_add_key(struct strbuf *out, const char *name);
 
+/* JSON by a pattern: ' becomes a quotation mark, %q takes a `struct str` (quoted and escaped), %s a `const char *` as it is,
+ * %u an `unsigned`. Nothing else is special. */
+void json_addf(struct strbuf *out, const char *pattern, ...);
+
 /* Whole file, at most `limit` bytes, NUL-terminated in the arena. ERR_NOT_FOUND, ERR_IO, ERR_LIMIT. */
 int text_read_file(const char *path, struct arena *a, size_t limit, struct str *out, struct err *err);
 
