@@ -40,6 +40,7 @@ struct server_hooks {
 };
 
 struct server_opts {             /* from the command line */
+    struct str config_json;      /* in place of config_path: the agent's own bootstrap; "" none */
     struct str config_path, config_yaml, service_cluster, service_node, service_zone, admin_address_path;
     uint32_t concurrency;        /* resolved: >= 1 */
     uint64_t base_id;

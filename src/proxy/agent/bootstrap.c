@@ -421,7 +421,7 @@ static void add_sinks(struct writing *w)
                   "'cluster_name':'envoy_metrics_service'}}}}%s", is_good ? "," : "");
     if (is_good)
         json_addf(w->out, "{'name':'envoy.stat_sinks.statsd','typed_config':{'@type':'type.googleapis.com/envoy.config.metrics.v3.StatsdSink',"
-                  "'address':{'socket_address':{'protocol':'UDP','address':%q,'port_value':%u}}}}", statsd.host, (unsigned)statsd.port);
+                  "'address':{'socket_address':{'address':%q,'port_value':%u}}}}", statsd.host, (unsigned)statsd.port);
     strbuf_addc(w->out, ']');
 }
 
@@ -439,6 +439,6 @@ int agent_bootstrap(const struct agent_env *e, struct strbuf *out, struct err_li
     add_tracing(&w);
     add_sinks(&w);
     add_overload(&w);
-    json_addf(out, ",'deferred_stat_options':{'enable_deferred_creation_stats':true}}");
+    strbuf_addc(out, '}');
     return faults->count == before ? 0 : ERR_INVALID;
 }

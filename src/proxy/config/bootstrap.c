@@ -7,6 +7,7 @@
 #include "proxy/config/bootstrap.h"
 
 #include "base/mem.h"
+#include "proto/json.h"
 #include "proto/validate.h"
 #include "proto/yaml.h"
 #include "proxy/config/config_priv.h"
@@ -19,6 +20,7 @@
 #include <stdio.h>
 
 #define YAML_ARGUMENT "--config-yaml"
+#define AGENT_JSON "bootstrap of the agent"
 #define STATS_FLUSH_MS 5000u
 
 /* ---- documents ---- */
@@ -79,11 +81,17 @@ static pb_bootstrap *read_documents(struct proto_arena *arena, const struct serv
     ProtobufCMessage *boot = NULL, *over = NULL;
     size_t first = faults->count;
     src->file = YAML_ARGUMENT;
-    if (!opts->config_path.n && !opts->config_yaml.n) {
+    if (opts->config_json.n) {
+        src->file = AGENT_JSON;
+        src->root = json_read(arena, opts->config_json, AGENT_JSON, faults);
+        if (src->root)
+            doc_decode(arena, src->root, desc, AGENT_JSON, &boot, faults);
+        finish_faults(faults, first, AGENT_JSON, true);
+    } else if (!opts->config_path.n && !opts->config_yaml.n) {
         err_list_addf(faults, ERR_INVALID, NULL, "there is no configuration: give --config-path or --config-yaml");
         return NULL;
     }
-    if (opts->config_path.n) {
+    if (!opts->config_json.n && opts->config_path.n) {
         src->file = opts->config_path.p;
         proto_load_file(arena, opts->config_path.p, desc, &boot, &src->root, faults);
         finish_faults(faults, first, src->file, true);

@@ -25,7 +25,7 @@ static void read_tags(struct config_reader *cr, const pb_stats_config *m, struct
             if (t->tag_value_case == TAG(FIXED_VALUE)) {
                 out->fixed_value = arena_str(&c->arena, TEXT(t, fixed_value));
             } else if (t->tag_value_case == TAG(REGEX) && TEXT(t, regex).n) {
-                out->regex = regex_new(str_from(t->regex), &err);
+                out->regex = regex_new_ecmascript(str_from(t->regex), &err);
                 if (!out->regex)
                     cfg_fault_err(cr, "regex", &err);
             }

@@ -76,7 +76,7 @@ static pcre2_code *compile(struct str pattern, uint32_t options, struct err *err
     return re;
 }
 
-struct regex *regex_new(struct str pattern, struct err *err)
+static struct regex *make(struct str pattern, bool is_re2, struct err *err)
 {
     pthread_once(&scratch_once, scratch_setup);
     if (pattern.n > REGEX_MAX_PATTERN_BYTES) {
@@ -86,7 +86,7 @@ struct regex *regex_new(struct str pattern, struct err *err)
     }
     if (!pattern.p)
         pattern = STR("");
-    if (regex_syntax_check(pattern, err) < 0)
+    if (is_re2 && regex_syntax_check(pattern, err) < 0)
         return NULL;
     struct regex *r = NEW(regex);
     snprintf(r->pattern, sizeof r->pattern, "%.*s", STR_ARG(pattern));
@@ -98,6 +98,16 @@ struct regex *regex_new(struct str pattern, struct err *err)
     }
     pcre2_pattern_info(r->search, PCRE2_INFO_CAPTURECOUNT, &r->groups);
     return r;
+}
+
+struct regex *regex_new(struct str pattern, struct err *err)
+{
+    return make(pattern, true, err);
+}
+
+struct regex *regex_new_ecmascript(struct str pattern, struct err *err)
+{
+    return make(pattern, false, err);
 }
 
 void regex_free(struct regex **r)

@@ -15,7 +15,9 @@
 #include "base/str.h"
 
 struct regex;
-struct regex *regex_new(struct str pattern, struct err *err);
+struct regex *regex_new(struct str pattern, struct err *err); /* RE2's language and no more */
+/* Patterns that Envoy gives to std::regex (tags of statistics): they may look around, too. */
+struct regex *regex_new_ecmascript(struct str pattern, struct err *err);
 void regex_free(struct regex **r);
 uint64_t regex_limit_hits(void); /* matches given up in this process, all threads */
 bool regex_matches(const struct regex *r, struct str s); /* whole string */
