@@ -29,9 +29,8 @@ struct secret_watch {
 
 static struct map *entries;
 static uint64_t versions;
-static void (*on_wanted)(void *user, struct str name);
-static void *wanted_user;
-static bool is_open;
+static const struct secret_provider *provider; /* NULL: the store is closed */
+static void *provider_user;
 
 /* ---- secrets ---- */
 
@@ -95,9 +94,9 @@ static void drop_if_unused(struct entry *e)
     mem_free(e);
 }
 
-bool secret_store_is_open(void)
+bool secret_store_serves(struct str name)
 {
-    return is_open;
+    return provider && provider->serves(provider_user, name);
 }
 
 struct secret *secret_store_get(struct str name)
@@ -119,11 +118,10 @@ size_t secret_store_watchers(struct str name)
 
 static void want(struct entry *e)
 {
-    if (!is_open || e->was_wanted || e->now)
+    if (!provider || e->was_wanted || e->now)
         return;
     e->was_wanted = true;
-    if (on_wanted)
-        on_wanted(wanted_user, e->name);
+    provider->wanted(provider_user, e->name);
 }
 
 struct secret_watch *secret_watch_add(struct str name, secret_fn fn, void *user)
@@ -216,13 +214,12 @@ static size_t names_of(struct str **out)
     return n;
 }
 
-void secret_store_open(void (*wanted)(void *user, struct str name), void *user)
+void secret_store_open(const struct secret_provider *keep, void *user)
 {
     struct str *names;
     size_t n = names_of(&names);
-    is_open = true;
-    on_wanted = wanted;
-    wanted_user = user;
+    provider = keep;
+    provider_user = user;
     for (size_t i = 0; i < n; i++) {
         struct entry *e = entries ? map_get(entries, names[i]) : NULL;
         if (e && !list_is_empty(&e->watches))
@@ -236,8 +233,7 @@ void secret_store_close(void)
 {
     struct str *names;
     size_t n = names_of(&names);
-    is_open = false;
-    on_wanted = NULL;
+    provider = NULL;
     for (size_t i = 0; i < n; i++) {
         struct entry *e = map_get(entries, names[i]);
         secret_unref(&e->now);

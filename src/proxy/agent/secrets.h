@@ -26,8 +26,10 @@ void secret_unref(struct secret **s); /* the last one wipes the key; NULL is fin
 
 /* ---- consumers ---- */
 
-/* Is there anybody who fills the store? False without an agent (started with -c): ask the cluster. */
-bool secret_store_is_open(void);
+/* Does this process fill that name itself? False: ask the source that the configuration names. So it is without an agent
+ * (started with -c), for names that aren't the agent's, and for "default" and "ROOTCA" where SPIRE's socket stands behind the
+ * cluster "sds-grpc". */
+bool secret_store_serves(struct str name);
 /* Borrowed until the loop's turn ends or the next set; NULL: not there (yet). */
 struct secret *secret_store_get(struct str name);
 
@@ -41,8 +43,12 @@ void secret_watch_del(struct secret_watch **w); /* NULL is fine */
 
 /* ---- who fills it ---- */
 
-/* `wanted` is called once for each name that is watched and not there, those of earlier watches at once. */
-void secret_store_open(void (*wanted)(void *user, struct str name), void *user);
+struct secret_provider {
+    bool (*serves)(void *user, struct str name);
+    void (*wanted)(void *user, struct str name); /* once for each name that is watched and not there; may set it */
+};
+/* Watches that are there already make their wishes now. */
+void secret_store_open(const struct secret_provider *keep, void *user);
 /* Forgets all secrets; watches stay their owners'. */
 void secret_store_close(void);
 /* Texts are copied. The same again changes nothing and tells nobody: false. */

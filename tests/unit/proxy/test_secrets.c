@@ -37,10 +37,22 @@ static void on_wanted_set(void *user, struct str name)
     secret_store_set(name, STR("chain"), STR("key"));
 }
 
+static bool serves_all(void *user, struct str name)
+{
+    (void)user;
+    return !str_eq(name, STR("foreign"));
+}
+
+static const struct secret_provider silent = {serves_all, on_wanted}, setting = {serves_all, on_wanted_set};
+
 static void test_secret_store__set_and_get__newest_is_there(void **state)
 {
     (void)state;
-    secret_store_open(NULL, NULL);
+    struct seen nothing = {0};
+    assert_false(secret_store_serves(STR("default")));
+    secret_store_open(&silent, &nothing);
+    assert_true(secret_store_serves(STR("default")));
+    assert_false(secret_store_serves(STR("foreign")));
     assert_null(secret_store_get(STR("default")));
     assert_true(secret_store_set(STR("default"), STR("a"), STR("k")));
     assert_str_equal(secret_store_get(STR("default"))->chain_pem, "a");
@@ -50,7 +62,7 @@ static void test_secret_store__set_and_get__newest_is_there(void **state)
     assert_true(secret_store_get(STR("default"))->version > version);
     struct secret *held = secret_ref(secret_store_get(STR("default")));
     secret_store_close();
-    assert_false(secret_store_is_open());
+    assert_false(secret_store_serves(STR("default")));
     assert_null(secret_store_get(STR("default")));
     assert_str_equal(held->chain_pem, "b");
     secret_unref(&held);
@@ -59,10 +71,10 @@ static void test_secret_store__set_and_get__newest_is_there(void **state)
 static void test_secret_watch__changes__told_once_each(void **state)
 {
     (void)state;
-    struct seen one = {0}, two = {0};
+    struct seen one = {0}, two = {0}, nothing = {0};
     one.watch = secret_watch_add(STR("ROOTCA"), on_secret, &one);
     two.watch = secret_watch_add(STR("ROOTCA"), on_secret, &two);
-    secret_store_open(NULL, NULL);
+    secret_store_open(&silent, &nothing);
     assert_int_equal(secret_store_watchers(STR("ROOTCA")), 2);
     secret_store_set_roots(STR("ROOTCA"), STR("r1"), STR_NULL);
     secret_store_set_roots(STR("ROOTCA"), STR("r1"), STR_NULL);
@@ -80,8 +92,8 @@ static void test_secret_watch__changes__told_once_each(void **state)
 static void test_secret_watch__deleted_while_told__no_more_calls(void **state)
 {
     (void)state;
-    struct seen one = {0}, two = {0}, three = {0};
-    secret_store_open(NULL, NULL);
+    struct seen one = {0}, two = {0}, three = {0}, nothing = {0};
+    secret_store_open(&silent, &nothing);
     one.watch = secret_watch_add(STR("default"), on_secret_leave, &one);
     one.other = secret_watch_add(STR("default"), on_secret, &two);
     three.watch = secret_watch_add(STR("default"), on_secret, &three);
@@ -99,7 +111,7 @@ static void test_secret_store_open__watched_before__wanted_at_once(void **state)
     (void)state;
     struct seen seen = {0}, wanted = {0};
     seen.watch = secret_watch_add(STR("file-root:x"), on_secret, &seen);
-    secret_store_open(on_wanted_set, &wanted);
+    secret_store_open(&setting, &wanted);
     assert_int_equal(wanted.calls, 1);
     assert_string_equal(wanted.last, "file-root:x");
     assert_int_equal(seen.calls, 1);
@@ -117,7 +129,7 @@ static void test_secret_watch_add__nobody_can_fill_it__wanted_once(void **state)
 {
     (void)state;
     struct seen wanted = {0}, seen = {0};
-    secret_store_open(on_wanted, &wanted);
+    secret_store_open(&silent, &wanted);
     struct secret_watch *one = secret_watch_add(STR("x"), on_secret, &seen), *two = secret_watch_add(STR("x"), on_secret, &seen);
     assert_int_equal(wanted.calls, 1);
     secret_watch_del(&one);
