@@ -230,8 +230,9 @@ static enum prologue on_connection(struct downstream *d, const void *config, voi
     return conn_is_connected(d->conn) ? PROLOGUE_PASS : PROLOGUE_CLOSED;
 }
 
-static void link_exchange(void *config)
+static void link_exchange(void *config, struct link_context *cx)
 {
+    (void)cx;
     struct istio_exchange_config *c = config;
     if (!c->stats)
         c->stats = stat_scope_get(STR("metadata_exchange."), &table, STR("metadata_exchange."), NULL, 0);
