@@ -137,6 +137,7 @@ enum extension_kind {
     EXT_HEALTH_SINK,             /* event logs of health checks */
     EXT_UPSTREAM_FILTER,         /* of a cluster's connections: struct cfg_upstream_filter */
     EXT_MATCH_INPUT,             /* of matcher trees (matcher_priv.h) */
+    EXT_RBAC_PERMISSION, EXT_RBAC_PRINCIPAL, /* struct rbac_rule (rbac/rbac.h) */
 };
 struct extension {
     const char *type;            /* full type name of its configuration */
@@ -212,6 +213,10 @@ int cfg_stateful_session_route(struct config_reader *cr, const ProtobufCMessage 
 int cfg_admission_control(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_bandwidth_limit(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_bandwidth_limit_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_rbac(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* rbac.c */
+int cfg_rbac_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_network_rbac(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_mtls_authenticated(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* rbac_rules.c */
 int cfg_router(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_grpc_stats(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_grpc_web(struct config_reader *cr, const ProtobufCMessage *msg, void *out);

@@ -22,6 +22,7 @@
 #include "proxy/filter/health_check.h"
 #include "proxy/filter/istio_metadata_exchange.h"
 #include "proxy/filter/ratelimit.h"
+#include "proxy/filter/rbac.h"
 #include "proxy/filter/set_filter_state.h"
 #include "proxy/filter/set_metadata.h"
 #include "proxy/filter/simple_network_filters.h"
@@ -73,6 +74,11 @@ static const struct extension extensions[] = {
     {P "filters.http.bandwidth_limit.v3.BandwidthLimit", EXT_ROUTE_FILTER, "envoy.filters.http.bandwidth_limit", cfg_bandwidth_limit_route, NULL},
     {P "filters.http.health_check.v3.HealthCheck", EXT_HTTP_FILTER, "envoy.filters.http.health_check", cfg_health_filter,
      &health_check_filter},
+    {P "filters.http.rbac.v3.RBAC", EXT_HTTP_FILTER, "envoy.filters.http.rbac", cfg_rbac, &rbac_filter},
+    {P "filters.http.rbac.v3.RBACPerRoute", EXT_ROUTE_FILTER, "envoy.filters.http.rbac", cfg_rbac_route, NULL},
+    {P "filters.network.rbac.v3.RBAC", EXT_NETWORK_FILTER, "envoy.filters.network.rbac", cfg_network_rbac, &network_rbac_filter},
+    {P "rbac.principals.mtls_authenticated.v3.Config", EXT_RBAC_PRINCIPAL, "envoy.rbac.principals.mtls_authenticated",
+     cfg_mtls_authenticated, NULL},
     {P "filters.http.router.v3.Router", EXT_HTTP_FILTER, "envoy.filters.http.router", cfg_router, &router_filter},
     {P "filters.http.grpc_stats.v3.FilterConfig", EXT_HTTP_FILTER, "envoy.filters.http.grpc_stats", cfg_grpc_stats,
      &grpc_stats_filter},
@@ -248,6 +254,9 @@ static const struct extension extensions[] = {
     {P "matching.common_inputs.network.v3.DestinationIPInput", EXT_MATCH_INPUT, "envoy.matching.inputs.destination_ip", cfg_input_connection, NULL},
     {P "matching.common_inputs.network.v3.DestinationPortInput", EXT_MATCH_INPUT, "envoy.matching.inputs.destination_port", cfg_input_connection, NULL},
     {P "matching.common_inputs.network.v3.SourceTypeInput", EXT_MATCH_INPUT, "envoy.matching.inputs.source_type", cfg_input_connection, NULL},
+    {P "matching.common_inputs.ssl.v3.UriSanInput", EXT_MATCH_INPUT, "envoy.matching.inputs.uri_san", cfg_input_connection, NULL},
+    {P "matching.common_inputs.ssl.v3.DnsSanInput", EXT_MATCH_INPUT, "envoy.matching.inputs.dns_san", cfg_input_connection, NULL},
+    {P "matching.common_inputs.ssl.v3.SubjectInput", EXT_MATCH_INPUT, "envoy.matching.inputs.subject", cfg_input_connection, NULL},
     {P "matching.common_inputs.network.v3.ServerNameInput", EXT_MATCH_INPUT, "envoy.matching.inputs.server_name", cfg_input_connection, NULL},
 
     {"envoy.tcp.metadataexchange.config.MetadataExchange", EXT_NETWORK_FILTER, "istio.metadata_exchange", cfg_istio_tcp_mx,

@@ -47,7 +47,8 @@ int cfg_input_connection(struct config_reader *cr, const ProtobufCMessage *msg, 
         {".SourceIPInput", INPUT_SOURCE_IP}, {".SourcePortInput", INPUT_SOURCE_PORT},
         {".DirectSourceIPInput", INPUT_DIRECT_SOURCE_IP}, {".DestinationIPInput", INPUT_DESTINATION_IP},
         {".DestinationPortInput", INPUT_DESTINATION_PORT}, {".SourceTypeInput", INPUT_SOURCE_TYPE},
-        {".ServerNameInput", INPUT_SERVER_NAME},
+        {".ServerNameInput", INPUT_SERVER_NAME}, {".UriSanInput", INPUT_URI_SAN}, {".DnsSanInput", INPUT_DNS_SAN},
+        {".SubjectInput", INPUT_SUBJECT},
     };
     struct cfg_matcher_input *to = out;
     (void)cr;
@@ -70,6 +71,9 @@ static void read_input(struct matcher_reading *mr, const pb_xds_extension *m, st
     if (ext)
         IN("typed_config")
             ext->read(cr, msg, &to);
+    bool wants_headers = out->kind == INPUT_HEADER || out->kind == INPUT_QUERY_PARAMETER || out->kind == INPUT_COOKIE;
+    if (ext && mr->is_connection && wants_headers)
+        FAULT("typed_config", "a connection has no headers");
 }
 
 /* ---- predicates ---- */

@@ -16,6 +16,7 @@ struct matcher_reading {
     /* The action at the present path, or NULL after a fault. */
     const void *(*read_action)(struct matcher_reading *mr, const pb_xds_extension *m);
     void *arg; /* the owner's */
+    bool is_connection; /* there are no headers: inputs that want some are faults */
 };
 /* Never NULL; the caller calls matcher_fini at its end. */
 struct matcher *cfg_matcher(struct matcher_reading *mr, const pb_matcher *m);

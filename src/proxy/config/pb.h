@@ -31,6 +31,7 @@
 #include "envoy/config/metrics/v3/stats.pb-c.h"
 #include "envoy/config/overload/v3/overload.pb-c.h"
 #include "envoy/config/ratelimit/v3/rls.pb-c.h"
+#include "envoy/config/rbac/v3/rbac.pb-c.h"
 #include "envoy/config/route/v3/route.pb-c.h"
 #include "envoy/config/route/v3/route_components.pb-c.h"
 #include "envoy/config/route/v3/scoped_route.pb-c.h"
@@ -70,6 +71,7 @@
 #include "envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.pb-c.h"
 #include "envoy/extensions/filters/http/health_check/v3/health_check.pb-c.h"
 #include "envoy/extensions/filters/http/ratelimit/v3/rate_limit.pb-c.h"
+#include "envoy/extensions/filters/http/rbac/v3/rbac.pb-c.h"
 #include "envoy/extensions/filters/http/router/v3/router.pb-c.h"
 #include "envoy/extensions/filters/http/set_filter_state/v3/set_filter_state.pb-c.h"
 #include "envoy/extensions/filters/http/set_metadata/v3/set_metadata.pb-c.h"
@@ -86,6 +88,7 @@
 #include "envoy/extensions/filters/network/ratelimit/v3/rate_limit.pb-c.h"
 #include "envoy/extensions/filters/network/set_filter_state/v3/set_filter_state.pb-c.h"
 #include "envoy/extensions/filters/network/sni_cluster/v3/sni_cluster.pb-c.h"
+#include "envoy/extensions/filters/network/rbac/v3/rbac.pb-c.h"
 #include "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.pb-c.h"
 #include "envoy/config/metrics/v3/metrics_service.pb-c.h"
 #include "envoy/extensions/health_check/event_sinks/file/v3/file.pb-c.h"
@@ -99,6 +102,7 @@
 #include "envoy/extensions/load_balancing_policies/random/v3/random.pb-c.h"
 #include "envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.pb-c.h"
 #include "envoy/extensions/network/dns_resolver/cares/v3/cares_dns_resolver.pb-c.h"
+#include "envoy/extensions/rbac/principals/mtls_authenticated/v3/mtls_authenticated.pb-c.h"
 #include "envoy/extensions/path/match/uri_template/v3/uri_template_match.pb-c.h"
 #include "envoy/extensions/path/rewrite/uri_template/v3/uri_template_rewrite.pb-c.h"
 #include "envoy/extensions/request_id/uuid/v3/uuid.pb-c.h"
@@ -129,6 +133,7 @@
 #include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb-c.h"
 #include "envoy/type/http/v3/cookie.pb-c.h"
 #include "envoy/extensions/matching/common_inputs/network/v3/network_inputs.pb-c.h"
+#include "envoy/extensions/matching/common_inputs/ssl/v3/ssl_inputs.pb-c.h"
 #include "envoy/type/matcher/v3/http_inputs.pb-c.h"
 #include "envoy/type/matcher/v3/regex.pb-c.h"
 #include "envoy/type/matcher/v3/string.pb-c.h"
@@ -472,5 +477,19 @@ typedef Istio__Envoy__Config__Filter__Http__Alpn__V2alpha1__FilterConfig__AlpnOv
 typedef Stats__PluginConfig pb_istio_stats;
 typedef Stats__MetricConfig pb_istio_metric;
 typedef Stats__MetricDefinition pb_istio_metric_definition;
+typedef Envoy__Config__Rbac__V3__RBAC pb_rbac_rules;
+typedef Envoy__Config__Rbac__V3__Policy pb_rbac_policy;
+typedef Envoy__Config__Rbac__V3__Permission pb_permission;
+typedef Envoy__Config__Rbac__V3__Principal pb_principal;
+typedef Envoy__Config__Rbac__V3__SourcedMetadata pb_sourced_metadata;
+typedef Envoy__Config__Rbac__V3__Action pb_rbac_action;
+typedef Envoy__Type__Matcher__V3__PathMatcher pb_path_matcher;
+typedef Envoy__Type__V3__Int32Range pb_int32_range;
+typedef Envoy__Extensions__Filters__Http__Rbac__V3__RBAC pb_http_rbac;
+typedef Envoy__Extensions__Filters__Http__Rbac__V3__RBACPerRoute pb_http_rbac_route;
+typedef Envoy__Extensions__Filters__Network__Rbac__V3__RBAC pb_network_rbac;
+typedef Envoy__Extensions__Rbac__Principals__MtlsAuthenticated__V3__Config pb_mtls_authenticated;
+typedef Google__Api__Expr__V1alpha1__Expr pb_cel_expr;
+typedef Google__Api__Expr__V1alpha1__Constant pb_cel_constant;
 
 #endif

@@ -107,7 +107,7 @@ static const void *read_tree_action(struct matcher_reading *mr, const pb_xds_ext
 static void read_tree(struct config_reader *cr, const pb_virtual_host *m, struct virtual_host *v, struct route_reading *rr)
 {
     struct tree_reading tr = {.rr = rr, .vhost = v};
-    struct matcher_reading mr = {cr, rr->a, read_tree_action, &tr};
+    struct matcher_reading mr = {cr, rr->a, read_tree_action, &tr, false};
     IN("matcher")
         v->matcher = cfg_matcher(&mr, m->matcher);
     v->route_count = (uint32_t)tr.count;

@@ -175,6 +175,13 @@ void explain_record_filter(struct explain_record *r, struct str name, const char
     }
 }
 
+void explain_record_note(struct explain_record *r, struct str filter, struct str text)
+{
+    add_field(r, "filter", filter);
+    add_raw(r, STR(": "));
+    add_raw(r, text);
+}
+
 void explain_record_attempt(struct explain_record *r, const struct host *h, unsigned status, uint32_t flags, uint64_t took_us)
 {
     char text[ADDR_TEXT_BYTES], names[512];

@@ -23,6 +23,8 @@ void explain_record_decision(struct explain_record *r, const struct route_config
                              const struct route_decision *d);
 /* What a filter did to the request's way: "waits", "answered 403". */
 void explain_record_filter(struct explain_record *r, struct str name, const char *what, unsigned status);
+/* What a filter has to say about its decision, in its own words. */
+void explain_record_note(struct explain_record *r, struct str filter, struct str text);
 /* An attempt upstream is over; `flags`: its own response flags. */
 void explain_record_attempt(struct explain_record *r, const struct host *h, unsigned status, uint32_t flags, uint64_t took_us);
 /* The exchange is over: the last word, and the metadata. */

@@ -47,8 +47,14 @@ struct downstream {
     void *prologue_state;
     bool original_dst_restored;
     struct filter_state filter_state; /* what filters leave for the whole connection; parent of its requests' */
+    struct metadata metadata;         /* dynamic, of the connection; in its arena */
+    struct str termination_details;   /* why a filter refused it, for logs; in its arena */
+    struct arena *arena;              /* downstream_arena() */
     struct downstream_hook *hooks;    /* called when the connection is over */
 };
+/* Memory for what filters leave with the connection, at most DOWNSTREAM_ARENA_BYTES; made when it is first asked for. */
+#define DOWNSTREAM_ARENA_BYTES 65536
+struct arena *downstream_arena(struct downstream *d);
 static inline void downstream_on_gone(struct downstream *d, struct downstream_hook *hook)
 {
     hook->next = d->hooks;

@@ -21,6 +21,7 @@ void downstream_describe(const struct downstream *d, struct stream_info *info)
         .filter_chain_name = d->chain->name,
     };
     info->filter_state.parent = &d->filter_state;
+    info->metadata = d->metadata;
 }
 
 static enum prologue on_connection(struct downstream *d, const void *config, void **state)

@@ -94,6 +94,7 @@ static void write_log(const struct tcp_session *s, const char *type, bool at_end
         .requested_server_name = s->d->server_name,
         .filter_chain_name = s->d->chain->name,
         .filter_state.parent = &s->d->filter_state,
+        .metadata = s->d->metadata,
     };
     describe_upstream(s, &info);
     struct format_context cx = {.info = &info, .log_type = type};

@@ -79,6 +79,10 @@ static void free_connection(struct deferred *deferred)
     if (c->owns_name)
         mem_free((char *)(uintptr_t)c->d.server_name.p);
     filter_state_fini(&c->d.filter_state);
+    if (c->d.arena) {
+        arena_fini(c->d.arena);
+        mem_free(c->d.arena);
+    }
     recycler_put(&idle_connections, c);
 }
 
@@ -106,6 +110,9 @@ static void log_end(struct connection *c, uint32_t flags, struct str details)
         .downstream_failure = str_from(conn_failure_text(conn)),
         .requested_server_name = c->d.server_name,
         .filter_chain_name = c->d.chain ? c->d.chain->name : STR_NULL,
+        .termination_details = c->d.termination_details,
+        .metadata = c->d.metadata,
+        .filter_state = {.parent = &c->d.filter_state},
     };
     struct format_context cx = {.info = &info, .log_type = "NotSet"};
     for (uint32_t i = 0; i < spec->access_log_count; i++)
@@ -153,6 +160,15 @@ static void over(struct connection *c, uint32_t flags, struct str details)
     __atomic_store_n(&w->connections, w->connections - 1, __ATOMIC_RELAXED);
     atomic_fetch_sub_explicit(&shared_of(c)->counts[w->index].connections, 1, memory_order_relaxed);
     active_connection_gone(a);
+}
+
+struct arena *downstream_arena(struct downstream *d)
+{
+    if (!d->arena) {
+        d->arena = mem_alloc(sizeof(*d->arena));
+        arena_init(d->arena, DOWNSTREAM_ARENA_BYTES);
+    }
+    return d->arena;
 }
 
 void downstream_closed(struct downstream *d, bool local, enum conn_close why)

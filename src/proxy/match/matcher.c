@@ -9,6 +9,8 @@
 #include "base/mem.h"
 #include "http/codec/uri.h"
 #include "io/addr.h"
+#include "io/conn.h"
+#include "io/tls.h"
 #include "proxy/match/cookie.h"
 
 /* ---- inputs ---- */
@@ -39,6 +41,34 @@ static struct str header_text(const struct headers *h, struct str name, struct i
     return s.p ? s : STR("");
 }
 
+/* Several names are one text, parted by commas (Envoy: UriSanInput, DnsSanInput). */
+static struct str joined_names(const struct str *names, struct input_text *t)
+{
+    struct strbuf b = {0};
+    if (!names || !names->p)
+        return STR_NULL;
+    for (const struct str *s = names; s->p; s++) {
+        strbuf_addz(&b, s == names ? "" : ",");
+        strbuf_adds(&b, *s);
+    }
+    arena_init(&t->joined, 0);
+    t->has_arena = true;
+    struct str joined = arena_str(&t->joined, strbuf_str(&b));
+    strbuf_fini(&b);
+    return joined;
+}
+
+static struct str certificate_text(const struct matcher_input *in, const struct stream_info *info, struct input_text *t)
+{
+    struct tls_session *tls = info->downstream ? conn_tls(info->downstream) : NULL;
+    const struct tls_cert_facts *facts = tls && tls_session_peer_validated(tls) ? tls_session_peer(tls) : NULL;
+    if (!facts)
+        return STR_NULL;
+    if (in->kind == INPUT_SUBJECT)
+        return facts->subject.n ? facts->subject : STR_NULL;
+    return joined_names(in->kind == INPUT_URI_SAN ? facts->uri_sans : facts->dns_sans, t);
+}
+
 static struct str connection_text(const struct matcher_input *in, const struct stream_info *info, struct input_text *t)
 {
     const struct filter_state_entry *e;
@@ -60,6 +90,10 @@ static struct str connection_text(const struct matcher_input *in, const struct s
         return info->downstream_remote && addr_is_loopback(info->downstream_remote) ? STR("local") : STR_NULL;
     case INPUT_SERVER_NAME:
         return info->requested_server_name.n ? info->requested_server_name : STR_NULL;
+    case INPUT_URI_SAN:
+    case INPUT_DNS_SAN:
+    case INPUT_SUBJECT:
+        return certificate_text(in, info, t);
     default:
         return STR_NULL;
     }

@@ -15,7 +15,8 @@
 enum matcher_input_kind {
     INPUT_HEADER, INPUT_QUERY_PARAMETER, INPUT_COOKIE, INPUT_FILTER_STATE,
     INPUT_SOURCE_IP, INPUT_SOURCE_PORT, INPUT_DIRECT_SOURCE_IP, INPUT_DESTINATION_IP, INPUT_DESTINATION_PORT,
-    INPUT_SOURCE_TYPE, INPUT_SERVER_NAME
+    INPUT_SOURCE_TYPE, INPUT_SERVER_NAME,
+    INPUT_URI_SAN, INPUT_DNS_SAN, INPUT_SUBJECT /* of the peer's certificate; an unverified one has none */
 };
 struct matcher_input {
     enum matcher_input_kind kind;

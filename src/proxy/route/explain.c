@@ -13,7 +13,7 @@
 
 #define SEEN_BYTES_MAX 120 /* of one value that a person is shown */
 
-static void add_quoted(struct strbuf *out, struct str s)
+void quoted_words(struct strbuf *out, struct str s)
 {
     strbuf_addc(out, '"');
     strbuf_adds(out, str_make(s.p, s.n > SEEN_BYTES_MAX ? SEEN_BYTES_MAX : s.n));
@@ -118,24 +118,24 @@ void route_match_path_text(const struct route_match *m, struct strbuf *out)
     strbuf_addz(out, kinds[m->kind]);
     if (m->kind == PATH_CONNECT || m->kind == PATH_ANY)
         return;
-    add_quoted(out, m->path);
+    quoted_words(out, m->path);
     if (m->ignore_case)
         strbuf_addz(out, " in any case");
 }
 
-static void add_string_match(const struct string_match *m, struct strbuf *out)
+void string_match_words(const struct string_match *m, struct strbuf *out)
 {
     static const char *const kinds[] = {[MATCH_EXACT] = "exact ",       [MATCH_PREFIX] = "prefix ", [MATCH_SUFFIX] = "suffix ",
                                         [MATCH_CONTAINS] = "contains ", [MATCH_REGEX] = "regex ",   [MATCH_ANY] = "anything"};
     strbuf_addz(out, kinds[m->kind]);
     if (m->kind == MATCH_ANY)
         return;
-    add_quoted(out, m->text);
+    quoted_words(out, m->text);
     if (m->ignore_case && m->kind != MATCH_REGEX)
         strbuf_addz(out, " in any case");
 }
 
-static void add_header_match(const struct header_matcher *m, struct strbuf *out)
+void header_matcher_words(const struct header_matcher *m, struct strbuf *out)
 {
     strbuf_adds(out, m->name);
     strbuf_addz(out, m->invert ? " not " : " ");
@@ -144,7 +144,7 @@ static void add_header_match(const struct header_matcher *m, struct strbuf *out)
     else if (m->kind == HEADER_MATCH_RANGE)
         strbuf_addf(out, "a number from %lld below %lld", (long long)m->range_start, (long long)m->range_end);
     else
-        add_string_match(&m->string, out);
+        string_match_words(&m->string, out);
     if (m->treat_missing_as_empty)
         strbuf_addz(out, " (a missing one counts as empty)");
 }
@@ -154,7 +154,7 @@ static void add_query_match(const struct query_matcher *m, struct strbuf *out)
     strbuf_adds(out, m->name);
     strbuf_addc(out, ' ');
     if (m->has_value)
-        add_string_match(&m->value, out);
+        string_match_words(&m->value, out);
     else
         strbuf_addz(out, m->present ? "present" : "absent");
 }
@@ -163,7 +163,7 @@ static void add_cookie_match(const struct cookie_matcher *m, struct strbuf *out)
 {
     strbuf_adds(out, m->name);
     strbuf_addz(out, m->invert ? " not " : " ");
-    add_string_match(&m->value, out);
+    string_match_words(&m->value, out);
 }
 
 static void add_tls_match(const struct tls_match *m, struct strbuf *out)
@@ -192,7 +192,7 @@ static void add_filter_state_match(const struct filter_state_matcher *m, struct 
     if (m->range_count)
         strbuf_addf(out, "an address in one of %u ranges", m->range_count);
     else
-        add_string_match(&m->value, out);
+        string_match_words(&m->value, out);
 }
 
 void route_refusal_wanted(const struct route_match *m, enum route_refusal why, uint32_t i, struct strbuf *out)
@@ -212,7 +212,7 @@ void route_refusal_wanted(const struct route_match *m, enum route_refusal why, u
         strbuf_addz(out, "a gRPC request");
         break;
     case ROUTE_REFUSED_HEADER:
-        add_header_match(&m->headers[i], out);
+        header_matcher_words(&m->headers[i], out);
         break;
     case ROUTE_REFUSED_QUERY:
         add_query_match(&m->queries[i], out);
@@ -238,12 +238,12 @@ void route_refusal_wanted(const struct route_match *m, enum route_refusal why, u
 static void add_value(struct strbuf *out, struct str value)
 {
     if (value.p)
-        add_quoted(out, value);
+        quoted_words(out, value);
     else
         strbuf_addz(out, "absent");
 }
 
-static void add_header_seen(struct strbuf *out, const struct headers *h, struct str name)
+void header_words(struct strbuf *out, const struct headers *h, struct str name)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < h->count; i++) {
@@ -251,7 +251,7 @@ static void add_header_seen(struct strbuf *out, const struct headers *h, struct 
             continue;
         if (n++ < 3) {
             strbuf_addz(out, n > 1 ? ", " : "");
-            add_quoted(out, h->items[i].value);
+            quoted_words(out, h->items[i].value);
         }
     }
     if (!n)
@@ -276,7 +276,7 @@ void route_refusal_seen(const struct route_match *m, const struct route_request 
         break;
     case ROUTE_REFUSED_PATH:
         if (m->kind == PATH_CONNECT)
-            add_quoted(out, headers_get_id(rq->headers, HDR_METHOD));
+            quoted_words(out, headers_get_id(rq->headers, HDR_METHOD));
         else
             add_value(out, path.p ? path_without_query(path) : path);
         break;
@@ -288,7 +288,7 @@ void route_refusal_seen(const struct route_match *m, const struct route_request 
         add_value(out, headers_get_id(rq->headers, HDR_CONTENT_TYPE));
         break;
     case ROUTE_REFUSED_HEADER:
-        add_header_seen(out, rq->headers, m->headers[i].name);
+        header_words(out, rq->headers, m->headers[i].name);
         break;
     case ROUTE_REFUSED_QUERY:
         if (!path_query(path).p || !query_get(path_query(path), m->queries[i].name, &value))

@@ -8,6 +8,12 @@
 
 #include "proxy/route/route.h"
 
+/* ---- words that other rooms' explanations use too ---- */
+void quoted_words(struct strbuf *out, struct str s); /* in quotes, cut where it is long */
+void string_match_words(const struct string_match *m, struct strbuf *out);
+void header_matcher_words(const struct header_matcher *m, struct strbuf *out);
+void header_words(struct strbuf *out, const struct headers *h, struct str name); /* its values, or "absent" */
+
 /* ---- virtual hosts ---- */
 /* The name that domains are compared with: of :authority or vhost_header, without its port where that is ignored, in lower
  * case. In `text`, cut to its size. */

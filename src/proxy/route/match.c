@@ -100,7 +100,7 @@ static bool address_in(const struct cidr *ranges, uint32_t n, struct str text)
     return false;
 }
 
-static bool filter_state_matches(const struct filter_state_matcher *m, const struct stream_info *info)
+bool filter_state_matches(const struct filter_state_matcher *m, const struct stream_info *info)
 {
     const struct filter_state_entry *e = info ? filter_state_find(&info->filter_state, m->key) : NULL;
     if (!e)

@@ -57,6 +57,8 @@ enum route_refusal route_match_refusal(const struct route_match *m, const struct
                                        uint32_t *index);
 const char *route_refusal_text(enum route_refusal why); /* the field of RouteMatch */
 bool metadata_matches(const struct metadata_matcher *m, const struct metadata *md);
+struct stream_info; /* proxy/stream_info.h */
+bool filter_state_matches(const struct filter_state_matcher *m, const struct stream_info *info); /* info NULL: nothing is there */
 void route_match_fini(struct route_match *m); /* what it owns beside arrays, which are an arena's */
 
 #endif
