@@ -90,11 +90,22 @@ class Proxy:
         host, _, port = line.rpartition(":")
         self.admin_address = (host.strip("[]"), int(port))
         wait_until(lambda: self._is_running() and self.admin("/ready").status == 200, "/ready to say 200")
+        self.read_ports()
+
+    def read_ports(self):
+        """Listeners that discovery brings come later: ports by name."""
         listeners = json.loads(self.admin("/listeners?format=json").body).get("listener_statuses", [])
+        self.ports = {}
         for status in listeners:
             address = status["local_address"].get("socket_address")
             if address:
                 self.ports[status["name"]] = address["port_value"]
+        return self.ports
+
+    def wait_listener(self, name):
+        """The address of a listener once it is there."""
+        wait_until(lambda: name in self.read_ports(), f"the listener {name}")
+        return self.address(name)
 
     def address(self, listener="http"):
         return ("127.0.0.1", self.ports[listener])
