@@ -21,6 +21,8 @@ from peers import ROOT, compiled
 
 FILTERS = ec.TYPE + "filters.http."
 MONITORS = ec.TYPE + "resource_monitors."
+WORKERS = {"name": "workers", "typed_config": {"@type": "type.googleapis.com/weft.resource_monitors.v1.WorkerUtilization",
+                                               "window": "0.2s"}}
 SATURATED = {"scaled": {"scaling_threshold": 0.80, "saturation_threshold": 0.98}}
 
 
@@ -62,6 +64,17 @@ def manager(name, plan):
     return made
 
 
+def refusing(keepalive):
+    """The kernel refuses connections while the workers are busy; `keepalive`: and those that are there are told to go."""
+    when = [{"name": "workers", "threshold": {"value": 0.9}}]
+    made = {"refresh_interval": "0.02s", "resource_monitors": [WORKERS],
+            "actions": [{"name": "envoy.overload_actions.reject_incoming_connections", "triggers": when}]}
+    if keepalive:
+        made["actions"].append({"name": "envoy.overload_actions.disable_http_keepalive", "triggers": [
+            {"name": "workers", "scaled": {"scaling_threshold": 0.99, "saturation_threshold": 1.0}}]})
+    return made
+
+
 def bootstrap(plan, guard):
     cluster = ec.cluster("up", [ec.address(plan["upstream"])])
     hcm = ec.http_to("up")
@@ -76,6 +89,14 @@ def bootstrap(plan, guard):
         "clusters": [cluster]}}
     if guard in ("cpu", "points", "share"):
         made["overload_manager"] = manager(guard, plan)
+    if guard in ("refuse", "refuse+close"):
+        made["overload_manager"] = refusing(guard == "refuse+close")
+    if guard == "refuse+limit":
+        made["overload_manager"] = refusing(False)
+        made["overload_manager"]["resource_monitors"].append({"name": "connections", "typed_config": {
+            "@type": MONITORS + "downstream_connections.v3.DownstreamConnectionsConfig",
+            "max_active_downstream_connections": plan["bearable"]}})
+        made["overload_manager"]["actions"][0]["triggers"].append({"name": "connections", "threshold": {"value": 1}})
     if guard == "connections":
         made["overload_manager"] = {"resource_monitors": [{
             "name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": {
@@ -99,15 +120,15 @@ class Run:
         self.process = machine.Process([options.proxy, "-c", path, "--concurrency", "1", "-l", "error"], machine.PROXY_CPU, path + ".log")
         self.process.wait_port(self.plan["port"])
 
-    def flood(self, rate, seconds, connections):
-        command = [compiled("flood"), *(str(n) for n in (self.plan["port"], self.plan["upstream"], rate, seconds, connections))]
+    def flood(self, rate, seconds, connections, *own):
+        command = [compiled("flood"), *(str(n) for n in (self.plan["port"], self.plan["upstream"], rate, seconds, connections, *own))]
         before = self.process.cpu_s()
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
         if done.returncode:
             raise machine.Failure(done.stderr.strip())
         self.process.check()
         figures = json.loads(done.stdout)
-        figures["cpu"] = (self.process.cpu_s() - before) / seconds
+        figures["cpu"] = (self.process.cpu_s() - before) / (seconds + 2 * own[1] if own else seconds)
         return figures
 
     def stop(self):
@@ -129,6 +150,50 @@ def find_peak(options):
     finally:
         run.stop()
     return best
+
+
+# ---- clients with connections of their own ----
+
+def surge_flood(run, options, rate, times, kept):
+    n = options.clients
+    return run.flood(int(rate), options.seconds, int(times * n), kept, options.warm, options.body_kib * 1024)
+
+
+def surge_peak(options):
+    """What N clients can have, each on a connection of its own: nine tenths of what they ask for, at the highest rate."""
+    run, low, high, best = Run(options, "none"), 500, options.rate_max, None
+    try:
+        while high - low > low / 16:
+            rate = (low + high) // 2
+            figures = surge_flood(run, options, rate, 1, options.clients)
+            good = figures["served"]["rps"]
+            best = figures if not best or good > best["served"]["rps"] else best
+            low, high = (rate, high) if good >= 0.9 * rate else (low, rate)
+    finally:
+        run.stop()
+    return best
+
+
+def surge(options):
+    """The peak, then three times as many clients: the first were there before (kept), or all come at once (cold)."""
+    best = surge_peak(options) if not options.peak else {"served": {"rps": options.peak, "p99_us": 0}, "cpu": 0, "lag": {"p99_us": 0}}
+    peak, found = best["served"]["rps"], {"peak": best}
+    print(f"peak {peak:.0f}/s on {options.clients} connections (p99 {best['served']['p99_us'] / 1e3:.1f} ms, CPU {100 * best['cpu']:.0f} %, "
+          f"generator late by {best['lag']['p99_us'] / 1e3:.1f} ms at p99)", flush=True)
+    for guard in options.guards.split(","):
+        for name, kept in (("kept", options.clients), ("cold", 0)):
+            run = Run(options, guard, bearable=options.clients)
+            try:
+                f = found[f"{guard}.{name}"] = surge_flood(run, options, peak * options.times, options.times, kept)
+            finally:
+                run.stop()
+            gone = {k: f[k]["rps"] for k in ("refused", "shed", "cut")}
+            print(f"{guard:13s} {name}  offered {f['offered']:6.0f}/s  served {f['served']['rps']:6.0f}/s ({100 * f['served']['rps'] / peak:3.0f} "
+                  f"% of the peak; p50 {f['served']['p50_us'] / 1e3:.1f} p99 {f['served']['p99_us'] / 1e3:.1f} ms)  refused {gone['refused']:.0f}/s "
+                  f"(p99 {f['refused']['p99_us'] / 1e3:.2f} ms)  shed {gone['shed']:.0f}/s  cut {gone['cut']:.0f}/s (p99 "
+                  f"{f['cut']['p99_us'] / 1e3:.1f} ms)  not asked {f['busy'] / options.seconds:.0f}/s  CPU {100 * f['cpu']:.0f} %  "
+                  f"generator late {f['lag']['p99_us'] / 1e3:.2f} ms", flush=True)
+    return found
 
 
 def costs(options):
@@ -171,8 +236,20 @@ def main():
     p.add_argument("--rate", type=int, default=8000, help="for the CPU of a request")
     p.add_argument("--only-costs", action="store_true")
     p.add_argument("--json", metavar="FILE")
+    p.add_argument("--surge", action="store_true", help="clients with connections of their own; guards none,refuse,refuse+close")
+    p.add_argument("--clients", type=int, default=512)
+    p.add_argument("--warm", type=float, default=2)
+    p.add_argument("--body-kib", type=int, default=32, help="of an answer; compressed, so that the generator bears more than the proxy")
+    p.add_argument("--peak", type=int, default=0, help="known already")
+    p.add_argument("--rate-max", type=int, default=20000)
     options = p.parse_args()
     machine.prepare()
+    if options.surge:
+        found = surge(options)
+        if options.json:
+            with open(options.json, "w", encoding="utf-8") as out:
+                json.dump(found, out, indent=1)
+        return
     cost = costs(options)
     if options.only_costs:
         return

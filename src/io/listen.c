@@ -77,6 +77,11 @@ static int bind_to(int fd, const struct addr *a, const char *text, struct err *e
     return err_set_errno(err, fault, "cannot bind '%s'", text);
 }
 
+static int do_listen(int fd, const struct listen_opts *o)
+{
+    return listen(fd, (int)(o->backlog ? o->backlog : DEFAULT_BACKLOG));
+}
+
 static int bind_and_listen(int fd, const struct addr *a, const struct listen_opts *o, struct err *err)
 {
     char text[ADDR_TEXT_BYTES];
@@ -90,33 +95,88 @@ static int bind_and_listen(int fd, const struct addr *a, const struct listen_opt
     if (addr_is_ip(a) && o->tcp_fast_open_queue)
         rc = sock_set_int(fd, IPPROTO_TCP, TCP_FASTOPEN, (int)o->tcp_fast_open_queue, "TCP_FASTOPEN",
                           err);
-    if (!rc && listen(fd, (int)(o->backlog ? o->backlog : DEFAULT_BACKLOG)) != 0)
+    if (!rc && do_listen(fd, o) != 0)
         rc = err_set_errno(err, errno, "cannot listen on '%s'", text);
     if (!rc)
         rc = sock_set_raw(fd, o->listening_options, o->listening_option_count, err);
     return rc;
 }
 
-int listen_open(const struct addr *a, const struct listen_opts *opts, int *fd, struct addr *bound,
-                struct err *err)
+/* A socket with everything that is set before bind. */
+static int prepared(const struct addr *a, const struct listen_opts *o, int *fd, struct err *err)
 {
     char text[ADDR_TEXT_BYTES];
     int s = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (s < 0)
         return err_set_errno(err, errno, "cannot make a socket for '%s'", addr_text(a, text));
-    int rc = addr_is_ip(a) ? ip_options(s, a, opts, err) : 0;
+    int rc = addr_is_ip(a) ? ip_options(s, a, o, err) : 0;
     if (!rc)
-        rc = sock_set_raw(s, opts->options, opts->option_count, err);
-    if (!rc)
-        rc = bind_and_listen(s, a, opts, err);
-    if (rc) {
+        rc = sock_set_raw(s, o->options, o->option_count, err);
+    if (rc)
         close(s);
-        return rc;
-    }
+    else
+        *fd = s;
+    return rc;
+}
+
+static void bound_to(int fd, struct addr *out)
+{
     struct sockaddr_storage ss;
     socklen_t n = sizeof(ss);
-    if (bound && getsockname(s, (struct sockaddr *)&ss, &n) == 0)
-        addr_from_sockaddr(bound, (const struct sockaddr *)&ss, n);
-    *fd = s;
-    return 0;
+    if (getsockname(fd, (struct sockaddr *)&ss, &n) == 0)
+        addr_from_sockaddr(out, (const struct sockaddr *)&ss, n);
+}
+
+/* The kernel holds a port that was asked for by number, not one that it chose itself: listen_suspend would lose that. So
+ * another socket lets it choose, and keeps the port until ours is bound to it. */
+static int choose_port(const struct addr *a, const struct listen_opts *o, int *holder, struct addr *chosen, struct err *err)
+{
+    char text[ADDR_TEXT_BYTES];
+    addr_copy(chosen, a);
+    if (!addr_is_ip(a) || addr_port(a) != 0)
+        return 0;
+    int rc = prepared(a, o, holder, err);
+    if (!rc)
+        rc = bind_to(*holder, a, addr_text(a, text), err);
+    if (!rc)
+        bound_to(*holder, chosen);
+    return rc;
+}
+
+int listen_open(const struct addr *a, const struct listen_opts *opts, int *fd, struct addr *bound,
+                struct err *err)
+{
+    struct addr chosen = {.unix_path = NULL};
+    int s = -1, holder = -1;
+    int rc = choose_port(a, opts, &holder, &chosen, err);
+    if (!rc)
+        rc = prepared(a, opts, &s, err);
+    if (!rc)
+        rc = bind_and_listen(s, &chosen, opts, err);
+    if (!rc && bound)
+        bound_to(s, bound);
+    if (rc && s >= 0)
+        close(s);
+    else if (!rc)
+        *fd = s;
+    if (holder >= 0)
+        close(holder);
+    addr_fini(&chosen);
+    return rc;
+}
+
+uint32_t listen_suspend(int fd)
+{
+    struct tcp_info info = {0};
+    socklen_t n = sizeof info;
+    bool is_known = getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &n) == 0 && info.tcpi_state == TCP_LISTEN;
+    shutdown(fd, SHUT_RD);
+    return is_known ? info.tcpi_unacked : 0; /* of a listening socket: how many wait to be accepted */
+}
+
+int listen_resume(int fd, const struct listen_opts *opts, struct err *err)
+{
+    if (do_listen(fd, opts) != 0)
+        return err_set_errno(err, errno, "cannot listen again");
+    return sock_set_raw(fd, opts->listening_options, opts->listening_option_count, err);
 }

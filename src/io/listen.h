@@ -29,6 +29,13 @@ struct listen_opts {
  * *bound is the address with the kernel's port. Errors name the address and the reason ("address already in use"). */
 int listen_open(const struct addr *a, const struct listen_opts *opts, int *fd, struct addr *bound, struct err *err);
 
+/* Takes a listening TCP socket out of LISTEN without letting go of its address: from then on the kernel itself answers a
+ * SYN with RST, at once and at nobody's cost here, and resets what it had not yet handed out (whose number is returned,
+ * 0 where the kernel doesn't tell). Nobody may watch or accept from it meanwhile. Linux; not for Unix sockets, which
+ * can't come back. */
+uint32_t listen_suspend(int fd);
+int listen_resume(int fd, const struct listen_opts *opts, struct err *err);
+
 struct acceptor;
 /* A new connection: fd is non-blocking and owned by the callee. `remote` is borrowed. */
 typedef void (*accept_fn)(void *user, int fd, const struct addr *remote);

@@ -25,6 +25,7 @@ struct worker {
     struct loop *loop;
     uint32_t index;              /* 0.. ; stat_thread is index + 1 */
     pthread_t thread;
+    int tid;                     /* written once by itself, read by the main thread: atomic */
     char name[16];               /* "worker_0" */
     struct list listeners;       /* active_listener on this worker */
     uint64_t connections;        /* downstream, on this worker */

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/crash.h"
 #include "base/log.h"
@@ -57,6 +58,7 @@ static void *run(void *arg)
 {
     struct worker *w = arg;
     current = w;
+    __atomic_store_n(&w->tid, gettid(), __ATOMIC_RELAXED);
     stat_thread = w->index + 1;
     check_context.worker = w->name;
     crash_thread_init();

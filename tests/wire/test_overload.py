@@ -2,6 +2,7 @@
 """The overload manager: a file says how high the pressure is (injected_resource), the proxy acts on it."""
 import json
 import os
+import socket
 
 import pytest
 
@@ -11,6 +12,7 @@ from lib.http2 import H2Client
 from lib.origin import silence
 from lib.proxy import envoy, run_to_end, weft
 from lib.streams import Closed
+from lib.wait import wait_until
 
 MONITOR = config.TYPE + "extensions.resource_monitors."
 BOTH = pytest.mark.parametrize("binary", [weft, pytest.param(envoy, marks=pytest.mark.skipif(
@@ -89,19 +91,118 @@ def test_load_shed_point__request__503_and_counted(start_proxy, origin, tmp_path
     assert proxy.stat(f"overload.{POINT}{point}.shed_load_count") == 1
 
 
+def is_refused(address):
+    """By the kernel: there is no connection at all."""
+    try:
+        connect(address).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 @BOTH
 @pytest.mark.parametrize("kind", ["reject_incoming_connections", "tcp_listener_accept"])
-def test_accepting__saturated__connections_are_closed(start_proxy, origin, tmp_path, binary, kind):
+def test_accepting__saturated__connections_end(start_proxy, origin, tmp_path, binary, kind):
+    """weft's reject_incoming_connections refuses in the kernel (docs/differences.md)."""
     pressure = Pressure(tmp_path)
     is_action = kind == "reject_incoming_connections"
     proxy = start_proxy(of(origin, manager(pressure, *([(kind, {})] if is_action else []), points=[] if is_action else [kind]),
                            {"stat_prefix": "l"}), binary=binary())
     pressure.set(1.0)
     proxy.wait_stat(f"overload.{ACTION if is_action else POINT}{kind}.scale_percent", 100)
-    with connect(proxy.address()) as stream, pytest.raises((Closed, ConnectionError)):
+    if is_action and binary is weft:
+        wait_until(lambda: is_refused(proxy.address()), "connections to be refused")
+        return
+    with pytest.raises((Closed, ConnectionError)), connect(proxy.address()) as stream:
         stream.send(request_bytes())
         read_response(stream)
     assert proxy.stat("listener.l.downstream_cx_overload_reject") == 1
+
+
+@pytest.mark.weft_only
+@pytest.mark.parametrize("reuse_port", [True, False])
+def test_reject_incoming_connections__eases_and_comes_back__refused_in_the_kernel_meanwhile(start_proxy, origin, tmp_path, reuse_port):
+    """The connection that was there before goes on, and a listener that bypasses the overload manager takes new ones."""
+    pressure = Pressure(tmp_path)
+    listeners = [config.http_listener("in", listener_fields={"stat_prefix": "l", "enable_reuse_port": reuse_port}),
+                 config.http_listener("free", listener_fields={"bypass_overload_manager": True})]
+    proxy = start_proxy(config.bootstrap(listeners, [config.cluster("origin", origin.port)],
+                                         overload_manager=manager(pressure, ("reject_incoming_connections", {}))), concurrency=3)
+    with connect(proxy.address("in")) as before:
+        for _ in range(3):
+            pressure.set(1.0)
+            wait_until(lambda: is_refused(proxy.address("in")), "connections to be refused")
+            assert all(is_refused(proxy.address("in")) for _ in range(20))
+            before.send(request_bytes())
+            assert read_response(before).status == 200
+            assert http1.fetch(proxy.address("free")).status == 200
+            pressure.set(0.0)
+            wait_until(lambda: not is_refused(proxy.address("in")), "connections to be taken again")
+            assert [http1.fetch(proxy.address("in")).status for _ in range(20)] == [200] * 20
+
+
+@pytest.mark.weft_only
+def test_reject_incoming_connections__accept_queue__reset_and_counted(start_proxy, origin, tmp_path):
+    """What waits to be accepted when the kernel begins to refuse is not left to wait for ever."""
+    pressure = Pressure(tmp_path)
+    actions = [("stop_accepting_connections", {}), ("reject_incoming_connections", {})]
+    overload = manager(pressure, *actions)
+    overload["actions"][1]["triggers"] = [{"name": "envoy.resource_monitors.injected_resource", "threshold": {"value": 0.95}}]
+    proxy = start_proxy(of(origin, overload, {"stat_prefix": "l"}))
+    pressure.set(0.92)
+    proxy.wait_stat("overload.envoy.overload_actions.stop_accepting_connections.active", 1)
+    with connect(proxy.address()) as waiting:
+        pressure.set(1.0)
+        with pytest.raises((Closed, ConnectionError)):
+            waiting.send(request_bytes())
+            read_response(waiting)
+        proxy.wait_stat("listener.l.downstream_cx_overload_reject", 1)
+    pressure.set(0.0)
+    wait_until(lambda: not is_refused(proxy.address()), "connections to be taken again")
+    assert http1.fetch(proxy.address()).status == 200
+
+
+@pytest.mark.weft_only
+def test_reject_incoming_connections__unix_socket__closed_by_the_worker(start_proxy, origin, tmp_path):
+    pressure = Pressure(tmp_path)
+    path = str(tmp_path / "in")
+    proxy = start_proxy(of(origin, manager(pressure, ("reject_incoming_connections", {})),
+                           {"stat_prefix": "l", "address": {"pipe": {"path": path}}}))
+    pressure.set(1.0)
+    proxy.wait_stat("overload.envoy.overload_actions.reject_incoming_connections.active", 1)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        assert s.recv(1) == b""
+    assert proxy.stat("listener.l.downstream_cx_overload_reject") == 1
+    pressure.set(0.0)
+    proxy.wait_stat("overload.envoy.overload_actions.reject_incoming_connections.active", 0)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        s.sendall(request_bytes())
+        assert s.recv(12) == b"HTTP/1.1 200"
+
+
+@pytest.mark.weft_only
+def test_worker_utilization__flood_on_kept_connections__refuses_while_they_are_served(start_proxy, tmp_path):
+    """The loop that docs/performance.md measures: workers busy, new connections refused, workers idle, taken again."""
+    overload = {"refresh_interval": "0.02s", "resource_monitors": [{"name": "workers", "typed_config": {
+        "@type": "type.googleapis.com/weft.resource_monitors.v1.WorkerUtilization", "window": "0.1s"}}],
+        "actions": [{"name": ACTION + "reject_incoming_connections", "triggers": [
+            {"name": "workers", "threshold": {"value": 0.4}}]}]}
+    routes = [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]
+    proxy = start_proxy(config.bootstrap([config.http_listener(routes=routes)], [], overload_manager=overload), concurrency=1)
+    name = "overload.envoy.overload_actions.reject_incoming_connections.active"
+    assert proxy.stat(name) == 0
+    with socket.create_connection(proxy.address()) as s:
+        def keep_busy():
+            for _ in range(20):
+                s.sendall(request_bytes() * 500)
+                answers = b""
+                while answers.count(b"HTTP/1.1 200 OK\r\n") < 500:
+                    answers += s.recv(1 << 20)
+            return proxy.stat(name) == 1
+        wait_until(keep_busy, "the workers to be too busy")
+    wait_until(lambda: not is_refused(proxy.address()), "connections to be taken again")
 
 
 @BOTH

@@ -375,6 +375,7 @@ int cfg_fixed_heap(struct config_reader *cr, const ProtobufCMessage *msg, void *
 int cfg_cgroup_memory(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_cpu_utilization(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_injected_resource(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_worker_utilization(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_downstream_connections(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 struct overload_spec *cfg_overload(struct config_reader *cr, const pb_overload_manager *m); /* NULL for NULL */
 

@@ -241,6 +241,8 @@ static const struct extension extensions[] = {
      "envoy.resource_monitors.cpu_utilization", cfg_cpu_utilization, &monitor_cpu},
     {P "resource_monitors.injected_resource.v3.InjectedResourceConfig", EXT_RESOURCE_MONITOR,
      "envoy.resource_monitors.injected_resource", cfg_injected_resource, &monitor_injected},
+    {"weft.resource_monitors.v1.WorkerUtilization", EXT_RESOURCE_MONITOR, "weft.resource_monitors.worker_utilization",
+     cfg_worker_utilization, &monitor_workers},
     {P "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig", EXT_RESOURCE_MONITOR,
      "envoy.resource_monitors.global_downstream_max_connections", cfg_downstream_connections, &monitor_connections},
 

@@ -35,6 +35,13 @@ int cfg_cpu_utilization(struct config_reader *cr, const ProtobufCMessage *msg, v
     return 0;
 }
 
+int cfg_worker_utilization(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    struct cfg_monitor *o = out;
+    o->spec->window_ms = proto_ms_or(GET((const pb_worker_utilization *)msg, window), 0);
+    return 0;
+}
+
 int cfg_injected_resource(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
 {
     struct cfg_monitor *o = out;

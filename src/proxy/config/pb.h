@@ -111,6 +111,7 @@
 #include "envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections.pb-c.h"
 #include "envoy/extensions/resource_monitors/fixed_heap/v3/fixed_heap.pb-c.h"
 #include "envoy/extensions/resource_monitors/injected_resource/v3/injected_resource.pb-c.h"
+#include "weft/worker_utilization.pb-c.h"
 #include "envoy/extensions/retry/host/omit_host_metadata/v3/omit_host_metadata_config.pb-c.h"
 #include "envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config.pb-c.h"
 #include "envoy/extensions/stat_sinks/graphite_statsd/v3/graphite_statsd.pb-c.h"
@@ -410,6 +411,7 @@ typedef Envoy__Extensions__ResourceMonitors__CpuUtilization__V3__CpuUtilizationC
 typedef Envoy__Extensions__ResourceMonitors__DownstreamConnections__V3__DownstreamConnectionsConfig pb_downstream_connections;
 typedef Envoy__Extensions__ResourceMonitors__FixedHeap__V3__FixedHeapConfig pb_fixed_heap;
 typedef Envoy__Extensions__ResourceMonitors__InjectedResource__V3__InjectedResourceConfig pb_injected_resource;
+typedef Weft__ResourceMonitors__V1__WorkerUtilization pb_worker_utilization;
 typedef Envoy__Extensions__Filters__Http__Fault__V3__HTTPFault pb_fault;
 typedef Envoy__Extensions__Filters__Http__Fault__V3__FaultAbort pb_fault_abort;
 typedef Envoy__Extensions__Filters__Common__Fault__V3__FaultDelay pb_fault_delay;

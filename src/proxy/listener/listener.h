@@ -130,6 +130,8 @@ void listener_manager_refresh(struct listener_manager *m);
 void listeners_leave(struct worker *w);
 /* Overload, on the worker: accepting stops or goes on; every connection is visited (fn may end it). */
 void listeners_accept(struct worker *w, bool on);
+/* TCP listeners refuse connections in the kernel, or take them again. Main thread; may be said again and again. */
+void listener_manager_refuse(struct listener_manager *m, bool on);
 void listeners_each_connection(struct worker *w, void (*fn)(struct downstream *d));
 /* For /listeners and /config_dump. */
 void listener_manager_each(struct listener_manager *m, void (*fn)(const struct listener_spec *spec, const struct addr *bound, uint32_t bound_count, void *arg), void *arg);

@@ -22,6 +22,7 @@ struct worker_count {
 struct active_socket {
     struct active *active;
     struct acceptor *acceptor;
+    bool is_tcp;
     const struct addr *local; /* every connection's local address; NULL: each has its own */
 };
 
@@ -31,6 +32,7 @@ struct active {
     uint32_t socket_count;
     struct stat_scope *worker_stats;
     bool is_started, is_stopped, is_released;
+    bool is_refusing; /* TCP sockets are left alone: the kernel refuses, or is about to */
     struct timer drain_timer; /* gradual draining */
     uint64_t drain_end_us;
 };
@@ -51,6 +53,7 @@ struct listener {
     struct worker_count *counts;
     struct active *actives; /* one a worker */
     bool is_stopped;
+    bool refuses, is_suspended; /* main thread: wanted, and done */
 };
 
 #define WORKER_LISTENER_STATS(X)                                                                   \
@@ -69,7 +72,10 @@ static inline struct active *active_of(struct active_listener *al)
     return CONTAINER_OF(al, active, base);
 }
 
-/* manager.c: the last connection of a stopped listener has gone, perhaps. */
+/* manager.c */
+struct list *listener_manager_list(struct listener_manager *m); /* main thread: struct listener */
+struct server *listener_manager_server(struct listener_manager *m);
+/* The last connection of a stopped listener has gone, perhaps. */
 void active_connection_gone(struct active *a);
 
 /* connection.c */

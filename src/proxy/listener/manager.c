@@ -321,6 +321,16 @@ void active_listener_let_go(struct active_listener **a)
     *a = NULL;
 }
 
+struct list *listener_manager_list(struct listener_manager *m)
+{
+    return &m->listeners;
+}
+
+struct server *listener_manager_server(struct listener_manager *m)
+{
+    return m->server;
+}
+
 void listener_manager_refresh(struct listener_manager *m)
 {
     LIST_EACH(it, safe, &m->listeners)
@@ -361,7 +371,7 @@ static int start_active(struct active *a, struct err *err)
         struct active_socket *s = &a->sockets[a->socket_count];
         if (!n)
             continue;
-        *s = (struct active_socket){.active = a, .local = fixed_local(l, i)};
+        *s = (struct active_socket){.active = a, .is_tcp = addr_is_ip(&l->bound[i]), .local = fixed_local(l, i)};
         s->acceptor = acceptor_new(w->loop, l->fds[n > 1 ? first + w->index : first],
                                    l->spec->max_accepts_per_event, connection_accept, s, err);
         if (!s->acceptor)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The resource monitors, a function each: heap in use, the memory of our cgroup (both versions), CPU
- * of the machine or of the cgroup, downstream connections, and a number in a file (for tests of
- * configurations). Main thread.
+ * of the machine or of the cgroup, how busy the workers are, downstream connections, and a number in a
+ * file (for tests of configurations). Main thread.
  */
 #include "proxy/overload/monitor.h"
 
@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "proxy/server.h"
 
 #define CPU_SMOOTHING 0.05 /* weight of the newest reading, as Envoy's */
+#define WORKERS_WINDOW_MS 200
 #define FILE_BYTES 4096
 
 static int read_text(const char *path, char text[FILE_BYTES], struct err *err)
@@ -146,6 +148,47 @@ static int read_cpu(struct resource_monitor *m, double *pressure, struct err *er
     return 0;
 }
 
+/* ---- workers ---- */
+
+/* Nanoseconds that a worker has run, or waited for a CPU to run on: who must wait is no less busy. */
+static int worker_busy(const struct worker *w, uint64_t *ns, struct err *err)
+{
+    char path[64], text[FILE_BYTES];
+    int tid = __atomic_load_n(&w->tid, __ATOMIC_RELAXED);
+    if (!tid)
+        return 0; /* not running yet */
+    snprintf(path, sizeof path, "/proc/self/task/%d/schedstat", tid);
+    int rc = read_text(path, text, err);
+    if (rc < 0)
+        return rc;
+    struct str rest = str_from(text), ran = str_split(rest, ' ', &rest), waited = str_split(rest, ' ', &rest);
+    uint64_t ran_ns, waited_ns;
+    if (!str_to_u64(ran, &ran_ns) || !str_to_u64(waited, &waited_ns))
+        return err_set(err, ERR_INVALID, "%s: not two numbers", path);
+    *ns += ran_ns + waited_ns;
+    return 0;
+}
+
+static int read_workers(struct resource_monitor *m, double *pressure, struct err *err)
+{
+    uint64_t used = 0, now = clock_mono_us(), window_us = (m->spec->window_ms ? m->spec->window_ms : WORKERS_WINDOW_MS) * 1000;
+    for (uint32_t i = 0; i < m->server->worker_count; i++) {
+        int rc = worker_busy(&m->server->workers[i], &used, err);
+        if (rc < 0)
+            return rc;
+    }
+    if (m->has_reading && now > m->total && used >= m->used) {
+        double passed_us = (double)(now - m->total);
+        double share = (double)(used - m->used) / 1000 / passed_us / m->server->worker_count;
+        m->smoothed += (1 - exp(-passed_us / (double)window_us)) * ((share < 1 ? share : 1) - m->smoothed);
+    }
+    m->has_reading = true;
+    m->used = used;
+    m->total = now;
+    *pressure = m->smoothed;
+    return 0;
+}
+
 /* ---- others ---- */
 
 static int read_injected(struct resource_monitor *m, double *pressure, struct err *err)
@@ -177,3 +220,4 @@ const struct resource_monitor_def monitor_cpu = {"envoy.resource_monitors.cpu_ut
 const struct resource_monitor_def monitor_injected = {"envoy.resource_monitors.injected_resource", read_injected};
 const struct resource_monitor_def monitor_connections = {"envoy.resource_monitors.global_downstream_max_connections",
                                                          read_connections};
+const struct resource_monitor_def monitor_workers = {"weft.resource_monitors.worker_utilization", read_workers};

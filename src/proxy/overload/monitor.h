@@ -11,7 +11,7 @@
 struct resource_monitor { /* what a monitor remembers between readings */
     const struct resource_monitor_spec *spec;
     const struct server *server;
-    uint64_t used, total;     /* CPU: ticks or microseconds at the last reading */
+    uint64_t used, total;     /* CPU: ticks, micro- or nanoseconds at the last reading */
     double smoothed;
     bool has_reading;
 };
@@ -21,6 +21,6 @@ struct resource_monitor_def {
     int (*read)(struct resource_monitor *m, double *pressure, struct err *err);
 };
 extern const struct resource_monitor_def monitor_fixed_heap, monitor_cgroup_memory, monitor_cpu, monitor_injected,
-    monitor_connections;
+    monitor_connections, monitor_workers;
 
 #endif

@@ -131,6 +131,9 @@ static void act(struct overload *o, enum overload_lever lever, uint32_t before, 
         if (was_full != is_full)
             server_on_workers(o->server, accept_or_not, NULL, is_full ? NULL : o);
         break;
+    case OVERLOAD_REJECT_INCOMING_CONNECTIONS: /* below that, workers close by chance what they accept */
+        listener_manager_refuse(o->server->listeners, is_full);
+        break;
     case OVERLOAD_REDUCE_TIMEOUTS:
         if (level > before) /* when it eases, timers lengthen as they are set anew */
             server_on_workers(o->server, shorten_timers, NULL, NULL);

@@ -56,6 +56,7 @@ struct resource_monitor_spec {
     const struct resource_monitor_def *def;
     uint64_t limit;              /* bytes or connections; 0: the machine's */
     bool of_container;           /* CPU: this cgroup's share instead of the machine */
+    uint64_t window_ms;          /* of workers' readings; 0: 200 */
     struct str path;             /* injected_resource */
 };
 enum overload_timer { OVERLOAD_TIMER_CONNECTION_IDLE, OVERLOAD_TIMER_STREAM_IDLE, OVERLOAD_TIMER_TRANSPORT_CONNECT,

@@ -267,6 +267,45 @@ static void test_acceptor__descriptors_run_out__sheds_one_rests_and_goes_on(void
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+static bool is_refused(const struct addr *a)
+{
+    struct sockaddr_storage ss;
+    socklen_t n = addr_to_sockaddr(a, &ss);
+    int fd = socket(a->sa.sa_family, SOCK_STREAM, 0);
+    bool refused = connect(fd, (struct sockaddr *)&ss, n) != 0 && errno == ECONNREFUSED;
+    close(fd);
+    return refused;
+}
+
+/* The port stays ours although the kernel chose it; what was in the queue is told at once, and options are as before. */
+static void test_listen_suspend__twice__refuses_and_resumes_at_the_same_port(void **state)
+{
+    (void)state;
+    struct listen_opts o = {.backlog = 8};
+    struct addr bound = {.unix_path = NULL};
+    int fd = open_tcp(&o, &bound);
+    for (int i = 0; i < 2; i++) {
+        int waiting = dial(&bound);
+        assert_int_equal(listen_suspend(fd), 1);
+        char byte;
+        assert_int_equal(recv(waiting, &byte, 1, 0), -1);
+        assert_int_equal(errno, ECONNRESET);
+        close(waiting);
+        assert_true(is_refused(&bound));
+        assert_int_equal(listen_suspend(fd), 0);
+        assert_int_equal(listen_resume(fd, &o, NULL), 0);
+        int client = dial(&bound), one = 0;
+        int got = accept(fd, NULL, NULL);
+        socklen_t n = sizeof one;
+        assert_true(got >= 0);
+        assert_int_equal(getsockopt(got, IPPROTO_TCP, TCP_NODELAY, &one, &n), 0);
+        assert_int_equal(one, 1);
+        close(client);
+        close(got);
+    }
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +316,7 @@ int main(void)
         T(test_acceptor__two_loops_one_descriptor__one_of_them_accepts),
         T(test_listen_open__port_taken__error_names_address_and_reason),
         T(test_listen_open__v6_with_ipv4_compat__takes_both),
+        T(test_listen_suspend__twice__refuses_and_resumes_at_the_same_port),
         T(test_listen_open__unix__mode_stale_and_live_file),
         T(test_acceptor__descriptors_run_out__sheds_one_rests_and_goes_on),
     };
