@@ -83,6 +83,7 @@ struct tls_client_opts {
     struct str sni;               /* "" = none */
     const struct str *alpn;       /* overrides the context's when count > 0 */
     size_t alpn_count;
+    bool alpn_is_fallback;        /* … only where the context has none */
     /* auto_san_validation and overrides: replace the context's SAN matchers when count > 0. The array
      * is copied; what `arg` points to is borrowed until the handshake is done or the connection dead. */
     const struct tls_san_matcher *sans;

@@ -48,7 +48,7 @@ static int set_client(struct tls_session *s, const struct tls_client_opts *o, st
     s->sni = mem_strndup(sni.n ? sni.p : "", sni.n);
     if (sni.n && !SSL_set_tlsext_host_name(s->ssl, s->sni))
         return err_set(err, ERR_TLS, "sni: \"%s\" was refused", s->sni);
-    if (o && o->alpn_count) {
+    if (o && o->alpn_count && !(o->alpn_is_fallback && s->ctx->alpn_len)) {
         uint8_t *wire;
         size_t n;
         int rc = tls_alpn_wire(o->alpn, o->alpn_count, &wire, &n, err);

@@ -66,6 +66,7 @@ struct stream_info {
     struct str request_id;
     struct str override_host;           /* the endpoint that a session asks for (stateful_session); "" none */
     bool override_host_strict;          /* … and no other will do */
+    const struct str *upstream_alpn; uint32_t upstream_alpn_count; /* offered in TLS instead of the cluster's list; a filter's */
     bool is_health_check, is_internal;
     struct metadata metadata;           /* dynamic; in the exchange's arena */
     struct filter_state filter_state;

@@ -222,3 +222,89 @@ def test_tcp_exchange__peer_offers_only_istio__none(start_proxy, echo, ca, leaf,
         stream.send(b"hello")
         assert stream.read_exact(5) == b"hello"
     assert log_lines(tmp_path / "outbound.log", 1) == ["-|-|5|5"]
+
+
+# ---- istio.alpn ----
+
+OFFERABLE = ["istio-http/1.0", "istio-http/1.1", "istio-h2", "istio", "h2", "http/1.1"]
+
+
+def alpn_proxy(origin, ca, **cluster):
+    made = config.cluster("origin", origin.port, tls=config.client_tls(ca, alpn=["istio-peer-exchange", "istio", "h2"]), **cluster)
+    listener = config.http_listener(http_filters=[istio.alpn(), istio.router()])
+    return config.bootstrap([listener], [made], node=istio.node("productpage"))
+
+
+def chosen(origin):
+    return [stream.sock.selected_alpn_protocol() for stream in origin.connections]
+
+
+def test_alpn__http1_cluster__offers_what_stands_for_it(start_proxy, make_origin, ca, leaf):
+    origin = make_origin(tls=ca.server_context(leaf, alpn=OFFERABLE))
+    proxy = start_proxy(alpn_proxy(origin, ca))
+    assert http1.fetch(proxy.address()).status == 200
+    assert http1.fetch(proxy.address()).status == 200
+    assert chosen(origin) == ["istio-http/1.1"]
+
+
+def test_alpn__http2_cluster__offers_what_stands_for_it(start_proxy, make_h2_origin, ca, leaf):
+    origin = make_h2_origin(tls=ca.server_context(leaf, alpn=OFFERABLE))
+    proxy = start_proxy(alpn_proxy(origin, ca, http2=True))
+    assert http1.fetch(proxy.address()).status == 200
+    assert [peer.stream.sock.selected_alpn_protocol() for peer in origin.connections] == ["istio-h2"]
+
+
+@pytest.mark.parametrize("said, expected", [("false", "istio"), ("true", "istio-http/1.1")])
+def test_alpn__cluster_that_keeps_its_own__is_left_alone(start_proxy, make_origin, ca, leaf, said, expected):
+    origin = make_origin(tls=ca.server_context(leaf, alpn=OFFERABLE))
+    metadata = {"filter_metadata": {"istio": {"alpn_override": said}}}
+    assert http1.fetch(start_proxy(alpn_proxy(origin, ca, metadata=metadata)).address()).status == 200
+    assert chosen(origin) == [expected]
+
+
+def test_alpn__two_lists_for_one_host__two_pools(start_proxy, make_origin, ca, leaf):
+    origin = make_origin(tls=ca.server_context(leaf, alpn=OFFERABLE))
+    made = alpn_proxy(origin, ca)
+    made["static_resources"]["listeners"].append(config.http_listener(name="plain", http_filters=[istio.router()]))
+    proxy = start_proxy(made)
+    for _ in range(2):
+        assert http1.fetch(proxy.address()).status == 200 and http1.fetch(proxy.address("plain")).status == 200
+    assert sorted(chosen(origin)) == ["istio", "istio-http/1.1"]
+
+
+@pytest.mark.parametrize("http2", [False, True])
+def test_alpn__two_proxies__chains_are_found_and_peers_known(start_proxy, origin, ca, leaf, tmp_path, http2):
+    """virtualInbound's shape: one chain for the mesh's HTTP, one for its TCP."""
+    log = config.file_log(tmp_path / "inbound.log", text_format=PEER_LOG)
+    hcm = config.hcm(http_filters=[istio.http_exchange(True), istio.router()], access_log=[log])
+    tls = config.downstream_tls(config.server_tls(leaf, ca=ca, alpn=["h2", "http/1.1", *OFFERABLE[:3]]))
+    tcp = config.downstream_tls(config.server_tls(leaf, ca=ca, alpn=[istio.EXCHANGE, "istio"]))
+    listener = config.listener("http", istio.tcp_exchange(), hcm)
+    listener["filter_chains"] = [
+        {"filters": [istio.tcp_exchange(), hcm], "transport_socket": tls, "name": "http",
+         "filter_chain_match": {"transport_protocol": "tls", "application_protocols": OFFERABLE[:3]}},
+        {"filters": [istio.tcp_exchange(), config.tcp_proxy()], "transport_socket": tcp, "name": "tcp",
+         "filter_chain_match": {"transport_protocol": "tls", "application_protocols": ["istio", istio.EXCHANGE]}}]
+    listener["listener_filters"] = [{"name": "envoy.filters.listener.tls_inspector", "typed_config": {
+        "@type": config.TYPE + "extensions.filters.listener.tls_inspector.v3.TlsInspector"}}]
+    inner = start_proxy(config.bootstrap([listener], [config.cluster("origin", origin.port)], node=istio.node("reviews")))
+    made = outbound(inner.address(), tmp_path, filters=[istio.http_exchange(False), istio.alpn()], cluster={
+        "tls": config.client_tls(ca, leaf, alpn=[istio.EXCHANGE, "istio"]), "http2": http2, "filters": [istio.tcp_exchange()]})
+    outer = start_proxy(made)
+    for _ in range(2):
+        assert http1.fetch(outer.address()).status == 200
+    assert all(line.endswith("productpage-v1") for line in log_lines(tmp_path / "inbound.log", 2))
+    assert log_lines(tmp_path / "outbound.log", 2)[0].startswith(f"-|{text_of('reviews')}")
+
+
+def test_http_over_an_exchange__alpn_says_so__prologue_and_then_http(start_proxy, origin, ca, leaf, tmp_path):
+    made = inbound(origin.port, tmp_path)
+    chain = made["static_resources"]["listeners"][0]["filter_chains"][0]
+    chain["filters"].insert(0, istio.tcp_exchange())
+    chain["transport_socket"] = config.downstream_tls(config.server_tls(leaf, ca=ca, alpn=ALPN))
+    inner = start_proxy(made)
+    outer = start_proxy(outbound(inner.address(), tmp_path, filters=[istio.http_exchange(False)], cluster={
+        "tls": config.client_tls(ca, leaf, alpn=ALPN), "filters": [istio.tcp_exchange()]}))
+    for _ in range(2):
+        assert http1.fetch(outer.address()).status == 200
+    assert inner.stat("metadata_exchange.metadata_added") == 1

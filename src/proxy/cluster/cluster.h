@@ -393,6 +393,7 @@ struct pool_key {
     unsigned priority;
     struct str authority;        /* for auto_sni / auto_san_validation; "" otherwise */
     const struct addr *bind;     /* original source; NULL */
+    const struct str *alpn; uint32_t alpn_count; /* offered in TLS instead of the cluster's list; 0 none */
     const struct conn *downstream; /* for the PROXY protocol header; NULL: pool is shared */
 };
 /* NULL: the cluster has as many pools as it may. */

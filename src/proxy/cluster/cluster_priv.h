@@ -63,6 +63,7 @@ struct upstream_pool {
     struct addr *bind;                    /* owned; NULL */
     struct str proxy_header;              /* owned; upstream PROXY protocol, then the pool is one client's */
     struct str sni;                       /* owned */
+    struct str *alpn; uint32_t alpn_count; /* owned; what a filter has offered in TLS instead of the cluster's list */
     uint32_t connections;                 /* this pool's, connecting ones too */
     bool is_draining;
     struct http_pool_opts opts;

@@ -73,8 +73,9 @@ static int start_tls(struct cluster_worker *view, struct host *h, const struct u
     struct tls_client_opts opts = {.sni = sni_for(spec, h, pool)};
     if (pool) {
         bool is_h2 = pool->opts.protocol == HTTP_2;
-        opts.alpn = pool->opts.alpn ? both : is_h2 ? h2 : h1;
-        opts.alpn_count = pool->opts.alpn ? 2 : 1;
+        opts.alpn = pool->alpn_count ? pool->alpn : pool->opts.alpn ? both : is_h2 ? h2 : h1;
+        opts.alpn_count = pool->alpn_count ? pool->alpn_count : pool->opts.alpn ? 2 : 1;
+        opts.alpn_is_fallback = !pool->alpn_count;
         if (spec->http->auto_san_validation && pool->san_name.n) {
             opts.sans = &pool->san;
             opts.san_count = 1;
@@ -394,6 +395,15 @@ static struct tls_san_matcher san_of(const struct str *keep_host)
     return (struct tls_san_matcher){.type = TLS_SAN_DNS, .arg = keep_host, .exact_dns = true};
 }
 
+/* The pool may outlive the configuration that the list is of. */
+static void copy_alpn(struct upstream_pool *p, const struct pool_key *key)
+{
+    p->alpn_count = key->alpn_count;
+    p->alpn = p->alpn_count ? mem_zalloc(p->alpn_count * sizeof(*p->alpn)) : NULL;
+    for (uint32_t i = 0; i < p->alpn_count; i++)
+        p->alpn[i] = copy(key->alpn[i]);
+}
+
 struct upstream_pool *upstream_pool_new(struct cluster_worker *view, struct host *h, const struct pool_key *key)
 {
     struct upstream_pool *p = NEW(upstream_pool);
@@ -406,6 +416,7 @@ struct upstream_pool *upstream_pool_new(struct cluster_worker *view, struct host
         p->bind = NEW(addr);
         addr_copy(p->bind, key->bind);
     }
+    copy_alpn(p, key);
     if (view->cluster->spec->http->auto_san_validation && p->authority.n) {
         int port;
         if (!authority_split(p->authority, &p->san_name, &port))
@@ -427,6 +438,9 @@ void upstream_pool_free(struct upstream_pool *p)
     if (p->bind)
         addr_fini(p->bind);
     mem_free(p->bind);
+    for (uint32_t i = 0; i < p->alpn_count; i++)
+        mem_free((char *)(uintptr_t)p->alpn[i].p);
+    mem_free(p->alpn);
     mem_free(p);
 }
 

@@ -127,8 +127,11 @@ static bool pool_fits(const struct upstream_pool *p, const struct host *h, const
         return false;
     if (http->use_downstream_protocol && p->downstream_protocol != key->downstream_protocol)
         return false;
-    if (!str_eq(p->authority, authority))
+    if (!str_eq(p->authority, authority) || p->alpn_count != key->alpn_count)
         return false;
+    for (uint32_t i = 0; i < key->alpn_count; i++)
+        if (!str_eq(p->alpn[i], key->alpn[i]))
+            return false;
     return !key->bind == !p->bind && (!key->bind || addr_eq(key->bind, p->bind));
 }
 

@@ -20,6 +20,7 @@
 #include "proxy/filter/header_to_metadata.h"
 #include "proxy/filter/local_ratelimit.h"
 #include "proxy/filter/health_check.h"
+#include "proxy/filter/istio_alpn.h"
 #include "proxy/filter/istio_metadata_exchange.h"
 #include "proxy/filter/ratelimit.h"
 #include "proxy/filter/rbac.h"
@@ -265,6 +266,7 @@ static const struct extension extensions[] = {
      &istio_tcp_mx_filter},
     {"envoy.tcp.metadataexchange.config.MetadataExchange", EXT_UPSTREAM_FILTER, "istio.metadata_exchange", cfg_istio_upstream_mx,
      NULL},
+    {"istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig", EXT_HTTP_FILTER, "istio.alpn", cfg_istio_alpn, &istio_alpn_filter},
     {"io.istio.http.peer_metadata.Config", EXT_HTTP_FILTER, "istio.metadata_exchange", cfg_istio_http_mx, &istio_http_mx_filter},
 };
 #undef P

@@ -16,6 +16,7 @@ struct str cfg_istio_own_struct(struct config_reader *cr, char **labels, uint32_
 void cfg_cluster_filters(struct config_reader *cr, const pb_cluster *m, struct cluster_spec *out);
 int cfg_istio_tcp_mx(struct config_reader *cr, const ProtobufCMessage *msg, void *out);      /* EXT_NETWORK_FILTER */
 int cfg_istio_upstream_mx(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* EXT_UPSTREAM_FILTER */
+int cfg_istio_alpn(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_istio_http_mx(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 
 #endif

@@ -433,6 +433,8 @@ void try_start(struct router *r, bool fresh, struct buf *left)
         .downstream_protocol = info->protocol,
         .priority = r->route->priority,
         .authority = headers_get_id(exchange_request_headers(r->x), HDR_AUTHORITY),
+        .alpn = info->upstream_alpn,
+        .alpn_count = info->upstream_alpn_count,
         .downstream = info->downstream,
     };
     struct http_pool *pool = cluster_http_pool(t->view, t->host, &key);
