@@ -17,8 +17,11 @@ static void leave(struct http_filter *f, struct str space, struct str key, const
     metadata_set(&exchange_info(f->x)->metadata, exchange_arena(f->x), space, key, v);
 }
 
-static void leave_verdict(struct http_filter *f, const struct rbac_rules *r, const struct rbac_verdict *v)
+/* Under the route's prefix, or the filter's where it has none. */
+static void leave_verdict(struct http_filter *f, const struct rbac_config *c, enum rbac_mode mode, const struct rbac_verdict *v)
 {
+    const struct rbac_config *all = f->config;
+    const struct rbac_rules *r = c->rules[mode].stat_prefix.n ? &c->rules[mode] : &all->rules[mode];
     struct meta_value policy = {.kind = META_STRING, .u.string = v->policy};
     struct meta_value result = {.kind = META_STRING, .u.string = v->is_allowed ? STR("allowed") : STR("denied")};
     if (v->policy.n)
@@ -71,12 +74,12 @@ static enum filter_headers on_request_headers(struct http_filter *f, struct head
     ask_about(f, &in, h, c);
     if (shadow->engine) {
         struct rbac_verdict v = rbac_ask(shadow, RBAC_SHADOW, &in, all->rules[RBAC_SHADOW].stats);
-        leave_verdict(f, shadow, &v);
+        leave_verdict(f, c, RBAC_SHADOW, &v);
     }
     if (!rules->engine)
         return FILTER_HEADERS_CONTINUE;
     struct rbac_verdict v = rbac_ask(rules, RBAC_ENFORCED, &in, all->rules[RBAC_ENFORCED].stats);
-    leave_verdict(f, rules, &v);
+    leave_verdict(f, c, RBAC_ENFORCED, &v);
     if (v.says_log)
         leave(f, STR("envoy.common"), STR("access_log_hint"), &(struct meta_value){.kind = META_BOOL, .u.boolean = v.log});
     record(f, rules, &in);
