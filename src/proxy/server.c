@@ -26,6 +26,7 @@
 #include "io/signals.h"
 #include "proxy/config/bootstrap.h"
 #include "proxy/config/dump_store.h"
+#include "proxy/discovery/cds.h"
 #include "proxy/config/tls_source.h"
 #include "proxy/log/access_log.h"
 #include "proxy/match/string_match.h"
@@ -176,40 +177,40 @@ static void go_live(struct frame *f)
     malloc_trim(0);
 }
 
+/* Names that don't resolve aren't waited for without end; endpoints that discovery promised are (initial_fetch_timeout). */
 static void on_warm_up_limit(struct timer *t)
 {
     struct frame *f = CONTAINER_OF(t, frame, warm_up);
+    if (f->server.opts.config->frame)
+        return;
     LOG(MAIN, WARNING, "%u clusters are still without their first members: serving without them",
-        f->cold_clusters);
+        cluster_manager_cold_count(f->cluster_manager));
     go_live(f);
 }
 
-static void on_cluster_ready(void *arg)
+/* Envoy's order: static clusters, those of CDS, then listeners. */
+static void on_clusters_discovered(void *arg)
 {
-    struct frame *f = arg;
-    if (--f->cold_clusters == 0 && f->has_begun)
-        go_live(f);
+    go_live(arg);
 }
 
-/* Not waited for (wait_for_warm_on_init). */
-static void on_cluster_ready_unawaited(void *arg)
+static void on_static_clusters_warm(void *arg)
 {
-    (void)arg;
+    struct frame *f = arg;
+    const struct config_result *c = f->server.opts.config;
+    if (c->cds)
+        f->cds = cds_new(f->cluster_manager, c->frame, c->cds, c->cds_locator, on_clusters_discovered, f);
+    else
+        on_clusters_discovered(f);
 }
 
 static void warm_clusters(struct frame *f)
 {
-    struct str name;
-    void *value;
-    f->cold_clusters = 1; /* so that none of those that are ready at once ends it early */
-    for (size_t pos = 0; map_next(f->server.clusters, &pos, &name, &value);) {
-        bool waits = cluster_spec(value)->wait_for_warm_on_init;
-        f->cold_clusters += waits;
-        cluster_start(value, waits ? on_cluster_ready : on_cluster_ready_unawaited, f);
-    }
-    f->has_begun = true;
+    const struct config_result *c = f->server.opts.config;
+    f->discovery = (struct discovery_opts){.packed_node = c->node_packed, .ads = c->ads};
+    discovery_start(&f->server, &f->discovery);
     timer_set_ms(&f->warm_up, WARM_UP_LIMIT_MS);
-    on_cluster_ready(f);
+    cluster_manager_start(f->cluster_manager, on_static_clusters_warm, f);
 }
 
 /* ---- the way down ---- */
@@ -322,15 +323,14 @@ static void limit_heap(uint32_t workers)
 static int make_clusters(struct server *s, struct err *err)
 {
     struct config_result *c = s->opts.config;
-    s->clusters = map_new();
+    struct frame *f = frame_of(s);
+    f->cluster_manager = cluster_manager_new(c->frame);
+    s->clusters = cluster_manager_active(f->cluster_manager);
     for (uint32_t i = 0; i < c->cluster_count; i++) {
         struct cluster_spec *spec = c->clusters[i];
         c->clusters[i] = NULL;
-        struct cluster *cluster = cluster_new(spec, err);
-        if (!cluster)
+        if (cluster_manager_add(f->cluster_manager, spec, err) != 0)
             return err->code;
-        map_set(s->clusters, cluster_spec(cluster)->name, cluster);
-        cluster_slot_put(cluster_slot_get(cluster_spec(cluster)->name), cluster);
     }
     s->sinks = stats_sinks_new(s, c->sinks, c->sink_count, c->stats_flush_on_admin ? 0 : c->stats_flush_interval_ms);
     return 0;
@@ -436,27 +436,10 @@ int server_run(struct server *s)
     loop_run(s->main_loop);
     LOG(MAIN, INFO, "main dispatch loop exited");
     workers_stop(s, f->is_forced);
+    loop_turn(s->main_loop, 0); /* what workers have posted at their end */
     if (!f->is_forced)
         stats_sinks_leave(s->sinks);
     return f->exit_code;
-}
-
-static void free_clusters(struct server *s)
-{
-    struct str name;
-    void *value;
-    if (!s->clusters)
-        return;
-    for (size_t pos = 0; map_next(s->clusters, &pos, &name, &value);) {
-        struct cluster *c = value;
-        struct cluster_slot *slot = cluster_slot_get(name);
-        cluster_slot_put(slot, NULL);
-        slot->refs--; /* its own */
-        cluster_slot_unref(&slot);
-        cluster_stop(c);
-        cluster_unref(&c);
-    }
-    map_free(&s->clusters);
 }
 
 void server_free(struct server **server)
@@ -477,7 +460,9 @@ void server_free(struct server **server)
     overload_free(&f->overload);
     listener_manager_free(&s->listeners);
     workers_free(s);
-    free_clusters(s);
+    cds_free(&f->cds);
+    cluster_manager_free(&f->cluster_manager);
+    discovery_stop();
     tls_sources_watch(NULL);
     file_watcher_free(&s->files);
     clusters_fini();

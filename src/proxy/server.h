@@ -97,7 +97,7 @@ struct server {
     struct dns_resolver *dns;       /* lazily made default resolver (main thread) */
     struct file_watcher *files;     /* main thread */
     struct listener_manager *listeners;
-    struct map *clusters;           /* name -> struct cluster; main thread. Workers find clusters through routes' resolved pointers */
+    const struct map *clusters;     /* name -> struct cluster; main thread. Workers find clusters through slots (cluster/slot.h) */
     struct stat_scope *stats;       /* "server." */
     _Atomic int state;              /* enum server_state */
     _Atomic bool healthcheck_failed;

@@ -5,6 +5,8 @@
 #ifndef PROXY_SERVER_PRIV_H
 #define PROXY_SERVER_PRIV_H
 
+#include "proxy/cluster/manager.h"
+#include "proxy/discovery/discovery.h"
 #include "proxy/listener/listener.h"
 #include "proxy/runtime.h"
 #include "proxy/server.h"
@@ -20,9 +22,11 @@ struct frame {
     struct loop **worker_loops; /* for clusters_init */
     struct timer tick, warm_up, drain, drain_listeners;
     uint64_t ticks;
-    uint32_t cold_clusters; /* awaited before serving */
+    struct cluster_manager *cluster_manager;
+    struct cds *cds;
+    struct discovery_opts discovery;
     int exit_code;
-    bool has_begun, is_live, is_stopping, is_forced;
+    bool is_live, is_stopping, is_forced;
     bool workers_run;
     bool drain_inbound_only, drain_then_exit;
 };

@@ -7,8 +7,10 @@
 #include "proxy/cluster/cluster_priv.h"
 
 #include "base/mem.h"
+#include "proxy/discovery/discovery.h"
 #include "proxy/health/health_check.h"
 #include "proxy/health/outlier.h"
+#include "proxy/cluster/metadata_pool.h"
 #include "proxy/stats/h2_stats.h"
 #include "proxy/stats/tls_stats.h"
 
@@ -41,14 +43,15 @@ static struct host_set *make_set(struct cluster *c, struct host **take_hosts, ui
 {
     struct host_set *local = cluster_local_hosts(c);
     struct host_set_opts opts = {
-        .overprovisioning_pct = c->spec->overprovisioning_factor,
-        .weighted_priority_health = c->spec->weighted_priority_health,
+        .overprovisioning_pct = c->load.overprovisioning_pct,
+        .weighted_priority_health = c->load.weighted_priority_health,
         .here = clusters_here(),
         .local = local,
         .seed = rng_next(&c->rng),
         .stats = c->stats,
     };
     struct host_set *s = host_set_new(take_hosts, count, c->spec->lb, &opts);
+    s->drop_per_million = c->load.drop_per_million;
     host_set_unref(&local);
     return s;
 }
@@ -77,6 +80,7 @@ struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
     cluster_track(c);
     pthread_mutex_init(&c->hosts_lock, NULL);
     rng_seed(&c->rng, 0);
+    c->load = take_spec->load;
     c->hosts = make_set(c, NULL, 0);
     cluster_breakers_init(c);
     if (take_spec->outlier)
@@ -206,7 +210,8 @@ struct host *cluster_make_member(const struct cluster *c, const struct endpoint_
     h->check = health_host_new(c->spec->check, e);
     if (h->check) /* until it has shown otherwise */
         atomic_store(&h->health, HOST_FAILED_ACTIVE_HC | (c->spec->lb->ignore_new_until_checked ? HOST_PENDING_ACTIVE_HC : 0));
-    h->metadata = e->metadata;
+    h->metadata = e->has_pooled_metadata ? metadata_pool_ref(e->metadata) : e->metadata;
+    h->has_pooled_metadata = e->has_pooled_metadata;
     h->is_canary = is_canary && is_canary->kind == META_BOOL && is_canary->u.boolean;
     h->locality_weight = e->locality_weight;
     if (e->extra_addr_count) {
@@ -351,12 +356,12 @@ static uint32_t keep_dropped(const struct cluster *c, const struct host_set *old
     return n;
 }
 
-void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, uint32_t count)
+static void set_endpoints(struct cluster *c, const struct endpoint_spec *eps, uint32_t count, bool same_policy)
 {
     struct host_set *old = cluster_hosts(c);
     struct map *members = old->count ? index_members(old) : NULL;
     struct host **hosts = count + old->count ? mem_alloc((count + old->count) * sizeof(*hosts)) : NULL;
-    bool same = c->generation > 0;
+    bool same = same_policy && c->generation > 0;
     for (uint32_t i = 0; i < count; i++) {
         char text[ADDR_TEXT_BYTES];
         addr_key(&eps[i].addr, text);
@@ -383,6 +388,20 @@ void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, u
     host_set_unref(&old);
 }
 
+void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, uint32_t count)
+{
+    set_endpoints(c, eps, count, true);
+}
+
+void cluster_set_assignment(struct cluster *c, const struct endpoint_spec *eps, uint32_t count, const struct load_policy *load)
+{
+    bool same = c->load.overprovisioning_pct == load->overprovisioning_pct &&
+                c->load.weighted_priority_health == load->weighted_priority_health &&
+                c->load.drop_per_million == load->drop_per_million;
+    c->load = *load;
+    set_endpoints(c, eps, count, same);
+}
+
 void cluster_set_members(struct cluster *c, struct host **take_hosts, uint32_t count)
 {
     stat_inc(c->stats, STAT_CLUSTER_MEMBERSHIP_CHANGE);
@@ -404,6 +423,14 @@ static void on_members_known(void *arg)
         health_when_known(c->checker, on_warm, c);
     else
         on_warm(c);
+}
+
+void cluster_assigned(struct cluster *c)
+{
+    if (c->is_assigned)
+        return;
+    c->is_assigned = true;
+    on_members_known(c);
 }
 
 /* client_side_weighted_round_robin: what hosts report becomes weights every weight_update_period. */
@@ -447,8 +474,10 @@ void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg)
     case CLUSTER_LOGICAL_DNS:
         cluster_dns_start(c, on_members_known, c);
         return;
-    case CLUSTER_STATIC:
     case CLUSTER_EDS:
+        assignment_start(c);
+        return;
+    case CLUSTER_STATIC:
         cluster_set_endpoints(c, spec->endpoints, spec->endpoint_count);
         break;
     case CLUSTER_FORWARD_PROXY:
@@ -464,6 +493,7 @@ void cluster_start(struct cluster *c, void (*on_ready)(void *arg), void *arg)
 void cluster_stop(struct cluster *c)
 {
     cluster_dns_stop(c);
+    discovery_unsubscribe(&c->assignment);
     forward_proxy_stop(c);
     if (orca_of(c->spec->lb) && timer_is_set(&c->weigh))
         timer_clear(&c->weigh);
@@ -521,11 +551,24 @@ struct host *cluster_pick(struct cluster_worker *cw, struct lb_context *ctx)
 
 bool cluster_drops(struct cluster_worker *cw, struct rng *rng)
 {
-    const struct cluster_spec *spec = cw->cluster->spec;
-    if (!spec->drop_per_million || rng_below(rng, 1000000) >= spec->drop_per_million)
+    uint32_t drop = cw->hosts->drop_per_million;
+    if (!drop || rng_below(rng, 1000000) >= drop)
         return false;
     stat_inc(cw->cluster->stats, STAT_CLUSTER_UPSTREAM_RQ_DROP_OVERLOAD); /* Envoy shows it in load reports only */
     return true;
+}
+
+uint32_t view_drop_per_million(const struct cluster_worker *cw)
+{
+    return cw->hosts->drop_per_million;
+}
+
+uint32_t cluster_drop_per_million(const struct cluster *c)
+{
+    struct host_set *s = cluster_hosts(c);
+    uint32_t n = s->drop_per_million;
+    host_set_unref(&s);
+    return n;
 }
 
 /* ---- what came of it ---- */

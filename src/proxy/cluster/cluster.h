@@ -29,6 +29,7 @@ struct circuit_thresholds {
     bool has_budget; uint32_t min_retries; double budget_pct; /* retry_budget, in place of max_retries */
 };
 
+struct config_source;
 struct spec_memory;
 struct tls_source;
 struct endpoint_spec {
@@ -42,6 +43,7 @@ struct endpoint_spec {
     struct addr *extra_addrs;
     uint32_t extra_addr_count;
     const struct metadata *metadata; /* NULL none */
+    bool has_pooled_metadata;    /* metadata_pool.h */
     uint32_t locality_weight;    /* of its locality; 0 none */
     /* Endpoint.health_check_config */
     bool no_check, has_check_addr;
@@ -115,6 +117,13 @@ struct upstream_prologue_spec {
     struct upstream_prologue *(*make)(const struct upstream_prologue_spec *spec); /* for each connection; on its worker */
 };
 
+/* ClusterLoadAssignment.policy */
+struct load_policy {
+    uint32_t overprovisioning_pct; /* 140 */
+    bool weighted_priority_health;
+    uint32_t drop_per_million;   /* drop_overloads */
+};
+
 struct cluster_spec {
     struct str name;             /* all text in the spec's memory */
     struct str alt_stat_name;    /* "" = name */
@@ -122,9 +131,8 @@ struct cluster_spec {
     struct endpoint_spec *endpoints;
     uint32_t endpoint_count;
     struct cluster_slot **children; uint32_t child_count; /* AGGREGATE: clusters, the most wanted first */
-    uint32_t overprovisioning_factor; /* 140 */
-    bool weighted_priority_health;
-    uint32_t drop_per_million;   /* policy.drop_overloads */
+    struct load_policy load;
+    const struct config_source *eds; struct str eds_name; /* EDS: proxy/discovery/discovery.h; whom to ask for what */
     const struct lb_policy_spec *lb;              /* never NULL, as all below */
     const struct cluster_breakers_spec *breakers;
     const struct cluster_connection_spec *connection;
@@ -252,6 +260,8 @@ void cluster_spec_free(struct cluster_spec **spec);
     X(CLUSTER_UPDATE_SUCCESS, COUNTER, NONE, "update_success", "Resolutions that worked")          \
     X(CLUSTER_UPDATE_FAILURE, COUNTER, NONE, "update_failure", "Resolutions that failed")          \
     X(CLUSTER_UPDATE_EMPTY, COUNTER, NONE, "update_empty", "Empty answers")                        \
+    X(CLUSTER_UPDATE_REJECTED, COUNTER, LAZY, "update_rejected", "Assignments that could not be taken") \
+    X(CLUSTER_INIT_FETCH_TIMEOUT, COUNTER, LAZY, "init_fetch_timeout", "First assignments that did not come in time") \
     X(CLUSTER_UPDATE_NO_REBUILD, COUNTER, NONE, "update_no_rebuild", "")                           \
     X(CLUSTER_ASSIGNMENT_STALE, COUNTER, NONE, "assignment_stale", "")                             \
     X(CLUSTER_ASSIGNMENT_TIMEOUT, COUNTER, NONE, "assignment_timeout_received", "")                \
@@ -328,6 +338,8 @@ struct outlier_detector *cluster_outlier(const struct cluster *c); /* NULL witho
 struct host_set *cluster_hosts(const struct cluster *c);
 /* Publishes a membership: builds schedules, keeps hosts that stayed (same address), posts to workers. */
 void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, uint32_t count);
+/* The same with a policy that came along (EDS). */
+void cluster_set_assignment(struct cluster *c, const struct endpoint_spec *eps, uint32_t count, const struct load_policy *load);
 /* Where this proxy runs (borrowed for good; NULL: not known) and the cluster that it is part of itself ("" none); before any
  * cluster starts. */
 void clusters_locate(const struct locality *here, struct str local_cluster);
@@ -367,6 +379,8 @@ void cluster_note_destination(const struct cluster *c, struct lb_context *ctx, c
 
 /* Whether this request is to be dropped (ClusterLoadAssignment.policy.drop_overloads; counted): 503, flag DO. */
 bool cluster_drops(struct cluster_worker *cw, struct rng *rng);
+uint32_t view_drop_per_million(const struct cluster_worker *cw);
+uint32_t cluster_drop_per_million(const struct cluster *c); /* any thread, not on a request's path */
 
 /* What came of an attempt at a host: for outlier detection, for policies that look at how hosts do, for statistics. Cheap;
  * cluster/outcome_report.c. A local-origin result is ours (connect, timeout, reset), a response is the host's. */

@@ -31,6 +31,9 @@ struct cluster {
     struct stat_scope *remaining[ROUTING_PRIORITIES]; /* NULL without track_remaining */
     struct circuit_thresholds limits[ROUTING_PRIORITIES]; /* the spec's, as runtime overrode them at start */
     _Atomic uint32_t used[ROUTING_PRIORITIES][BREAKER_COUNT];
+    struct load_policy load;              /* main thread: the spec's, or the last assignment's */
+    struct subscription *assignment;      /* EDS */
+    bool is_assigned;                     /* it has been answered, or given up */
     struct rng rng;                       /* main thread: where cursors start */
     struct timer weigh;                   /* main thread: client_side_weighted_round_robin */
     pthread_mutex_t hosts_lock;           /* publishing, and a worker's first look; never on a request's path */
@@ -136,6 +139,10 @@ void upstream_conn_opened(struct cluster_worker *view, struct host *h);
 void upstream_conn_connected(struct cluster_worker *view, struct conn *c);
 void upstream_conn_closed(struct cluster_worker *view, struct host *h, struct conn *c, bool was_ready,
                           enum conn_close why, uint32_t active);
+
+/* assignment.c: EDS. cluster_assigned: the first answer came, or will not. */
+void assignment_start(struct cluster *c);
+void cluster_assigned(struct cluster *c);
 
 /* cluster_dns.c */
 void cluster_dns_start(struct cluster *c, void (*on_ready)(void *arg), void *arg);

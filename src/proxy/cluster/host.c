@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "proxy/cluster/metadata_pool.h"
 #include "proxy/health/health_check.h"
 #include "proxy/lb/lb.h"
 
@@ -42,6 +43,8 @@ void host_unref(struct host **h)
     for (uint32_t i = 0; i < host->extra_addr_count; i++)
         addr_fini(&host->extra_addrs[i]);
     mem_free(host->extra_addrs);
+    if (host->has_pooled_metadata)
+        metadata_pool_unref(host->metadata);
     mem_free(host->outlier);
     health_host_free(&host->check);
     mem_free((char *)(uintptr_t)host->hostname.p);

@@ -55,7 +55,8 @@ struct host {
     const struct locality *locality;  /* interned, owned by the cluster manager */
     struct addr *extra_addrs;         /* additional_addresses (happy eyeballs); owned */
     uint32_t extra_addr_count;
-    const struct metadata *metadata;  /* the endpoint's, in its cluster's spec; NULL when none */
+    const struct metadata *metadata;  /* the endpoint's, in its cluster's spec or pooled; NULL when none */
+    bool has_pooled_metadata;
     uint32_t locality_weight;         /* its locality's, for locality-weighted balancing; 0: none */
     bool is_canary;                   /* metadata envoy.lb/canary */
     struct outlier_host *outlier;     /* health/outlier.h; owned; NULL without outlier detection */
@@ -128,6 +129,7 @@ struct lb_policy_spec;
 struct host_set {
     _Atomic uint32_t refs;
     uint64_t generation;
+    uint32_t drop_per_million;   /* of requests (drop_overloads) */
     struct host **hosts;         /* all, by priority; each referenced */
     uint32_t count;
     struct host_priority *priorities;

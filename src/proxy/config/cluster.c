@@ -12,6 +12,7 @@
 #include "proxy/config/lb.h"
 #include "proxy/config/shared.h"
 #include "proxy/config/tls_source.h"
+#include "proxy/discovery/discovery.h"
 #include "proxy/health/health_check.h"
 
 #include <math.h>
@@ -181,6 +182,8 @@ static enum cluster_type read_type(struct config_reader *cr, const pb_cluster *m
         return CLUSTER_LOGICAL_DNS;
     case DISCOVERY(ORIGINAL_DST):
         return CLUSTER_ORIGINAL_DST;
+    case DISCOVERY(EDS):
+        return CLUSTER_EDS;
     default:
         proto_unsupported_enum(&cr->r, "type", &envoy__config__cluster__v3__cluster__discovery_type__descriptor, (int)m->type);
         return CLUSTER_STATIC;
@@ -222,6 +225,22 @@ static const struct cluster_original_dst_spec *read_original_dst(struct config_r
     return shared;
 }
 
+/* Static or not: whoever asks ADS needs it to be there. */
+static void read_eds(struct config_reader *cr, const Envoy__Config__Cluster__V3__Cluster__EdsClusterConfig *m, struct cluster_spec *s)
+{
+    if (!m) {
+        FAULT("", "must be set for a cluster of type EDS");
+        return;
+    }
+    struct str name = TEXT(m, service_name);
+    s->eds_name = name.n ? arena_str(&s->memory->arena, name) : s->name;
+    IN("eds_config")
+        s->eds = cfg_config_source(cr, GET(m, eds_config));
+    if (!s->eds)
+        FAULT("eds_config", "must be set");
+    cr->out->has_sources = true;
+}
+
 static void read_discovery(struct config_reader *cr, const pb_cluster *m, struct cluster_spec *s, bool *allow_insecure)
 {
     struct arena a;
@@ -240,6 +259,9 @@ static void read_discovery(struct config_reader *cr, const pb_cluster *m, struct
         s->dns = cfg_dns_share(&d);
     if (s->type == CLUSTER_ORIGINAL_DST)
         s->original_dst = read_original_dst(cr, m);
+    if (s->type == CLUSTER_EDS)
+        IN("eds_cluster_config")
+            read_eds(cr, GET(m, eds_cluster_config), s);
     arena_fini(&a);
 }
 
@@ -252,6 +274,8 @@ static void check_whole(struct config_reader *cr, const pb_cluster *m, const str
         FAULT("lb_policy", "a cluster that chooses hosts itself (ORIGINAL_DST, aggregate, dynamic forward proxy) needs CLUSTER_PROVIDED");
     if (!provides && provided)
         FAULT("lb_policy", "CLUSTER_PROVIDED is for clusters that choose hosts themselves");
+    if (s->type == CLUSTER_EDS && m->load_assignment)
+        FAULT("load_assignment", "an EDS cluster asks for its endpoints");
     if (s->type == CLUSTER_ORIGINAL_DST && m->load_assignment)
         FAULT("load_assignment", "an ORIGINAL_DST cluster finds its endpoints itself");
     if (s->type == CLUSTER_FORWARD_PROXY && !allow_insecure && !(s->http->auto_sni && s->http->auto_san_validation))
@@ -280,13 +304,22 @@ static void read_tracking(struct config_reader *cr, const Envoy__Config__Cluster
     s->track_endpoints = GET(m, per_endpoint_stats);
 }
 
+static void read_endpoints(struct config_reader *cr, const pb_load_assignment *m, struct cluster_spec *s)
+{
+    struct endpoints e = {.type = s->type, .arena = &s->memory->arena};
+    cfg_endpoints(cr, m, &e);
+    s->endpoints = e.items;
+    s->endpoint_count = e.count;
+    s->load = e.load;
+}
+
 static void read_rest(struct config_reader *cr, const pb_cluster *m, struct cluster_spec *s)
 {
     const pb_load_assignment *load = GET(m, load_assignment);
-    s->overprovisioning_factor = 140;
+    s->load.overprovisioning_pct = 140;
     if (load && s->type != CLUSTER_ORIGINAL_DST)
         IN("load_assignment")
-            cfg_endpoints(cr, load, s);
+            read_endpoints(cr, load, s);
     s->preconnect_ratio = read_preconnect(cr, GET(m, preconnect_policy));
     s->check = cfg_health_checks(cr, m, &s->memory->arena);
     if (GET(m, outlier_detection))
@@ -333,12 +366,8 @@ void cluster_spec_free(struct cluster_spec **spec)
     struct cluster_spec *s = *spec;
     if (!s)
         return;
-    for (uint32_t i = 0; i < s->endpoint_count; i++) {
-        addr_fini(&s->endpoints[i].addr);
-        addr_fini(&s->endpoints[i].check_addr);
-        for (uint32_t j = 0; j < s->endpoints[i].extra_addr_count; j++)
-            addr_fini(&s->endpoints[i].extra_addrs[j]);
-    }
+    cfg_endpoints_fini(s->endpoints, s->endpoint_count);
+    config_source_unref(&s->eds);
     if (s->check)
         health_spec_fini((struct health_spec *)(uintptr_t)s->check);
     shared_unref(s->lb);

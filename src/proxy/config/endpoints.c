@@ -5,6 +5,8 @@
  */
 #include "proxy/config/endpoints.h"
 
+#include "proxy/cluster/metadata_pool.h"
+
 #define HEALTH(x) ENVOY__CONFIG__CORE__V3__HEALTH_STATUS__##x
 
 static const struct locality *read_locality(struct config_reader *cr, const pb_locality *m)
@@ -75,9 +77,10 @@ static void read_extra(struct config_reader *cr, const pb_endpoint *m, struct en
         }
 }
 
-static void read_endpoint(struct config_reader *cr, const pb_endpoint *m, const struct cluster_spec *s, struct endpoint_spec *e)
+static void read_endpoint(struct config_reader *cr, const pb_endpoint *m, const struct endpoints *out, struct endpoint_spec *e)
 {
-    struct arena *a = &s->memory->arena;
+    struct arena *a = out->arena;
+    bool is_literal = out->type == CLUSTER_STATIC || out->type == CLUSTER_EDS;
     struct str hostname = TEXT(m, hostname);
     const pb_address *address = GET(m, address);
     if (hostname.n)
@@ -90,41 +93,55 @@ static void read_endpoint(struct config_reader *cr, const pb_endpoint *m, const 
         return;
     }
     IN("address") {
-        if (s->type == CLUSTER_STATIC)
+        if (is_literal)
             cfg_address(cr, address, &e->addr, NULL, NULL);
         else
             read_name(cr, address, e, a);
     }
-    if (m->n_additional_addresses && s->type != CLUSTER_STATIC)
+    if (m->n_additional_addresses && !is_literal)
         FAULT("additional_addresses", "only endpoints with literal addresses may have more than one");
     else
         read_extra(cr, m, e, a);
 }
 
-static void read_lb_endpoint(struct config_reader *cr, const pb_lb_endpoint *m, const struct cluster_spec *s, struct endpoint_spec *e)
+/* Endpoints that come and go by themselves share metadata of equal content. */
+static void read_metadata(struct config_reader *cr, const pb_metadata *m, const struct endpoints *out, struct endpoint_spec *e)
+{
+    struct metadata *read = cfg_metadata(cr, m, out->arena);
+    e->metadata = read;
+    if (!read || out->type != CLUSTER_EDS)
+        return;
+    struct strbuf key = {0};
+    proto_pack(&m->base, &key);
+    e->metadata = metadata_pool_get(strbuf_str(&key), read);
+    e->has_pooled_metadata = true;
+    strbuf_fini(&key);
+}
+
+static void read_lb_endpoint(struct config_reader *cr, const pb_lb_endpoint *m, const struct endpoints *out, struct endpoint_spec *e)
 {
     e->weight = proto_u32_or(GET(m, load_balancing_weight), 1);
     e->health = health_bits(cr, m);
     IN("metadata")
-        e->metadata = cfg_metadata(cr, GET(m, metadata), &s->memory->arena);
+        read_metadata(cr, GET(m, metadata), out, e);
     if (m->host_identifier_case == ENVOY__CONFIG__ENDPOINT__V3__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT_NAME) {
         (void)GET(m, endpoint_name);
         UNSUPPORTED("endpoint_name", NULL);
     } else if (m->host_identifier_case == ENVOY__CONFIG__ENDPOINT__V3__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT) {
         IN("endpoint")
-            read_endpoint(cr, GET(m, endpoint), s, e);
+            read_endpoint(cr, GET(m, endpoint), out, e);
     } else {
         FAULT("endpoint", "must be set");
     }
 }
 
-static void read_policy(struct config_reader *cr, const pb_load_assignment *m, struct cluster_spec *s)
+static void read_policy(struct config_reader *cr, const pb_load_assignment *m, struct load_policy *s)
 {
     __auto_type policy = GET(m, policy);
-    s->overprovisioning_factor = 140;
+    s->overprovisioning_pct = 140;
     if (!policy)
         return;
-    s->overprovisioning_factor = proto_u32_or(GET(policy, overprovisioning_factor), 140);
+    s->overprovisioning_pct = proto_u32_or(GET(policy, overprovisioning_factor), 140);
     s->weighted_priority_health = GET(policy, weighted_priority_health);
     uint32_t n = LEN(policy, drop_overloads);
     if (n > 1) /* Envoy takes one category */
@@ -140,15 +157,15 @@ static void read_policy(struct config_reader *cr, const pb_load_assignment *m, s
         }
 }
 
-static void check_priorities(struct config_reader *cr, const struct cluster_spec *s)
+static void check_priorities(struct config_reader *cr, const struct endpoints *out)
 {
     uint32_t highest = 0;
-    for (uint32_t i = 0; i < s->endpoint_count; i++)
-        highest = s->endpoints[i].priority > highest ? s->endpoints[i].priority : highest;
+    for (uint32_t i = 0; i < out->count; i++)
+        highest = out->items[i].priority > highest ? out->items[i].priority : highest;
     for (uint32_t p = 0; p < highest; p++) {
         bool found = false;
-        for (uint32_t i = 0; i < s->endpoint_count && !found; i++)
-            found = s->endpoints[i].priority == p;
+        for (uint32_t i = 0; i < out->count && !found; i++)
+            found = out->items[i].priority == p;
         if (!found) {
             FAULT("endpoints", "priority %u is missing: priorities must be 0 to %u without a gap", p, highest);
             return;
@@ -156,17 +173,16 @@ static void check_priorities(struct config_reader *cr, const struct cluster_spec
     }
 }
 
-int cfg_endpoints(struct config_reader *cr, const pb_load_assignment *m, struct cluster_spec *s)
+void cfg_endpoints(struct config_reader *cr, const pb_load_assignment *m, struct endpoints *out)
 {
-    uint32_t groups = LEN(m, endpoints), total = 0, at = 0;
+    uint32_t groups = LEN(m, endpoints), at = 0;
     (void)GET(m, cluster_name); /* the cluster's own name counts, as for Envoy */
-    read_policy(cr, m, s);
+    read_policy(cr, m, &out->load);
     for (uint32_t i = 0; i < groups; i++)
-        total += (uint32_t)m->endpoints[i]->n_lb_endpoints;
-    s->endpoints = ARENA_ARRAY(&s->memory->arena, struct endpoint_spec, total);
-    s->endpoint_count = total;
-    if (s->type == CLUSTER_LOGICAL_DNS && total != 1)
-        FAULT("endpoints", "a LOGICAL_DNS cluster has exactly one endpoint, not %u", total);
+        out->count += (uint32_t)m->endpoints[i]->n_lb_endpoints;
+    out->items = ARENA_ARRAY(out->arena, struct endpoint_spec, out->count);
+    if (out->type == CLUSTER_LOGICAL_DNS && out->count != 1)
+        FAULT("endpoints", "a LOGICAL_DNS cluster has exactly one endpoint, not %u", out->count);
     for (uint32_t i = 0; i < groups; i++) {
         const pb_locality_endpoints *g = m->endpoints[i];
         const struct locality *locality = read_locality(cr, GET(g, locality));
@@ -175,14 +191,26 @@ int cfg_endpoints(struct config_reader *cr, const pb_load_assignment *m, struct 
         if (GET(g, metadata))
             proto_read_whole(&cr->r, &g->metadata->base);
         for (uint32_t j = 0; j < n; j++) {
-            struct endpoint_spec *e = &s->endpoints[at++];
+            struct endpoint_spec *e = &out->items[at++];
             e->priority = priority;
             e->locality = locality;
             e->locality_weight = weight;
             IN("endpoints[%u].lb_endpoints[%u]", i, j)
-                read_lb_endpoint(cr, g->lb_endpoints[j], s, e);
+                read_lb_endpoint(cr, g->lb_endpoints[j], out, e);
         }
     }
-    check_priorities(cr, s);
-    return 0;
+    check_priorities(cr, out);
+}
+
+void cfg_endpoints_fini(struct endpoint_spec *items, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct endpoint_spec *e = &items[i];
+        addr_fini(&e->addr);
+        addr_fini(&e->check_addr);
+        for (uint32_t j = 0; j < e->extra_addr_count; j++)
+            addr_fini(&e->extra_addrs[j]);
+        if (e->has_pooled_metadata)
+            metadata_pool_unref(e->metadata);
+    }
 }

@@ -7,7 +7,14 @@
 
 #include "proxy/config/config_priv.h"
 
-/* Fills s->endpoints and s->overprovisioning_factor; s->type says what addresses may be. */
-int cfg_endpoints(struct config_reader *cr, const pb_load_assignment *m, struct cluster_spec *s);
+struct endpoints {
+    enum cluster_type type;      /* given: says what addresses may be */
+    struct arena *arena;         /* given: of the endpoints */
+    struct endpoint_spec *items;
+    uint32_t count;
+    struct load_policy load;
+};
+void cfg_endpoints(struct config_reader *cr, const pb_load_assignment *m, struct endpoints *out);
+void cfg_endpoints_fini(struct endpoint_spec *items, uint32_t count); /* what they own beside the arena */
 
 #endif

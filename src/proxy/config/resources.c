@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/validate.h"
+#include "proxy/config/endpoints.h"
 #include "proxy/config/resources_priv.h"
 
 #define UNSUPPORTED_MAX 1000u /* lines kept for /unsupported */
@@ -109,5 +110,24 @@ int config_read_cluster(struct config_batch *b, struct str packed, struct cluste
     int rc = cfg_resource_end(&r, m);
     if (rc)
         cluster_spec_free(out);
+    return rc;
+}
+
+int config_read_assignment(struct config_batch *b, struct str packed, struct cluster *c, struct err_list *faults)
+{
+    struct config_resource r;
+    struct cluster_slots none = {0};
+    struct arena a;
+    struct endpoints e = {.type = CLUSTER_EDS, .arena = &a};
+    const ProtobufCMessage *m = cfg_resource_begin(&r, b, &envoy__config__endpoint__v3__cluster_load_assignment__descriptor, packed, faults);
+    arena_init(&a, 0);
+    r.cr.slots = &none;
+    if (m)
+        cfg_endpoints(&r.cr, (const pb_load_assignment *)m, &e);
+    int rc = cfg_resource_end(&r, m);
+    if (rc == 0)
+        cluster_set_assignment(c, e.items, e.count, &e.load);
+    cfg_endpoints_fini(e.items, e.count);
+    arena_fini(&a);
     return rc;
 }

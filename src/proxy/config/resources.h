@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/str.h"
 
+struct cluster;
 struct cluster_spec;
 struct config_frame; /* config_result.frame */
 
@@ -22,5 +23,7 @@ struct config_batch *config_batch_new(struct config_frame *keep_frame);
 void config_batch_free(struct config_batch **b);
 /* Each reads one packed message into a new spec. Faults: "<path in the resource>: <sentence>". */
 int config_read_cluster(struct config_batch *b, struct str packed, struct cluster_spec **out, struct err_list *faults);
+/* A ClusterLoadAssignment, at once for the cluster that has asked: nothing is kept of it but members. */
+int config_read_assignment(struct config_batch *b, struct str packed, struct cluster *c, struct err_list *faults);
 
 #endif

@@ -130,7 +130,7 @@ static void look_at_breakers(struct explain_cluster *c, const struct cluster *cl
     }
 }
 
-static void say_facts(struct explain_report *r, struct explain_cluster *c, const struct cluster_spec *spec)
+static void say_facts(struct explain_report *r, struct explain_cluster *c, const struct cluster_spec *spec, uint32_t drop)
 {
     static const char *const protocols[] = {"HTTP/1.1", "HTTP/2"};
     struct explain_list *l = &c->facts;
@@ -145,8 +145,8 @@ static void say_facts(struct explain_report *r, struct explain_cluster *c, const
         explain_note(r, l, STR("health_checks"), "active");
     if (spec->outlier)
         explain_note(r, l, STR("outlier_detection"), "on");
-    if (spec->drop_per_million)
-        explain_note(r, l, STR("drop_overload"), "%u of 1000000 requests", spec->drop_per_million);
+    if (drop)
+        explain_note(r, l, STR("drop_overload"), "%u of 1000000 requests", drop);
 }
 
 void explain_endpoints(struct explain_report *r)
@@ -167,6 +167,6 @@ void explain_endpoints(struct explain_report *r)
     c->is_open_ended = spec->type >= CLUSTER_ORIGINAL_DST || spec->lb->policy->choose;
     look_at_members(r, c, cluster);
     look_at_breakers(c, cluster);
-    say_facts(r, c, spec);
+    say_facts(r, c, spec, cluster_drop_per_million(cluster));
     r->cluster = c;
 }

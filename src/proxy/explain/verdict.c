@@ -94,7 +94,7 @@ static void by_cluster(struct explain_report *r)
         say(r, OUTCOME(CLUSTER_NOT_FOUND), missing, "%s", e->cluster_header.n ? "the request names no cluster" : "the route has no cluster");
         return;
     }
-    uint32_t drop = cluster_spec(r->decision->cluster)->drop_per_million;
+    uint32_t drop = cluster_drop_per_million(r->decision->cluster);
     const struct explain_breaker *b = c->breakers[e->priority];
     if (drop >= 1000000)
         say(r, OUTCOME(DROP_ALL), 503, "cluster %.*s drops all requests (drop_overload)", STR_ARG(c->name));

@@ -223,7 +223,7 @@ static enum filter_headers send_upstream(struct router *r, struct headers *h, bo
     exchange_info(r->x)->cluster = r->cluster;
     r->here = view_hold(cluster_here(r->cluster));
     if (cluster_drops(r->here, loop_rng(exchange_loop(r->x)))) {
-        if (cluster_spec(r->cluster)->drop_per_million >= 1000000)
+        if (view_drop_per_million(r->here) >= 1000000)
             router_answer(r, OUTCOME(DROP_ALL), 503, STR("unconditional drop overload"), STR_NULL);
         else
             router_answer(r, OUTCOME(DROP_OVERLOAD), 503, STR("drop overload"), STR_NULL);

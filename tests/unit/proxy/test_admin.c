@@ -64,7 +64,7 @@ static int teardown(void **state)
     strbuf_fini(&last.body);
     buf_fini(&last.long_body);
     memset(&last, 0, sizeof(last));
-    map_free(&server.clusters);
+    map_free((struct map **)(uintptr_t)&server.clusters);
     err_list_fini(&server.unsupported);
     loop_free(&server.main_loop);
     stats_fini();

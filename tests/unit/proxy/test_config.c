@@ -67,7 +67,7 @@ static void test_cfg_cluster__nothing_said__has_envoys_defaults(void **state)
     assert_int_equal(c->http->client.h1.limits.max_headers, 100);
     assert_null(c->transport->tls);
     assert_null(c->dns);
-    assert_int_equal(c->overprovisioning_factor, 140);
+    assert_int_equal(c->load.overprovisioning_pct, 140);
     assert_int_equal(c->endpoint_count, 1);
     assert_int_equal(c->endpoints[0].weight, 1);
     assert_int_equal(addr_port(&c->endpoints[0].addr), 80);
@@ -242,9 +242,9 @@ static void test_config_load__many_faults__all_come_at_once(void **state)
     (void)state;
     static const char *const texts[] = {
         "--config-yaml: static_resources.clusters[0].connect_timeout: must be above 0s",
-        "static_resources.clusters[0].type: EDS is not supported yet",
+        "static_resources.clusters[0].eds_cluster_config: must be set for a cluster of type EDS",
         "static_resources.clusters[1].name: 'c' is the name of an earlier cluster",
-        "static_resources.clusters[1].lrs_server: is not supported yet",
+        "static_resources.clusters[1].lrs_report_endpoint_metrics: is not supported yet",
         "static_resources.clusters[2].lb_policy: a cluster that chooses hosts itself (ORIGINAL_DST, aggregate, dynamic forward proxy) needs CLUSTER_PROVIDED",
         "static_resources.listeners[0].address.socket_address.address: ",
         "http_filters[0].typed_config: envoy.filters.http.lua (envoy.extensions.filters.http.lua.v3.Lua) is not supported yet",
@@ -255,7 +255,7 @@ static void test_config_load__many_faults__all_come_at_once(void **state)
     assert_faults(
         "dynamic_resources: {cds_config: {ads: {}}}\n"
         "static_resources:\n"
-        "  clusters: [{name: c, connect_timeout: -1s, type: EDS}, {name: c, lrs_server: {self: {}}}, {name: o, type: ORIGINAL_DST}]\n"
+        "  clusters: [{name: c, connect_timeout: -1s, type: EDS}, {name: c, lrs_report_endpoint_metrics: [x]}, {name: o, type: ORIGINAL_DST}]\n"
         "  listeners:\n"
         "  - {name: l, address: {socket_address: {address: 300.1.1.1, port_value: 80}}, filter_chains: [{filters: [" HCM_OPEN
         "http_filters: [{name: envoy.filters.http.lua, typed_config: {" ANY("filters.http.lua.v3.Lua") "}}, " ROUTER "], "
@@ -266,11 +266,11 @@ static void test_config_load__many_faults__all_come_at_once(void **state)
 static void test_config_load__allow_unsupported__becomes_warnings(void **state)
 {
     (void)state;
-    struct loaded l = load_with("static_resources: {clusters: [{name: c, type: EDS, lrs_server: {self: {}}}]}\n", true);
+    struct loaded l = load_with("static_resources: {clusters: [{name: c, connection_pool_per_downstream_connection: true, lrs_report_endpoint_metrics: [x]}]}\n", true);
     assert_non_null(l.result);
     assert_int_equal(l.faults.count, 0);
     assert_int_equal(l.result->unsupported.count, 2);
-    assert_true(has_fault(&l.result->unsupported, "clusters[0].lrs_server: is not supported yet"));
+    assert_true(has_fault(&l.result->unsupported, "clusters[0].lrs_report_endpoint_metrics: is not supported yet"));
     assert_ptr_equal(l.result->clusters[0]->lb->policy, &lb_round_robin);
     unload(&l);
 }

@@ -59,13 +59,13 @@ static void test_config_load__faults_of_a_file__path_first_place_last(void **sta
                                 STR("static_resources:\n"
                                     "  clusters:\n"
                                     "  - name: a\n"
-                                    "    type: EDS\n"
-                                    "    lrs_server: {self: {}}\n"),
+                                    "    connection_pool_per_downstream_connection: true\n"
+                                    "    lrs_report_endpoint_metrics: [x]\n"),
                                 NULL);
     assert_null(l.result);
     assert_int_equal(l.faults.count, 2);
-    assert_fault_is(&l, 0, "bootstrap.yaml: static_resources.clusters[0].type: EDS is not supported yet (line 4, column 5)");
-    assert_fault_is(&l, 1, "bootstrap.yaml: static_resources.clusters[0].lrs_server: is not supported yet (line 5, column 5)");
+    assert_fault_is(&l, 0, "bootstrap.yaml: static_resources.clusters[0].connection_pool_per_downstream_connection: is not supported yet (line 4, column 5)");
+    assert_fault_is(&l, 1, "bootstrap.yaml: static_resources.clusters[0].lrs_report_endpoint_metrics: is not supported yet (line 5, column 5)");
     unload(&l);
 }
 
@@ -154,7 +154,6 @@ static void test_config_load__what_is_not_done__is_named(void **state)
         {"layered_runtime: {layers: [{name: d, disk_layer: {symlink_root: /x}}]}", "layered_runtime.layers[0].disk_layer: is not supported yet"},
         {RESOURCES_OF(LISTENER(HCM_OPEN "flush_access_log_on_new_request: true, " HCM_ROUTES(TO_A)), CLUSTER("a")),
          "filters[0].typed_config.flush_access_log_on_new_request: is not supported yet"},
-        {"static_resources: {clusters: [{name: a, type: EDS}]}", "static_resources.clusters[0].type: EDS is not supported yet"},
         {"static_resources: {clusters: [{name: a, transport_socket: {name: q, typed_config: {" ANY("transport_sockets.quic.v3.QuicUpstreamTransport")
          ", upstream_tls_context: {}}}}]}",
          "static_resources.clusters[0].transport_socket.typed_config: envoy.extensions.transport_sockets.quic.v3.QuicUpstreamTransport is not supported yet"},
