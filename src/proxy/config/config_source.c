@@ -32,12 +32,6 @@ static void kept_fini(void *part)
     cluster_slots_fini(&k->slots);
 }
 
-static void read_version(struct config_reader *cr, const char *field, int version)
-{
-    if (version != VERSION(V3))
-        FAULT(field, "only V3 is spoken");
-}
-
 static void read_path(struct config_reader *cr, const Envoy__Config__Core__V3__PathConfigSource *m, struct arena *a, struct config_source *s)
 {
     s->kind = SOURCE_FILE;
@@ -91,7 +85,8 @@ static void read_rest(struct config_reader *cr, const pb_api_config_source *m, s
 
 static void read_api(struct config_reader *cr, const pb_api_config_source *m, struct arena *a, struct config_source *s)
 {
-    read_version(cr, "transport_api_version", (int)GET(m, transport_api_version));
+    if (GET(m, transport_api_version) != VERSION(V3)) /* Envoy refuses AUTO too */
+        FAULT("transport_api_version", "only V3 is spoken");
     s->node_on_first_message_only = GET(m, set_node_on_first_message_only);
     read_rate(cr, GET(m, rate_limit_settings), s);
     switch (GET(m, api_type)) {
@@ -148,9 +143,8 @@ const struct config_source *cfg_config_source(struct config_reader *cr, const pb
     arena_init(&a, 0);
     cr->slots = &k.slots;
     k.source.initial_fetch_timeout_ms = proto_ms_or(GET(m, initial_fetch_timeout), FETCH_TIMEOUT_MS);
-    read_version(cr, "resource_api_version", m->config_source_specifier_case == KIND(ADS) || m->config_source_specifier_case == KIND(SELF)
-                                                 ? (int)(GET(m, resource_api_version) ? m->resource_api_version : VERSION(V3))
-                                                 : (int)GET(m, resource_api_version));
+    if (GET(m, resource_api_version) == VERSION(V2))
+        FAULT("resource_api_version", "only V3 is spoken");
     switch (m->config_source_specifier_case) {
     case KIND(ADS):
         proto_read_whole(&cr->r, &GET(m, ads)->base);

@@ -45,6 +45,7 @@ int cfg_cares(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
     d->spec.opts.query_timeout_ms = proto_u64_or(GET(m, query_timeout_seconds), 0) * 1000;
     d->spec.opts.tries = proto_u32_or(GET(m, query_tries), 0);
     d->spec.opts.rotate = GET(m, rotate_nameservers);
+    (void)GET(m, udp_max_queries); /* c-ares leaves its ports whenever no query is under way: one sees a burst at most */
     return 0;
 }
 
