@@ -7,7 +7,7 @@
 
 #include "http/codec/uri.h"
 #include "proxy/config/config_priv.h"
-#include "proxy/service/wire.h"
+#include "proto/wire.h"
 #include "proxy/sink/sink.h"
 
 #include <arpa/inet.h>

@@ -8,7 +8,7 @@
 
 #include "base/mem.h"
 #include "proxy/filter/value_wire.h"
-#include "proxy/service/wire.h"
+#include "proto/wire.h"
 
 #include <stdlib.h>
 

@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "proxy/filter/istio_metadata_exchange.h"
 #include "proxy/filter/value_wire.h"
-#include "proxy/service/wire.h"
+#include "proto/wire.h"
 
 #include <arpa/inet.h>
 

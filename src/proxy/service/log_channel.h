@@ -8,7 +8,7 @@
 #define PROXY_SERVICE_LOG_CHANNEL_H
 
 #include "proxy/service/batch.h"
-#include "proxy/service/wire.h"
+#include "proto/wire.h"
 
 /* "access_logs.grpc_access_log.", "access_logs.open_telemetry_access_log.<stat_prefix>." */
 #define LOG_CHANNEL_STATS(X)                                                                       \

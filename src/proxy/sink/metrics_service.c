@@ -9,7 +9,7 @@
 
 #include "base/mem.h"
 #include "proxy/server.h"
-#include "proxy/service/wire.h"
+#include "proto/wire.h"
 #include "proxy/sink/metric_sender.h"
 #include "proxy/stats/stats_config.h"
 

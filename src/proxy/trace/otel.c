@@ -3,7 +3,7 @@
  * The OpenTelemetry tracer: W3C contexts, samplers, spans as OTLP (opentelemetry-proto, trace/v1), packed by hand. Without a
  * sampler a span is sampled where its parent was and this proxy's own decision says so too. On workers, but for making it.
  */
-#include "proxy/service/wire.h"
+#include "proto/wire.h"
 #include "proxy/trace/tracer.h"
 
 /* Field numbers. */

@@ -4,7 +4,7 @@
  */
 #include <arpa/inet.h>
 
-#include "proxy/service/wire.h"
+#include "proto/wire.h"
 #include "proxy/trace/tracer.h"
 
 /* Field numbers of zipkin.proto3. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "proxy/service/wire.h"
+#include "proto/wire.h"
 
 #include <string.h>
 
@@ -67,6 +67,39 @@ static void test_wire_uint__largest__ten_bytes(void **state)
     assert_bytes(&b, "\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11);
 }
 
+static void test_wire_next__each_wire_type__number_and_value(void **state)
+{
+    (void)state;
+    struct wire_reader r = wire_read(str_make("\x08\xac\x02\x11\x01\0\0\0\0\0\0\0\x1a\x02hi\x25\x07\0\0\0", 21));
+    struct wire_field f;
+    assert_true(wire_next(&r, &f) && f.number == 1 && f.type == 0 && f.value == 300);
+    assert_true(wire_next(&r, &f) && f.number == 2 && f.type == 1 && f.value == 1);
+    assert_true(wire_next(&r, &f) && f.number == 3 && f.type == 2);
+    assert_str_equal(f.bytes, "hi");
+    assert_true(wire_next(&r, &f) && f.number == 4 && f.type == 5 && f.value == 7);
+    assert_false(wire_next(&r, &f));
+    assert_false(r.failed);
+}
+
+static void test_wire_next__broken__fails_for_good(void **state)
+{
+    (void)state;
+    static const struct str broken[] = {
+        {"\x08", 1}, {"\x08\x80", 2}, {"\x0a\x03hi", 4}, {"\x0b", 1}, {"\x00\x01", 2}, {"\x0d\x01\x02", 3}, {"\x09\x01", 2},
+        {"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12}, {"\x0f", 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(broken); i++) {
+        struct wire_reader r = wire_read(broken[i]);
+        struct wire_field f;
+        assert_false(wire_next(&r, &f));
+        assert_true(r.failed);
+        assert_false(wire_next(&r, &f));
+    }
+    struct wire_reader none = wire_read(STR_NULL);
+    struct wire_field f;
+    assert_false(wire_next(&none, &f) || none.failed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -74,6 +107,8 @@ int main(void)
         cmocka_unit_test(test_wire_close__nested__each_with_its_length),
         cmocka_unit_test(test_wire_double__known_numbers__little_endian),
         cmocka_unit_test(test_wire_uint__largest__ten_bytes),
+        cmocka_unit_test(test_wire_next__each_wire_type__number_and_value),
+        cmocka_unit_test(test_wire_next__broken__fails_for_good),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,7 @@
  * Varints, fixed numbers and lengths. A message's length isn't known when it is opened: one byte is kept for it, and
  * wire_close moves the content when it takes more, which short messages don't.
  */
-#include "proxy/service/wire.h"
+#include "proto/wire.h"
 
 #include <string.h>
 
