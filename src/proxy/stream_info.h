@@ -73,6 +73,8 @@ struct stream_info {
     const struct route_entry *route;    /* as decided last; NULL */
     struct span *span;                  /* trace/span.h; NULL: isn't traced */
     struct explain_record *record;      /* explain/record.h; NULL: the request asks for none */
+    bool supposed_tls;                  /* of a rehearsed request, which has no connection: it would come over TLS, … */
+    struct str supposed_principal;      /* … from a peer whose verified certificate holds this URI; "" none */
     bool is_traceable;                  /* as logs' traceable filter has it: traced because its sender forced it */
 };
 

@@ -225,3 +225,49 @@ def test_an_unverified_certificate_has_no_name(start_proxy, ca, tmp_path):
     assert fetch(proxy, "http", tls=client_context(ca, known))["status"] == "200"
     claims = ("x-forwarded-client-cert", "By=x;URI=spiffe://cluster.local/ns/foo/sa/bar")
     assert fetch(proxy, "http", "/", claims, tls=client_context(ca, stranger))["status"] == "403"
+
+
+# ---- why ----
+
+ALLOW_EXPLAIN = {"layered_runtime": {"layers": [{"name": "static", "static_layer": {"weft.explain.allow_header": True}}]}}
+
+
+def explain(proxy, **question):
+    answer = http1.fetch(proxy.admin_address, "POST", "/explain", [("content-type", "application/json"), ("accept", "application/json"),
+                                                                   ("connection", "close")], json.dumps(question).encode())
+    assert answer.status == 200, answer.body
+    return json.loads(answer.body)
+
+
+@pytest.mark.weft_only
+def test_explain_tells_which_policy_decides_and_why_the_others_do_not(start_proxy, ca, tmp_path):
+    web = "spiffe://cluster.local/ns/foo/sa/web"
+    decided = rules(a=policy([path(prefix="/admin")], [named(exact=web)]), b=policy([header(":method", exact="GET")], [named(prefix=web)]))
+    own = per_route(rules=rules("DENY", closed=policy()))
+    log = config.file_log(tmp_path / "log", {"record": "%DYNAMIC_METADATA(weft.explain:record)%"})
+    server = ca.issue("server", ["DNS:test.local"])
+    tls = config.server_tls(server, ca=ca, require_client_certificate=False)
+    proxy = start_proxy(config.bootstrap([
+        http("http", [log], rbac(rules=decided), routes=[answers("/closed", **own), answers("/open", **per_route()), answers()], tls=tls)],
+        **ALLOW_EXPLAIN))
+
+    def ask(target, **more):
+        said = explain(proxy, url=f"https://test.local{target}", **more)
+        told = {f["name"]: f for f in said["filters"]}["envoy.filters.http.rbac"]
+        return said["verdict"].get("status"), told.get("says"), said
+    why_a = "policy a doesn't fit: permissions: url_path wants prefix \"/admin\", has \"/\""
+    assert ask("/", principal=web)[:2] == (200, ["policy b allows", why_a])
+    status, says, said = ask("/", principal=web + "2", method="POST")
+    assert status == 403 and said["verdict"]["details"] == "rbac_access_denied_matched_policy[none]"
+    assert says == ["no policy fits: denied", why_a, "policy b doesn't fit: permissions: header wants :method exact \"GET\", has \"POST\""]
+    assert ask("/admin")[1] == ["no policy fits: denied",
+                                f"policy a doesn't fit: principals: authenticated wants exact \"{web}\", has no verified certificate",
+                                f"policy b doesn't fit: principals: authenticated wants prefix \"{web}\", has no verified certificate"]
+    assert ask("/closed")[:2] == (403, ["policy closed denies"])
+    assert ask("/open")[:2] == (200, None)
+    assert not any("filters" in str(w) for w in ask("/", principal=web)[2].get("warnings", []))
+    assert proxy.stats(r"rbac\.(allowed|denied)") == {"http.http.rbac.allowed": 0, "http.http.rbac.denied": 0}
+    assert fetch(proxy, "http", "/", ("x-weft-explain", "1"), tls=client_context(ca))["status"] == "403"
+    record = json.loads(log_lines(tmp_path / "log", 1)[0])["record"]
+    assert f"filter=envoy.filters.http.rbac: no policy fits: denied; filter=envoy.filters.http.rbac: {why_a}; " in record
+    assert "filter=envoy.filters.http.rbac answered 403" in record and "details=rbac_access_denied_matched_policy[none]" in record

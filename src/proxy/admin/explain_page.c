@@ -149,6 +149,14 @@ static void filters_json(struct json_out *j, const struct explain_report *r)
         json_close(j, ']');
         if (f->effect)
             json_str(j, "effect", str_from(f->effect));
+        if (f->answer)
+            json_uint(j, "answers", f->status);
+        if (f->says.count) {
+            json_open(j, "says", '[');
+            for (uint32_t k = 0; k < f->says.count; k++)
+                json_str(j, NULL, f->says.items[k].text);
+            json_close(j, ']');
+        }
         json_close(j, '}');
     }
     json_close(j, ']');

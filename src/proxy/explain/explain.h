@@ -34,7 +34,9 @@ struct explain_filter {
     bool is_off;
     struct str why;       /* off: who says so; on by a route although off: likewise */
     const char *levels[4]; uint32_t level_count; /* where per-route settings come from, the least specific first */
-    const char *effect;   /* what it may do to the way; NULL nothing */
+    const char *effect;   /* what it may do to the way; NULL nothing, or it is known (says) */
+    struct explain_list says;  /* in its own words */
+    const struct outcome *answer; unsigned status; struct str details; /* it would answer; NULL: lets pass */
 };
 struct explain_host {
     struct str address, hostname, health, locality, ejection;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The HTTP filters in their order: which run, which are off and by whose word, and from which levels of the route
- * configuration their settings come. Whether one runs is asked of the exchange itself. Filters aren't run: what one may do
- * to the way stands in a table. Main thread.
+ * configuration their settings come. Whether one runs is asked of the exchange itself. Filters aren't run: some tell what
+ * they would do, of the others what they may do to the way stands in a table. Main thread.
  */
 #include "proxy/explain/explain_priv.h"
 
@@ -59,6 +59,28 @@ static const struct filter_override *entry_of(const struct filter_overrides *o, 
     return NULL;
 }
 
+struct listening { struct explain_report *r; struct explain_filter *f; };
+
+static void note_line(void *arg, struct str line)
+{
+    struct listening *l = arg;
+    explain_note(l->r, &l->f->says, STR(""), "%.*s", STR_ARG(line));
+}
+
+static void ask_filter(struct explain_report *r, uint32_t index, struct explain_filter *f)
+{
+    const struct http_filter_spec *spec = &r->hcm->filters[index];
+    struct http_filter asked = {.def = spec->def, .config = spec->config, .x = r->rehearsal.x, .index = (uint8_t)index};
+    struct listening l = {r, f};
+    struct filter_words words = {.say = note_line, .arg = &l};
+    spec->def->explain(&asked, &words);
+    f->answer = words.answer;
+    f->status = words.status;
+    f->details = words.details;
+    if (words.is_certain)
+        f->effect = NULL;
+}
+
 static void look_at(struct explain_report *r, uint32_t index, const struct levels *levels)
 {
     const struct http_filter_spec *spec = &r->hcm->filters[index];
@@ -77,6 +99,8 @@ static void look_at(struct explain_report *r, uint32_t index, const struct level
         f->why = decides ? arena_printf(r->arena, "disabled by the %s", decides) : STR("disabled in the filter chain");
     else if (spec->disabled)
         f->why = arena_printf(r->arena, "enabled by the %s", decides ? decides : "chain");
+    if (!f->is_off && spec->def->explain)
+        ask_filter(r, index, f);
 }
 
 void explain_filters(struct explain_report *r)

@@ -96,6 +96,7 @@ static bool rehearse_it(struct explain_report *r)
         .local = &r->destination,
         .server_name = r->rq->sni,
         .is_tls = r->chain->tls != NULL,
+        .principal = r->chain->tls ? r->rq->principal : STR_NULL,
         .random = r->rq->has_random ? r->rq->random : rng_next(loop_rng(r->server->main_loop)),
         .request = h,
         .arena = r->arena,

@@ -164,6 +164,13 @@ static int set_sni(struct explain_request *rq, struct str v, struct arena *a, st
     return 0;
 }
 
+static int set_principal(struct explain_request *rq, struct str v, struct arena *a, struct err *err)
+{
+    if (!str_has_prefix(v, STR("spiffe://")))
+        return fault(err, "principal", v, "isn't a SPIFFE ID (spiffe://…)");
+    return set_text(&rq->principal, "principal", v, a, err);
+}
+
 static int add_alpn(struct explain_request *rq, struct str v, struct arena *a, struct err *err)
 {
     while (v.p) {
@@ -204,6 +211,7 @@ static const struct field {
     {"host", set_authority},  {"authority", set_authority},     {"scheme", set_scheme},
     {"header", add_header_line}, {"source", set_source},        {"destination", set_destination},
     {"destination_port", set_port}, {"listener", set_listener}, {"sni", set_sni},
+    {"principal", set_principal},
     {"alpn", add_alpn},       {"transport", set_transport},     {"random", set_random},
 };
 
@@ -214,7 +222,7 @@ int explain_read_field(struct explain_request *out, struct str key, struct str v
             return fields[i].set(out, value.p ? value : STR(""), a, err);
     return fault(err, "question", key,
                  "is no field: url, method, path, authority, scheme, header, headers, source, destination, destination_port, listener, "
-                 "sni, alpn, transport and random are");
+                 "sni, principal, alpn, transport and random are");
 }
 
 /* ---- JSON ---- */
@@ -336,7 +344,7 @@ int explain_request_settle(struct explain_request *rq, struct arena *a, struct e
     if (!rq->path.p && !connect)
         rq->path = STR("/");
     if (!rq->says_transport)
-        rq->is_tls = rq->sni.n || rq->alpn_count || str_eq(rq->scheme, STR("https"));
+        rq->is_tls = rq->sni.n || rq->alpn_count || rq->principal.n || str_eq(rq->scheme, STR("https"));
     if (!rq->scheme.n)
         rq->scheme = rq->is_tls ? STR("https") : STR("http");
     if (rq->is_tls && !rq->sni.n && authority_split(rq->authority, &host, &port)) {

@@ -24,6 +24,7 @@ struct explain_request {
     struct addr source, destination;
     uint16_t destination_port;        /* alone; 0 none */
     struct str listener, sni;
+    struct str principal;             /* URI of the client's verified certificate; "" none */
     bool is_tls, says_transport;
     struct str alpn[EXPLAIN_ALPN_MAX];
     uint32_t alpn_count;

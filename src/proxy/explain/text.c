@@ -173,7 +173,11 @@ static void filters(struct strbuf *out, const struct explain_report *r)
             strbuf_addf(out, "%s%s", k ? ", " : "; settings of its ", f->levels[k]);
         if (f->effect && !f->is_off)
             strbuf_addf(out, "; %s", f->effect);
+        if (f->answer)
+            strbuf_addf(out, "; answers %u", f->status);
         strbuf_addc(out, '\n');
+        for (uint32_t k = 0; k < f->says.count; k++)
+            strbuf_addf(out, "    %.*s\n", STR_ARG(f->says.items[k].text));
     }
 }
 

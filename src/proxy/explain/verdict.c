@@ -111,6 +111,20 @@ static void by_cluster(struct explain_report *r)
         say(r, NULL, 0, "200 likely from one of %u endpoint%s of cluster %.*s", c->stand_by, c->stand_by == 1 ? "" : "s", STR_ARG(c->name));
 }
 
+/* The first filter that says so answers. */
+static bool by_filter(struct explain_report *r)
+{
+    for (uint32_t i = 0; i < r->filter_count; i++) {
+        const struct explain_filter *f = &r->filters[i];
+        if (!f->answer)
+            continue;
+        say(r, f->answer, f->status, "filter %.*s answers (%.*s)", STR_ARG(f->name), STR_ARG(f->details));
+        r->details = f->details;
+        return true;
+    }
+    return false;
+}
+
 static void warn_of_filters(struct explain_report *r)
 {
     struct strbuf b = {0};
@@ -146,6 +160,8 @@ void explain_verdict(struct explain_report *r)
         return;
     }
     warn_of_filters(r);
+    if (by_filter(r))
+        return;
     if (!r->decision || (!r->decision->route && !r->decision->needs_tls))
         without_route(r);
     else if (r->decision->needs_tls)

@@ -40,6 +40,16 @@ enum filter_data {
 };
 enum filter_trailers { FILTER_TRAILERS_CONTINUE, FILTER_TRAILERS_STOP };
 
+/* What a filter would do about a request, for people (admin's explain). */
+struct filter_words {
+    void (*say)(void *arg, struct str line);
+    void *arg;
+    bool is_certain;                /* nothing that a rehearsal doesn't know (what other filters leave) decides */
+    const struct outcome *answer;   /* it would answer by itself; NULL: it lets the request pass */
+    unsigned status;
+    struct str details;             /* in the exchange's arena */
+};
+
 struct http_filter_def {
     const char *name;               /* "envoy.filters.http.router" */
     uint32_t state_bytes;           /* zeroed per-request state, in the exchange's arena; aligned to 16 */
@@ -60,6 +70,8 @@ struct http_filter_def {
     /* Main thread, once for every place in a chain, when what the configuration refers to exists: statistics scopes and
      * such; undone by the configuration's free_config. `stats` is the connection manager's scope, "http.<prefix>.". */
     void (*link)(void *config, struct stat_scope *stats);
+    /* Main thread, of a rehearsed request (hcm/rehearsal.h): no state, no slot; counts and changes nothing. NULL: can't say. */
+    void (*explain)(struct http_filter *f, struct filter_words *out);
 }; /* any callback may be NULL: pass through */
 
 struct http_filter {

@@ -86,6 +86,26 @@ static enum filter_headers on_request_headers(struct http_filter *f, struct head
     return v.is_allowed ? FILTER_HEADERS_CONTINUE : refuse(f, &v);
 }
 
+/* ---- in words ---- */
+
+static void explain(struct http_filter *f, struct filter_words *out)
+{
+    const struct rbac_config *c = config_of(f);
+    const struct rbac_rules *rules = &c->rules[RBAC_ENFORCED];
+    struct rbac_input in;
+    out->is_certain = !rules->engine || rbac_engine_is_settled(rules->engine);
+    if (!rules->engine)
+        return;
+    ask_about(f, &in, exchange_request_headers(f->x), c);
+    struct rbac_verdict v = rbac_decide(rules->engine, &in);
+    rbac_explain(rules->engine, &in, EXPLAIN_POLICIES_MAX, out->say, out->arg);
+    if (v.is_allowed)
+        return;
+    out->answer = OUTCOME(RBAC_DENIED);
+    out->status = 403;
+    out->details = rbac_denial(v.policy, exchange_arena(f->x));
+}
+
 /* ---- statistics ---- */
 
 static void link_policies(struct rbac_rules *r, struct stat_scope *stats, struct str below)
@@ -122,4 +142,5 @@ const struct http_filter_def rbac_filter = {
     .name = "envoy.filters.http.rbac",
     .on_request_headers = on_request_headers,
     .link = link,
+    .explain = explain,
 };

@@ -80,6 +80,8 @@ static void set_up(struct rehearsal *r, struct scratch *s)
     x->info.downstream_local = r->local;
     x->info.requested_server_name = r->server_name;
     x->info.filter_chain_name = r->chain->name;
+    x->info.supposed_tls = r->is_tls;
+    x->info.supposed_principal = r->principal;
 }
 
 bool rehearse(struct rehearsal *r)

@@ -18,6 +18,7 @@ struct rehearsal {
     const struct addr *remote, *local;
     struct str server_name;
     bool is_tls;
+    struct str principal;    /* URI of the verified certificate that the peer would present; "" none */
     uint64_t random;         /* what fractions and weights are drawn from */
     struct headers *request; /* as it would arrive; changed as the connection manager changes it */
     struct arena *arena;

@@ -104,6 +104,15 @@ bool rbac_engine_wants_peer(const struct rbac_engine *e)
     return e && e->wants_peer;
 }
 
+bool rbac_engine_is_settled(const struct rbac_engine *e)
+{
+    const uint32_t left = 1u << RBAC_METADATA | 1u << RBAC_FILTER_STATE;
+    for (uint32_t i = 0; i < e->count; i++)
+        if (e->policies[i].condition || rbac_rule_has(&e->policies[i].permissions, left) || rbac_rule_has(&e->policies[i].principals, left))
+            return false;
+    return !e->tree;
+}
+
 uint32_t rbac_engine_name_count(const struct rbac_engine *e)
 {
     return e->tree ? e->action_count : e->count;

@@ -18,6 +18,18 @@ static void read_peer(struct rbac_peer *p, struct tls_session *tls)
     *p = (struct rbac_peer){true, true, facts->uri_sans, facts->dns_sans, facts->ip_sans, facts->email_sans, facts->subject};
 }
 
+/* Of a request that nobody sent. */
+static void suppose_peer(struct rbac_input *in, const struct stream_info *info)
+{
+    in->supposed[0] = info->supposed_principal;
+    in->peer.is_tls = info->supposed_tls;
+    if (!info->supposed_principal.n)
+        return;
+    in->peer.is_verified = true;
+    in->peer.uri_sans = in->supposed;
+    in->peer.subject = STR("");
+}
+
 void rbac_input_init(struct rbac_input *in, const struct headers *h, const struct stream_info *info, bool wants_peer)
 {
     struct conn *conn = info->downstream;
@@ -29,6 +41,8 @@ void rbac_input_init(struct rbac_input *in, const struct headers *h, const struc
     };
     if (tls)
         read_peer(&in->peer, tls);
+    else if (!conn && wants_peer)
+        suppose_peer(in, info);
     struct str path = h ? headers_get_id(h, HDR_PATH) : STR_NULL;
     if (path.p)
         in->path = path_without_query(path);

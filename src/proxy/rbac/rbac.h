@@ -35,6 +35,7 @@ struct rbac_input {
     const struct format_context *format;  /* for conditions */
     struct str path;                 /* without query and fragment; null str: none */
     struct rbac_peer peer;
+    struct str supposed[2];          /* the name that a rehearsed request's peer would have */
 };
 /* All of it but `route_metadata` and `format`, from what is known of an exchange or connection. Certificates are only looked
  * at where `wants_peer` (rbac_engine_wants_peer of any engine). */
@@ -106,6 +107,8 @@ void rbac_engine_use_tree(struct rbac_engine *e, struct matcher *take_tree, cons
 void rbac_engine_free(struct rbac_engine **e);
 
 bool rbac_engine_wants_peer(const struct rbac_engine *e); /* NULL: no */
+/* Nothing that other filters leave (metadata, filter state), and no condition, decides. */
+bool rbac_engine_is_settled(const struct rbac_engine *e);
 /* Names that a verdict may carry, for statistics. */
 uint32_t rbac_engine_name_count(const struct rbac_engine *e);
 struct str rbac_engine_name(const struct rbac_engine *e, uint32_t index);
