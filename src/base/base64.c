@@ -38,20 +38,21 @@ struct str b64_encode_in(struct arena *a, struct str s)
     return p ? str_make(p, b64_encode(s, p)) : STR_NULL;
 }
 
-bool b64_decode_in(struct arena *a, struct str s, struct str *out)
+static int url_value(char c)
 {
-    size_t n = s.n;
-    while (n && s.n - n < 2 && s.p[n - 1] == '=')
-        n--;
-    if (n % 4 == 1 || (n != s.n && s.n % 4 != 0))
-        return false;
+    return c == '-' ? 62 : c == '_' ? 63 : c == '+' || c == '/' ? -1 : b64_value(c);
+}
+
+/* n digits, without padding. */
+static bool decode(struct arena *a, const char *digits, size_t n, int (*value)(char c), struct str *out)
+{
     char *p = arena_bytes(a, n / 4 * 3 + 3), *at = p;
-    if (!p)
+    if (!p || n % 4 == 1)
         return false;
     uint32_t bits = 0;
     int have = 0;
     for (size_t i = 0; i < n; i++) {
-        int v = b64_value(s.p[i]);
+        int v = value(digits[i]);
         if (v < 0)
             return false;
         bits = bits << 6 | (uint32_t)v;
@@ -63,4 +64,19 @@ bool b64_decode_in(struct arena *a, struct str s, struct str *out)
     }
     *out = str_make(p, (size_t)(at - p));
     return (bits & ((1u << have) - 1)) == 0;
+}
+
+bool b64_decode_in(struct arena *a, struct str s, struct str *out)
+{
+    size_t n = s.n;
+    while (n && s.n - n < 2 && s.p[n - 1] == '=')
+        n--;
+    if (n != s.n && s.n % 4 != 0)
+        return false;
+    return decode(a, s.p, n, b64_value, out);
+}
+
+bool b64url_decode_in(struct arena *a, struct str s, struct str *out)
+{
+    return decode(a, s.p, s.n, url_value, out);
 }

@@ -16,5 +16,7 @@ size_t b64_encode(struct str s, char *out);
 struct str b64_encode_in(struct arena *a, struct str s); /* null str when the arena is full */
 /* Padding may be left out, or be there in full. Into the arena. False: not base64, or the arena is full. */
 bool b64_decode_in(struct arena *a, struct str s, struct str *out);
+/* The alphabet of section 5 (- and _), without padding, as JOSE has it (RFC 7515 section 2). */
+bool b64url_decode_in(struct arena *a, struct str s, struct str *out);
 
 #endif
