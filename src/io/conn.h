@@ -84,6 +84,9 @@ struct sock_opt {
 /* Starts connecting. Never NULL: failure arrives as on_closed at the next turn. */
 struct conn *conn_connect(struct loop *loop, const struct conn_connect_opts *opts,
                           const struct conn_handler *handler, void *user);
+/* A connection that was just begun cannot go on (its TLS has no secret yet): on_closed(CONNECT_FAILED) at the next turn, with
+ * this text. */
+void conn_fail_later(struct conn *c, const char *why);
 
 /* Messages that two ends send each other ahead of the connection's own bytes, in both directions, unseen by its handler:
  * what is received first goes through on_bytes until that is done, and only what is left is `in`. Neither side waits for

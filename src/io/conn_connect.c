@@ -58,6 +58,12 @@ static void fail_later(struct conn *c)
     conn_later(c, WORK_FAIL);
 }
 
+void conn_fail_later(struct conn *c, const char *why)
+{
+    conn_set_failure_text(c, "%s", why);
+    fail_later(c);
+}
+
 /* Texts as Envoy's (%UPSTREAM_TRANSPORT_FAILURE_REASON%): people's log queries know them. */
 static void immediate_error(struct conn *c, const struct addr *remote, int e)
 {

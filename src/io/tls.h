@@ -45,7 +45,7 @@ struct tls_context_opts {
     struct str trusted_ca_pem, trusted_ca_source;
     struct str crl_pem;
     bool crl_leaf_only;
-    const struct tls_san_matcher *sans; /* any one match is enough; needs trusted_ca. Kept: borrowed until the context is freed */
+    const struct tls_san_matcher *sans; /* any one match is enough; needs trusted_ca. Kept: borrowed until release */
     size_t san_count;
     const struct str *spki_pins;  /* base64 SHA-256 */
     size_t spki_pin_count;
@@ -73,6 +73,10 @@ struct tls_context_opts {
     bool enforce_rsa_key_usage;
     void (*keylog)(void *arg, const char *line);
     void *keylog_arg;
+    /* Called with take_held when the context's last reference goes, on any thread: it owns what is borrowed above. Not
+     * when tls_context_new fails. May be NULL. */
+    void (*release)(void *held);
+    void *take_held;
 };
 /* Faults name the thing: "certificate_chain /etc/x.pem: no PEM certificate found". */
 struct tls_context *tls_context_new(const struct tls_context_opts *opts, struct err *err);

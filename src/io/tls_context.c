@@ -323,6 +323,8 @@ static void context_free(struct tls_context *ctx)
     mem_free(ctx->ticket_keys);
     mem_free(ctx->alpn);
     SSL_CTX_free(ctx->ssl);
+    if (ctx->release)
+        ctx->release(ctx->held);
     ctx->magic = 0;
     mem_free(ctx);
 }
@@ -342,8 +344,11 @@ struct tls_context *tls_context_new(const struct tls_context_opts *opts, struct 
     ctx->ssl = SSL_CTX_new(opts->server ? TLS_server_method() : TLS_client_method());
     if (!ctx->ssl)
         err_set(err, ERR_TLS, "OpenSSL cannot make a context");
-    else if (context_build(ctx, opts, err) == 0)
+    else if (context_build(ctx, opts, err) == 0) {
+        ctx->release = opts->release;
+        ctx->held = opts->take_held;
         return ctx;
+    }
     tls_errors_clear();
     context_free(ctx);
     return NULL;

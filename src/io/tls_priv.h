@@ -93,6 +93,8 @@ struct tls_context {
     size_t alpn_len;
     void (*keylog)(void *arg, const char *line);
     void *keylog_arg;
+    void (*release)(void *held);
+    void *held;
 };
 enum { TLS_CONTEXT_MAGIC = 0x746c7363, TLS_SESSION_MAGIC = 0x746c7373 };
 struct tls_context *tls_context_of(const SSL *ssl);

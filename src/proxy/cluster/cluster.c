@@ -73,8 +73,10 @@ struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
     atomic_init(&c->refs, 1);
     c->spec = take_spec;
     c->stats = cluster_scope(take_spec, ".", &cluster_table);
-    if (take_spec->transport->tls)
+    if (take_spec->transport->tls) {
         c->tls_stats = cluster_scope(take_spec, ".ssl.", &tls_stat_table);
+        c->tls_socket_stats = cluster_scope(take_spec, ".client_ssl_socket_factory.", &tls_socket_stat_table);
+    }
     if (may_speak_h2(take_spec->http))
         c->h2_stats = cluster_scope(take_spec, ".http2.", &h2_stat_table);
     cluster_track(c);
@@ -113,6 +115,7 @@ static void destroy(void *arg)
     cluster_untrack(c);
     stat_scope_unref(&c->stats);
     stat_scope_unref(&c->tls_stats);
+    stat_scope_unref(&c->tls_socket_stats);
     stat_scope_unref(&c->h2_stats);
     pthread_mutex_destroy(&c->hosts_lock);
     cluster_spec_free(&c->spec);

@@ -25,6 +25,7 @@ struct cluster {
     _Atomic uint32_t refs;
     struct cluster_spec *spec;
     struct stat_scope *stats, *tls_stats; /* tls_stats NULL for raw ones */
+    struct stat_scope *tls_socket_stats;  /* NULL for raw ones */
     struct stat_scope *h2_stats;          /* NULL where HTTP/2 is never spoken */
     struct stat_scope *budget_stats, *size_stats; /* tracked_stats.c; NULL */
     struct endpoint_stats *endpoint_stats;

@@ -36,6 +36,20 @@ static struct str sni_for(const struct cluster_spec *spec, const struct host *h,
     return spec->transport->sni;
 }
 
+/* A connection without its TLS must not go on: it fails at the next turn. */
+static void put_tls(struct cluster_worker *view, struct conn *c, const struct tls_client_opts *opts)
+{
+    struct tls_context *ctx = tls_source_get(view->cluster->spec->transport->tls);
+    struct err err = {0};
+    if (!ctx) { /* the text is Envoy's */
+        stat_inc(view->cluster->tls_socket_stats, STAT_TLS_UPSTREAM_NOT_READY);
+        conn_fail_later(c, "TLS error: Secret is not supplied by SDS");
+    } else if (conn_start_tls(c, ctx, opts, &err) < 0) {
+        conn_fail_later(c, err.message);
+    }
+    tls_context_unref(&ctx);
+}
+
 struct conn *upstream_connect_probe(struct cluster_worker *view, struct host *h, const struct addr *remote, const struct str *alpn,
                                     uint32_t alpn_count, struct str proxy_header, const struct conn_handler *handler, void *user)
 {
@@ -49,26 +63,15 @@ struct conn *upstream_connect_probe(struct cluster_worker *view, struct host *h,
         .proxy_header = proxy_header,
     };
     struct conn *c = conn_connect(view->loop, &opts, handler, user);
-    struct err err;
-    if (!spec->transport->tls)
-        return c;
     struct tls_client_opts tls = {.sni = sni_for(spec, h, NULL), .alpn = alpn, .alpn_count = alpn_count};
-    struct tls_context *ctx = tls_source_get(spec->transport->tls);
-    int rc = ctx ? conn_start_tls(c, ctx, &tls, &err) : -1;
-    tls_context_unref(&ctx);
-    if (rc == 0)
-        return c;
-    conn_close(c, CONN_CLOSE_LOCAL);
-    return NULL;
+    if (spec->transport->tls)
+        put_tls(view, c, &tls);
+    return c;
 }
 
-static int start_tls(struct cluster_worker *view, struct host *h, const struct upstream_pool *pool, struct conn *c)
+static void start_tls(struct cluster_worker *view, struct host *h, const struct upstream_pool *pool, struct conn *c)
 {
     const struct cluster_spec *spec = view->cluster->spec;
-    struct tls_context *ctx = tls_source_get(spec->transport->tls);
-    struct err err;
-    if (!ctx)
-        return -1;
     static const struct str h2[] = {{"h2", 2}}, h1[] = {{"http/1.1", 8}}, both[] = {{"h2", 2}, {"http/1.1", 8}};
     struct tls_client_opts opts = {.sni = sni_for(spec, h, pool)};
     if (pool) {
@@ -81,9 +84,7 @@ static int start_tls(struct cluster_worker *view, struct host *h, const struct u
             opts.san_count = 1;
         }
     }
-    int rc = conn_start_tls(c, ctx, &opts, &err);
-    tls_context_unref(&ctx);
-    return rc;
+    put_tls(view, c, &opts);
 }
 
 struct conn *upstream_connect(struct cluster_worker *view, struct host *h, const struct upstream_pool *pool,
@@ -109,10 +110,8 @@ struct conn *upstream_connect(struct cluster_worker *view, struct host *h, const
     conn_set_watermark(c, cs->buffer_limit_bytes);
     if (spec->prologue)
         conn_set_prologue(c, &spec->prologue->make(spec->prologue)->base);
-    if (spec->transport->tls && start_tls(view, h, pool, c) < 0) {
-        conn_close(c, CONN_CLOSE_LOCAL);
-        return NULL;
-    }
+    if (spec->transport->tls)
+        start_tls(view, h, pool, c);
     return c;
 }
 

@@ -13,6 +13,7 @@
 #include "proto/fields.h"
 #include "proxy/config/dump_store.h"
 #include "proxy/config/pb.h"
+#include "proxy/config/secret_source.h"
 #include "proxy/match/string_match.h"
 
 #define HCM_TYPE "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -95,6 +96,7 @@ typedef Envoy__Admin__V3__ClustersConfigDump__StaticCluster pb_static_cluster;
 typedef Envoy__Admin__V3__ListenersConfigDump__StaticListener pb_static_listener;
 typedef Envoy__Admin__V3__RoutesConfigDump__StaticRouteConfig pb_static_route;
 typedef Envoy__Admin__V3__SecretsConfigDump__StaticSecret pb_static_secret;
+typedef Envoy__Admin__V3__SecretsConfigDump__DynamicSecret pb_dynamic_secret;
 
 static ProtobufCMessage *clusters_dump(struct dumping *d, bool items_only)
 {
@@ -212,14 +214,10 @@ static ProtobufCMessage *routes_dump(struct dumping *d, bool items_only)
     return &c.dump->base;
 }
 
-static ProtobufCMessage *secrets_dump(struct dumping *d, bool items_only)
+static void collect_static_secrets(struct dumping *d, Envoy__Admin__V3__SecretsConfigDump *dump)
 {
-    Envoy__Admin__V3__SecretsConfigDump *dump =
-        PROTO_NEW(d->arena, Envoy__Admin__V3__SecretsConfigDump, envoy__admin__v3__secrets_config_dump__descriptor);
     const pb_static_resources *s = d->boot->static_resources;
     size_t n = s ? s->n_secrets : 0;
-    if (!dump)
-        return NULL;
     dump->static_secrets = proto_arena_alloc(d->arena, (n + 1) * sizeof *dump->static_secrets);
     for (size_t i = 0; dump->static_secrets && i < n; i++) {
         pb_static_secret *item =
@@ -229,12 +227,105 @@ static ProtobufCMessage *secrets_dump(struct dumping *d, bool items_only)
         item->name = s->secrets[i]->name;
         item->secret = proto_pack_any(d->arena, &s->secrets[i]->base);
         item->last_updated = d->updated;
-        if (items_only)
-            add_item(d, &item->base);
-        else
-            dump->static_secrets[dump->n_static_secrets++] = item;
+        dump->static_secrets[dump->n_static_secrets++] = item;
     }
-    return &dump->base;
+}
+
+static Google__Protobuf__Timestamp *timestamp(struct dumping *d, uint64_t wall_us)
+{
+    Google__Protobuf__Timestamp *t = PROTO_NEW(d->arena, Google__Protobuf__Timestamp, google__protobuf__timestamp__descriptor);
+    if (t) {
+        t->seconds = (int64_t)(wall_us / 1000000);
+        t->nanos = (int32_t)(wall_us / 1000 % 1000) * 1000000; /* milliseconds, as Envoy shows */
+    }
+    return t;
+}
+
+struct secret_dumping {
+    struct dumping *d;
+    Envoy__Admin__V3__SecretsConfigDump *dump; /* NULL: only counted */
+    size_t count;
+};
+
+/* One that hasn't come is shown with its name alone. */
+static Google__Protobuf__Any *dumped_secret(struct dumping *d, const struct secret_view *v, char *name)
+{
+    pb_secret *none = PROTO_NEW(d->arena, pb_secret, envoy__extensions__transport_sockets__tls__v3__secret__descriptor);
+    if (!none)
+        return NULL;
+    none->name = name;
+    Google__Protobuf__Any *any = proto_pack_any(d->arena, &none->base);
+    if (any && v->packed.n)
+        any->value = (ProtobufCBinaryData){.len = v->packed.n, .data = (uint8_t *)(uintptr_t)v->packed.p};
+    return any;
+}
+
+static void collect_dynamic_secret(const struct secret_view *v, void *arg)
+{
+    struct secret_dumping *s = arg;
+    s->count++;
+    if (!s->dump)
+        return;
+    pb_dynamic_secret *item =
+        PROTO_NEW(s->d->arena, pb_dynamic_secret, envoy__admin__v3__secrets_config_dump__dynamic_secret__descriptor);
+    char *name = proto_arena_strdup(s->d->arena, v->name);
+    if (!item || !name || !is_wanted(s->d, name))
+        return;
+    item->name = name;
+    item->version_info = v->packed.n ? proto_arena_strdup(s->d->arena, v->version) : (char *)"uninitialized";
+    item->last_updated = v->packed.n ? timestamp(s->d, v->updated_wall_us) : s->d->updated;
+    item->secret = dumped_secret(s->d, v, name);
+    if (v->packed.n)
+        s->dump->dynamic_active_secrets[s->dump->n_dynamic_active_secrets++] = item;
+    else
+        s->dump->dynamic_warming_secrets[s->dump->n_dynamic_warming_secrets++] = item;
+}
+
+static Envoy__Admin__V3__SecretsConfigDump *collect_secrets(struct dumping *d)
+{
+    Envoy__Admin__V3__SecretsConfigDump *dump =
+        PROTO_NEW(d->arena, Envoy__Admin__V3__SecretsConfigDump, envoy__admin__v3__secrets_config_dump__descriptor);
+    struct secret_dumping s = {.d = d};
+    if (!dump)
+        return NULL;
+    collect_static_secrets(d, dump);
+    secret_sources_each(collect_dynamic_secret, &s);
+    dump->dynamic_active_secrets = proto_arena_alloc(d->arena, (s.count + 1) * sizeof *dump->dynamic_active_secrets);
+    dump->dynamic_warming_secrets = proto_arena_alloc(d->arena, (s.count + 1) * sizeof *dump->dynamic_warming_secrets);
+    if (dump->dynamic_active_secrets && dump->dynamic_warming_secrets) {
+        s.dump = dump;
+        secret_sources_each(collect_dynamic_secret, &s);
+    }
+    return dump;
+}
+
+static ProtobufCMessage *secrets_dump(struct dumping *d)
+{
+    Envoy__Admin__V3__SecretsConfigDump *dump = collect_secrets(d);
+    return dump ? &dump->base : NULL;
+}
+
+static void add_items(struct dumping *d, void *list, size_t n)
+{
+    ProtobufCMessage **items = list;
+    for (size_t i = 0; i < n; i++)
+        add_item(d, items[i]);
+}
+
+/* The items of one list alone; false: `resource` is none of the lists of secrets. */
+static bool collect_secret_items(struct dumping *d, struct str resource)
+{
+    bool is_static = str_eq(resource, STR("static_secrets")), is_active = str_eq(resource, STR("dynamic_active_secrets"));
+    if (!is_static && !is_active && !str_eq(resource, STR("dynamic_warming_secrets")))
+        return false;
+    Envoy__Admin__V3__SecretsConfigDump *dump = collect_secrets(d);
+    if (dump && is_static)
+        add_items(d, dump->static_secrets, dump->n_static_secrets);
+    else if (dump && is_active)
+        add_items(d, dump->dynamic_active_secrets, dump->n_dynamic_active_secrets);
+    else if (dump)
+        add_items(d, dump->dynamic_warming_secrets, dump->n_dynamic_warming_secrets);
+    return true;
 }
 
 static ProtobufCMessage *bootstrap_dump(struct dumping *d)
@@ -252,7 +343,7 @@ static ProtobufCMessage *bootstrap_dump(struct dumping *d)
 static int collect(struct dumping *d, struct str resource)
 {
     static const char *const empty[] = {"dynamic_active_clusters", "dynamic_warming_clusters", "dynamic_listeners",
-                                        "dynamic_route_configs", "dynamic_active_secrets", "dynamic_warming_secrets",
+                                        "dynamic_route_configs",
                                         "static_endpoint_configs", "dynamic_endpoint_configs", "ecds_filters"};
     if (resource.n == 0) {
         add_dump(d, bootstrap_dump(d));
@@ -260,7 +351,7 @@ static int collect(struct dumping *d, struct str resource)
         add_dump(d, listeners_dump(d, false));
         add_dump(d, proto_new(d->arena, &envoy__admin__v3__scoped_routes_config_dump__descriptor)); /* none yet */
         add_dump(d, routes_dump(d, false));
-        add_dump(d, secrets_dump(d, false));
+        add_dump(d, secrets_dump(d));
         return 0;
     }
     if (str_eq(resource, STR("bootstrap")))
@@ -271,9 +362,7 @@ static int collect(struct dumping *d, struct str resource)
         listeners_dump(d, true);
     else if (str_eq(resource, STR("static_route_configs")))
         routes_dump(d, true);
-    else if (str_eq(resource, STR("static_secrets")))
-        secrets_dump(d, true);
-    else {
+    else if (!collect_secret_items(d, resource)) {
         for (size_t i = 0; i < ARRAY_LEN(empty); i++)
             if (str_eq(resource, str_from(empty[i])))
                 return d->rc;
@@ -315,11 +404,7 @@ int config_dump_json(const struct server *s, struct str resource, struct str mas
     d.arena = proto_arena_new(0);
     d.rc = proto_unpack(d.arena, &envoy__config__bootstrap__v3__bootstrap__descriptor, store->packed, &boot, err);
     d.boot = (const pb_bootstrap *)boot;
-    d.updated = PROTO_NEW(d.arena, Google__Protobuf__Timestamp, google__protobuf__timestamp__descriptor);
-    if (d.updated) {
-        d.updated->seconds = (int64_t)(store->wall_us / 1000000);
-        d.updated->nanos = (int32_t)(store->wall_us / 1000 % 1000) * 1000000; /* milliseconds, as Envoy shows */
-    }
+    d.updated = timestamp(&d, store->wall_us);
     if (d.rc == 0)
         d.rc = collect(&d, resource);
     if (d.rc == 0)

@@ -36,7 +36,8 @@ void config_batch_free(struct config_batch **batch)
 /* Parts of a path below which a field that is left out may let in whom it shouldn't, or send somewhere else. */
 static bool is_vital(const char *path)
 {
-    static const char *const parts[] = {"transport_socket", "tls_context", "validation_context", "match", "rbac", "jwt", "authz", "rules"};
+    static const char *const parts[] = {"transport_socket", "tls_context", "validation_context", "match", "rbac", "jwt", "authz", "rules",
+                                        "tls_certificate", "session_ticket_keys"};
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         if (strstr(path, parts[i]))
             return true;

@@ -1,42 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Private to this folder: all that a tls_context is made of, with the files still named and unread,
- * so that it can be made again when one of them changes.
+ * Private to this folder: all that a tls_context is made of, with the files still named and unread and secrets behind their
+ * sources, so that it can be made again when one of them changes.
  */
 #ifndef PROXY_CONFIG_TLS_RECIPE_H
 #define PROXY_CONFIG_TLS_RECIPE_H
 
-#include "base/arena.h"
-#include "io/tls.h"
-#include "proxy/match/string_match.h"
+#include "proxy/config/secret.h"
 
-struct tls_material { /* a DataSource; neither: not given */
-    struct str path;  /* read when the context is made */
-    struct str text;
-};
-struct tls_recipe_cert {
-    struct tls_material chain, key, password, pkcs12, ocsp;
+struct secret_source;
+
+struct tls_part { /* a secret that stands in the configuration, or one that comes; neither: not given */
+    struct secret_spec *fixed;
+    struct secret_source *source;
 };
 struct tls_recipe {
     struct arena arena;
-    struct tls_context_opts opts; /* all but certs, trusted_ca, crl and ticket keys, which come from files */
-    struct tls_recipe_cert *certs;
+    struct tls_context_opts opts;      /* what stands in the TLS context's own message */
+    struct tls_part *certs;
     size_t cert_count;
-    struct tls_material ca, crl;
-    struct tls_material *ticket_keys;
-    size_t ticket_key_count;
-    struct str *watched_dirs;     /* watched_directory of certificates and validation contexts */
-    size_t watched_dir_count;
-    struct string_match *matches; /* behind opts.sans; ended with the recipe */
-    size_t match_count;
+    struct tls_part validations[2];    /* the second over the first, as combined_validation_context merges them */
+    struct tls_part tickets;
     struct str keylog_path;
-    int keylog_fd;                /* -1: none */
 };
 struct tls_recipe *tls_recipe_new(bool server);
-void tls_recipe_free(struct tls_recipe **r);
-/* Reads the files and makes a context; faults name file and thing. */
-struct tls_context *tls_recipe_build(struct tls_recipe *r, struct err *err);
-/* Every file that a rebuild would read. */
+void tls_recipe_free(struct tls_recipe **r); /* contexts made of it live on */
+/* Is everything there? */
+bool tls_recipe_is_complete(const struct tls_recipe *r);
+/* Reads the files and makes a context of what is there; faults name file and thing. */
+struct tls_context *tls_recipe_build(const struct tls_recipe *r, struct err *err);
+/* Would a context take this secret? */
+int tls_recipe_try_secret(struct secret_spec *s, struct err *err);
+void tls_recipe_each_part(const struct tls_recipe *r, void (*fn)(const struct tls_part *p, void *arg), void *arg);
+/* Every file that a rebuild would read, but for those of secrets that come: their sources watch them. */
 void tls_recipe_each_path(const struct tls_recipe *r, void (*fn)(struct str path, void *arg), void *arg);
 
 #endif

@@ -16,7 +16,9 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "io/file_watch.h"
+#include "proxy/config/secret_source.h"
 #include "proxy/config/tls_recipe.h"
+#include "proxy/warm.h"
 
 #include <stdatomic.h>
 
@@ -31,6 +33,14 @@ struct tls_source {
     struct file_watch **watches;
     size_t watch_count, watch_cap;
     uint64_t reloads, failures;
+    struct tls_use {
+        struct secret_user user;
+        struct tls_source *source;
+    } *uses;                        /* one for each secret that comes */
+    size_t use_count;
+    struct tls_context *prepared;
+    struct warmth *warmth;          /* over the secrets */
+    struct warm_source warm;
 };
 
 static struct map *sources; /* by key; borrowed */
@@ -71,6 +81,8 @@ static void swap(struct tls_source *s, struct tls_context *take_ctx)
 
 int tls_source_reload(struct tls_source *s, struct err *err)
 {
+    if (!tls_recipe_is_complete(s->recipe))
+        return 0; /* read when its secrets come */
     struct tls_context *ctx = tls_recipe_build(s->recipe, err);
     if (!ctx) {
         s->failures++;
@@ -121,10 +133,85 @@ void tls_sources_watch(struct file_watcher *files)
     while (sources && map_next(sources, &pos, &key, &s))
         watch_stop(s);
     watched_by = files;
+    secret_sources_watch(files);
     pos = 0;
     while (sources && map_next(sources, &pos, &key, &s))
         watch_start(s);
 }
+
+/* ---- secrets ---- */
+
+static int prepare(struct secret_user *u, struct err *err)
+{
+    struct tls_source *s = CONTAINER_OF(u, tls_use, user)->source;
+    if (s->prepared || !tls_recipe_is_complete(s->recipe))
+        return 0;
+    s->prepared = tls_recipe_build(s->recipe, err);
+    if (!s->prepared)
+        s->failures++;
+    return s->prepared ? 0 : ERR_TLS;
+}
+
+static void settle(struct secret_user *u, bool is_taken)
+{
+    struct tls_source *s = CONTAINER_OF(u, tls_use, user)->source;
+    struct tls_context *ctx = s->prepared;
+    s->prepared = NULL;
+    if (!ctx)
+        return;
+    if (is_taken) {
+        s->reloads++;
+        swap(s, ctx);
+    } else {
+        tls_context_unref(&ctx);
+    }
+}
+
+static void count_part(const struct tls_part *p, void *arg)
+{
+    *(size_t *)arg += p->source != NULL;
+}
+
+static void use_part(const struct tls_part *p, void *arg)
+{
+    struct tls_source *s = arg;
+    if (!p->source)
+        return;
+    struct tls_use *use = &s->uses[s->use_count++];
+    use->source = s;
+    use->user.prepare = prepare;
+    use->user.settle = settle;
+    secret_source_add_user(p->source, &use->user);
+    warmth_wait(s->warmth, secret_source_warm(p->source));
+}
+
+static void on_warm(void *arg)
+{
+    warm_source_ready(&((struct tls_source *)arg)->warm);
+}
+
+static void use_secrets(struct tls_source *s)
+{
+    size_t n = 0;
+    tls_recipe_each_part(s->recipe, count_part, &n);
+    warm_source_init(&s->warm);
+    s->warmth = warmth_new(on_warm, s);
+    s->uses = n ? mem_zalloc(n * sizeof *s->uses) : NULL;
+    tls_recipe_each_part(s->recipe, use_part, s);
+    warmth_start(s->warmth);
+}
+
+struct warm_source *tls_source_warm(struct tls_source *s)
+{
+    return &s->warm;
+}
+
+bool tls_source_has_secrets(const struct tls_source *s)
+{
+    return s->use_count > 0;
+}
+
+/* ---- sources ---- */
 
 struct tls_source *tls_source_new(struct str key, struct tls_recipe **take_recipe, struct err *err)
 {
@@ -133,8 +220,8 @@ struct tls_source *tls_source_new(struct str key, struct tls_recipe **take_recip
         tls_recipe_free(take_recipe);
         return tls_source_ref(s);
     }
-    struct tls_context *ctx = tls_recipe_build(*take_recipe, err);
-    if (!ctx) {
+    struct tls_context *ctx = NULL;
+    if (tls_recipe_is_complete(*take_recipe) && !(ctx = tls_recipe_build(*take_recipe, err))) {
         tls_recipe_free(take_recipe);
         return NULL;
     }
@@ -149,6 +236,7 @@ struct tls_source *tls_source_new(struct str key, struct tls_recipe **take_recip
         sources = map_new();
     map_set(sources, s->key, s);
     watch_start(s);
+    use_secrets(s);
     return s;
 }
 
@@ -168,6 +256,11 @@ void tls_source_unref(struct tls_source **p)
     if (--s->refs > 0)
         return;
     watch_stop(s);
+    for (size_t i = 0; i < s->use_count; i++)
+        secret_user_del(&s->uses[i].user);
+    mem_free(s->uses);
+    warmth_free(&s->warmth);
+    warm_source_fini(&s->warm);
     map_del(sources, s->key);
     if (map_count(sources) == 0)
         map_free(&sources);

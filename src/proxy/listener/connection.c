@@ -334,6 +334,8 @@ static void start_tls(struct connection *c)
     if (rc) {
         LOG(CONN_HANDLER, DEBUG, "[C%lu] no TLS: %s", (unsigned long)conn_id(c->d.conn),
             rc == ERR_STATE ? "no certificate yet" : err.message);
+        if (rc == ERR_STATE)
+            stat_inc(c->d.listener->tls_socket_stats, STAT_TLS_DOWNSTREAM_NOT_READY);
         refuse(c, 0, STR_NULL);
         return;
     }

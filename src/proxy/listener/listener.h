@@ -142,7 +142,7 @@ struct active_listener {
     struct worker *worker;
     const struct listener_spec *spec;
     void *shared;                  /* the manager's reference-counted object */
-    struct stat_scope *stats, *tls_stats;
+    struct stat_scope *stats, *tls_stats, *tls_socket_stats;
     struct list connections;       /* struct downstream */
     bool draining;
 };

@@ -47,7 +47,7 @@ struct listener {
     uint32_t fd_count;
     uint32_t *first_fd; /* of each address; [address_count] is fd_count */
     struct addr *bound;
-    struct stat_scope *stats, *tls_stats, **filter_stats;
+    struct stat_scope *stats, *tls_stats, *tls_socket_stats, **filter_stats;
     const struct filter_chain *sole; /* every connection's, without looking */
     _Atomic uint64_t limit;          /* connections; 0 = none */
     struct worker_count *counts;

@@ -79,6 +79,7 @@ static void destroy(void *arg)
     }
     stat_scope_unref(&l->stats);
     stat_scope_unref(&l->tls_stats);
+    stat_scope_unref(&l->tls_socket_stats);
     listener_spec_free(&l->spec);
     mem_free(l->fds);
     mem_free(l->first_fd);
@@ -155,8 +156,11 @@ static void make_stats(struct listener *l)
     char text[ADDR_TEXT_BYTES];
     struct str name = listener_stat_name(spec, text);
     l->stats = scope("listener.", name, ".", "listener.", &listener_table);
-    if (has_tls(spec))
+    if (has_tls(spec)) {
         l->tls_stats = scope("listener.", name, ".ssl.", "listener.ssl.", &tls_stat_table);
+        l->tls_socket_stats =
+            scope("listener.", name, ".server_ssl_socket_factory.", "listener.server_ssl_socket_factory.", &tls_socket_stat_table);
+    }
     for (uint32_t i = 0; i < l->server->worker_count; i++)
         l->actives[i].worker_stats = worker_scope(name, i);
     for (uint32_t i = 0; i < spec->listener_filter_count; i++) {
@@ -276,7 +280,8 @@ int listener_manager_add(struct listener_manager *m, struct listener_spec *take_
                                                       .spec = l->spec,
                                                       .shared = l,
                                                       .stats = l->stats,
-                                                      .tls_stats = l->tls_stats};
+                                                      .tls_stats = l->tls_stats,
+                                                      .tls_socket_stats = l->tls_socket_stats};
     refresh_limit(l);
     list_push_back(&m->listeners, &l->node);
     log_listening(l);

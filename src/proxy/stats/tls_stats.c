@@ -8,6 +8,8 @@
 
 static const struct stat_desc rows[] = {TLS_STATS(STAT_DESC_ROW)};
 const struct stat_table tls_stat_table = {rows, ARRAY_LEN(rows)};
+static const struct stat_desc socket_rows[] = {TLS_SOCKET_STATS(STAT_DESC_ROW)};
+const struct stat_table tls_socket_stat_table = {socket_rows, ARRAY_LEN(socket_rows)};
 
 /* Refused ones are counted as the failure that they are. */
 static void count_staple(struct stat_scope *s, const struct tls_session *session)

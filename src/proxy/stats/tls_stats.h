@@ -28,6 +28,17 @@ enum tls_stat {
 };
 extern const struct stat_table tls_stat_table;
 
+/* What comes before a handshake: "listener.<address>.server_ssl_socket_factory.", "cluster.<name>.client_ssl_socket_factory." */
+#define TLS_SOCKET_STATS(X)                                                                        \
+    X(TLS_CONTEXT_UPDATE_BY_SDS, COUNTER, NONE, "ssl_context_update_by_sds", "Contexts made again since a secret changed") \
+    X(TLS_UPSTREAM_NOT_READY, COUNTER, NONE, "upstream_context_secrets_not_ready", "Connections that failed for want of a secret") \
+    X(TLS_DOWNSTREAM_NOT_READY, COUNTER, NONE, "downstream_context_secrets_not_ready", "Connections closed for want of a secret")
+enum tls_socket_stat {
+    TLS_SOCKET_STATS(STAT_ENUM_ROW)
+    STAT_TLS_SOCKET_COUNT
+};
+extern const struct stat_table tls_socket_stat_table;
+
 /* A handshake has ended well / has failed (session may be NULL). */
 void tls_stats_done(struct stat_scope *s, const struct tls_session *session);
 void tls_stats_failed(struct stat_scope *s, const struct tls_session *session);

@@ -8,7 +8,9 @@
 #include <openssl/x509.h>
 #include <unistd.h>
 
+#include "proxy/agent/secrets.h"
 #include "proxy/config/tls_source.h"
+#include "proxy/warm.h"
 
 static char folder[] = "/tmp/weft-test-XXXXXX";
 
@@ -155,12 +157,159 @@ static void test_cfg_tls__faults__name_the_thing(void **state)
         "{name: b, transport_socket: {name: t, typed_config: {" ANY("transport_sockets.tls.v3.UpstreamTlsContext")
         ", common_tls_context: {tls_certificate_sds_secret_configs: [{name: nope}]}}}}, "
         "{name: c, transport_socket: {name: t, typed_config: {" ANY("transport_sockets.tls.v3.UpstreamTlsContext")
-        ", common_tls_context: {tls_certificate_sds_secret_configs: [{name: x, sds_config: {ads: {}}}]}}}}]}\n");
+        ", common_tls_context: {tls_certificate_sds_secret_configs: [{name: x, sds_config: {}}]}}}}]}\n");
     assert_null(l.result);
     assert_true(has_fault(&l.faults, "clusters[0].transport_socket.typed_config.common_tls_context: trusted_ca: cannot read"));
     assert_true(has_fault(&l.faults, "tls_certificate_sds_secret_configs[0].name: there is no secret 'nope'"));
-    assert_true(has_fault(&l.faults, "tls_certificate_sds_secret_configs[0].sds_config: is not supported yet"));
+    assert_true(has_fault(&l.faults, "tls_certificate_sds_secret_configs[0].sds_config: one of path_config_source"));
     unload(&l);
+}
+
+/* ---- secrets that come ---- */
+
+#define AGENT "sds_config: {resource_api_version: V3, api_config_source: {api_type: GRPC, transport_api_version: V3, grpc_services: [" \
+              "{envoy_grpc: {cluster_name: sds-grpc}}]}}"
+#define SIDECAR                                                                                                                        \
+    "static_resources: {clusters: [" CLUSTER("c") ", " CLUSTER("sds-grpc")                                                             \
+    ", {name: up, transport_socket: {name: t, typed_config: {" ANY("transport_sockets.tls.v3.UpstreamTlsContext")                      \
+    ", common_tls_context: {tls_certificate_sds_secret_configs: [{name: default, " AGENT "}], combined_validation_context: {"          \
+    "default_validation_context: {match_typed_subject_alt_names: [{san_type: URI, matcher: {exact: 'spiffe://td/a'}}]}, "              \
+    "validation_context_sds_secret_config: {name: ROOTCA, " AGENT "}}}}}}], "                                                          \
+    "listeners: [{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 1}}, filter_chains: [{"                          \
+    "transport_socket: {name: t, typed_config: {" ANY("transport_sockets.tls.v3.DownstreamTlsContext")                                 \
+    ", common_tls_context: {tls_certificate_sds_secret_configs: [{name: default, " AGENT "}]}}}, "                                     \
+    "filters: [{name: t, typed_config: {" ANY("filters.network.tcp_proxy.v3.TcpProxy") ", stat_prefix: t, cluster: c}}]}]}]}\n"
+
+static bool serves_all(void *user, struct str name)
+{
+    (void)user, (void)name;
+    return true;
+}
+
+static void is_wanted(void *user, struct str name)
+{
+    (void)name;
+    ++*(int *)user;
+}
+
+static struct str text_of(const char *name, char *out, size_t n)
+{
+    char path[256];
+    FILE *f = fopen(path_of(name, path), "r");
+    size_t len = fread(out, 1, n, f);
+    fclose(f);
+    return str_make(out, len);
+}
+
+static uint64_t serial_of(struct tls_source *s)
+{
+    uint64_t serial = 0;
+    struct tls_context *ctx = tls_source_get(s);
+    if (ctx)
+        tls_context_each_cert(ctx, false, count_serial, &serial);
+    tls_context_unref(&ctx);
+    return serial;
+}
+
+struct sidecar {
+    struct loaded l;
+    struct tls_source *down, *up;
+    int wanted;
+    char chain[4096], key[4096];
+};
+
+static void sidecar_start(struct sidecar *c)
+{
+    static const struct secret_provider provider = {.serves = serves_all, .wanted = is_wanted};
+    *c = (struct sidecar){0};
+    secret_store_open(&provider, &c->wanted);
+    c->l = load(SIDECAR);
+    c->down = c->l.result->listeners[0]->chains[0]->tls;
+    c->up = c->l.result->clusters[2]->transport->tls;
+}
+
+static void sidecar_stop(struct sidecar *c)
+{
+    unload(&c->l);
+    assert_int_equal(secret_store_watchers(STR("default")), 0);
+    secret_store_close();
+}
+
+static bool give_default(struct sidecar *c, long serial)
+{
+    write_pair("a", serial);
+    return secret_store_set(STR("default"), text_of("a.crt", c->chain, sizeof c->chain), text_of("a.key", c->key, sizeof c->key));
+}
+
+static void test_tls_source__secrets_come_one_by_one__context_when_all_are_there(void **state)
+{
+    (void)state;
+    struct sidecar c;
+    sidecar_start(&c);
+    assert_int_equal(c.wanted, 2); /* each is asked for once, however many use it */
+    assert_null(tls_source_get(c.down));
+    assert_null(tls_source_get(c.up));
+    give_default(&c, 5);
+    assert_int_equal(serial_of(c.down), 5);
+    assert_true(tls_source_warm(c.down)->is_ready);
+    assert_null(tls_source_get(c.up));
+    assert_false(tls_source_warm(c.up)->is_ready);
+    secret_store_set_roots(STR("ROOTCA"), str_from(c.chain), STR(""));
+    assert_int_equal(serial_of(c.up), 5);
+    assert_true(tls_source_warm(c.up)->is_ready);
+    sidecar_stop(&c);
+}
+
+static void test_tls_source__secret_changes__new_context_and_holders_keep_the_old(void **state)
+{
+    (void)state;
+    struct sidecar c;
+    sidecar_start(&c);
+    give_default(&c, 5);
+    secret_store_set_roots(STR("ROOTCA"), str_from(c.chain), STR(""));
+    struct tls_context *old = tls_source_get(c.up);
+    give_default(&c, 6);
+    assert_int_equal(serial_of(c.up), 6);
+    assert_int_equal(serial_of(c.down), 6);
+    sidecar_stop(&c); /* a context outlives its source and its secrets */
+    uint64_t serial = 0;
+    tls_context_each_cert(old, false, count_serial, &serial);
+    assert_int_equal(serial, 5);
+    tls_context_unref(&old);
+}
+
+static void test_tls_source__bad_secret__is_refused_and_the_old_stays(void **state)
+{
+    (void)state;
+    struct sidecar c;
+    sidecar_start(&c);
+    give_default(&c, 5);
+    secret_store_set_roots(STR("ROOTCA"), str_from(c.chain), STR(""));
+    struct tls_context *up = tls_source_get(c.up), *down = tls_source_get(c.down);
+    secret_store_set(STR("default"), STR("rubbish"), STR("rubbish"));
+    secret_store_set_roots(STR("ROOTCA"), STR("rubbish"), STR(""));
+    secret_store_set_roots(STR("ROOTCA"), str_from(c.chain), STR("no CRL"));
+    struct tls_context *up_after = tls_source_get(c.up), *down_after = tls_source_get(c.down);
+    assert_ptr_equal(up, up_after);
+    assert_ptr_equal(down, down_after);
+    tls_context_unref(&up);
+    tls_context_unref(&up_after);
+    tls_context_unref(&down);
+    tls_context_unref(&down_after);
+    sidecar_stop(&c);
+}
+
+static void test_tls_source__first_secret_is_bad__nobody_waits_for_it(void **state)
+{
+    (void)state;
+    struct sidecar c;
+    sidecar_start(&c);
+    secret_store_set(STR("default"), STR("rubbish"), STR("rubbish"));
+    assert_null(tls_source_get(c.down));
+    assert_true(tls_source_warm(c.down)->is_ready);
+    give_default(&c, 7);
+    assert_int_equal(serial_of(c.down), 7);
+    sidecar_stop(&c);
 }
 
 int main(void)
@@ -170,6 +319,10 @@ int main(void)
         cmocka_unit_test(test_tls_source_reload__new_files__new_context_old_kept_by_holders),
         cmocka_unit_test(test_tls_source_reload__broken_file__keeps_the_old_context),
         cmocka_unit_test(test_cfg_tls__faults__name_the_thing),
+        cmocka_unit_test(test_tls_source__secrets_come_one_by_one__context_when_all_are_there),
+        cmocka_unit_test(test_tls_source__secret_changes__new_context_and_holders_keep_the_old),
+        cmocka_unit_test(test_tls_source__bad_secret__is_refused_and_the_old_stays),
+        cmocka_unit_test(test_tls_source__first_secret_is_bad__nobody_waits_for_it),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
