@@ -276,6 +276,21 @@ int cidr_parse(struct cidr *c, struct str ip, unsigned prefix_bits, struct err *
     return 0;
 }
 
+bool cidr_of(struct cidr *c, const struct addr *a, int family, unsigned prefix_bits)
+{
+    const uint8_t *p = v4_bytes(a);
+    if (family == AF_INET6)
+        p = a->sa.sa_family == AF_INET6 && !p ? a->in6.sin6_addr.s6_addr : NULL;
+    if (!p)
+        return false;
+    *c = (struct cidr){.family = (uint8_t)family, .prefix_bits = (uint8_t)prefix_bits};
+    unsigned whole = prefix_bits / 8, rest = prefix_bits % 8;
+    memcpy(c->bytes, p, whole);
+    if (rest)
+        c->bytes[whole] = p[whole] & (uint8_t)(0xff00u >> rest);
+    return true;
+}
+
 bool cidr_has(const struct cidr *c, const struct addr *a)
 {
     const uint8_t *p = v4_bytes(a);

@@ -51,5 +51,8 @@ struct cidr {
 };
 int cidr_parse(struct cidr *c, struct str ip, unsigned prefix_bits, struct err *err);
 bool cidr_has(const struct cidr *c, const struct addr *a);
+/* The range of that length that an address is in: cidr_has of one says yes exactly where the two are the same. False: another
+ * family. */
+bool cidr_of(struct cidr *c, const struct addr *a, int family, unsigned prefix_bits);
 
 #endif

@@ -36,7 +36,7 @@ static void cidr_words(const struct cidr *c, struct strbuf *out)
 static void address_words(const struct addr *a, struct strbuf *out)
 {
     char text[ADDR_TEXT_BYTES];
-    strbuf_addz(out, a && addr_is_ip(a) ? addr_ip_text(a, text) : "none");
+    strbuf_addz(out, a ? addr_ip_text(a, text) : "none");
 }
 
 static void metadata_words(const struct metadata_matcher *m, struct strbuf *out)
@@ -154,16 +154,10 @@ static void seen(const struct rbac_rule *r, const struct rbac_input *in, struct 
         peer_words(&in->peer, out);
         break;
     case RBAC_SOURCE_IP:
-        address_words(in->connection_remote, out);
-        break;
     case RBAC_DIRECT_REMOTE_IP:
-        address_words(in->info->downstream_direct_remote, out);
-        break;
     case RBAC_REMOTE_IP:
-        address_words(in->info->downstream_remote, out);
-        break;
     case RBAC_DESTINATION_IP:
-        address_words(in->info->downstream_local, out);
+        address_words(rbac_address_of(r->kind, in), out);
         break;
     case RBAC_PORT:
     case RBAC_PORTS:

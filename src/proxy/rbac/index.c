@@ -13,22 +13,9 @@
 #include "proxy/rbac/rbac_priv.h"
 
 #define UNINDEXABLE UINT64_MAX
-#define HEADERS_MAX 8           /* header names that are looked up at each request */
-#define PREFIX_MIN_BYTES 2      /* "/" holds for every path */
+#define PREFIX_MIN_BYTES 2 /* "/" holds for every path */
 
-enum dimension { DIM_NAME, DIM_NAMESPACE, DIM_PATH, DIM_PREFIX, DIM_PORT, DIM_SERVER_NAME, DIM_HEADER, DIM_COUNT = DIM_HEADER + HEADERS_MAX };
-struct posting { uint32_t *ids, count, cap; };
-struct prefix { struct str text; const struct posting *posting; uint32_t parent; /* the longest that this one begins with, from 1; 0 none */ };
 struct key { unsigned dim; struct str text; char port[2]; };
-
-struct rbac_index {
-    struct arena arena;
-    const struct rbac_policy *policies;
-    struct map *maps[DIM_COUNT];    /* text -> struct posting; NULL: nobody asks. PREFIX: while building */
-    const struct header_matcher *headers[HEADERS_MAX]; uint32_t header_count;
-    struct prefix *prefixes; uint32_t prefix_count;
-    struct posting always;
-};
 struct building { struct rbac_index *x; struct map *shares[DIM_COUNT]; /* text -> how many rules ask for it, as uintptr_t */ };
 
 /* ---- keys ---- */
@@ -52,24 +39,12 @@ static bool is_glob(struct str pattern)
     return true;
 }
 
-/* The token behind "/ns/" and before the next slash, of SPIFFE IDs as Istio writes them; null str: none. */
-static struct str next_namespace(struct str *rest)
-{
-    ptrdiff_t at = str_find(*rest, STR("/ns/"));
-    if (at < 0)
-        return STR_NULL;
-    struct str behind = str_make(rest->p + at + 4, rest->n - (size_t)at - 4);
-    ptrdiff_t end = str_find_char(behind, '/');
-    *rest = end < 0 ? STR("") : str_make(behind.p + end, behind.n - (size_t)end);
-    return end < 0 ? STR_NULL : str_make(behind.p, (size_t)end);
-}
-
 static bool namespace_key(const struct string_match *m, struct key *k)
 {
     struct str rest = m->text, space;
     if (m->kind != MATCH_REGEX || m->ignore_case || !is_glob(rest))
         return false;
-    space = next_namespace(&rest);
+    space = rbac_next_namespace(&rest);
     for (size_t i = 0; i < space.n; i++)
         if (!is_plain(space.p[i]))
             return false;
@@ -110,9 +85,33 @@ static bool header_key(struct rbac_index *x, const struct header_matcher *m, str
     return true;
 }
 
+/* The bytes of a range; "/0" holds for every address of its family. */
+static bool range_key(struct rbac_index *x, const struct rbac_rule *r, struct key *k)
+{
+    const struct cidr *c = &r->u.cidr;
+    uint32_t i = 0;
+    if (!c->prefix_bits)
+        return false;
+    while (i < x->range_count && (x->ranges[i].kind != r->kind || x->ranges[i].family != c->family || x->ranges[i].prefix_bits != c->prefix_bits))
+        i++;
+    if (i == RANGES_MAX)
+        return false;
+    x->ranges[i] = (struct range_shape){r->kind, c->family, c->prefix_bits};
+    if (i == x->range_count)
+        x->range_count++;
+    k->dim = DIM_RANGE + i;
+    k->text = str_make((const char *)c->bytes, c->family == AF_INET ? 4 : 16);
+    return true;
+}
+
 static bool key_of(struct rbac_index *x, const struct rbac_rule *r, struct key *k)
 {
     switch (r->kind) {
+    case RBAC_SOURCE_IP:
+    case RBAC_DIRECT_REMOTE_IP:
+    case RBAC_REMOTE_IP:
+    case RBAC_DESTINATION_IP:
+        return range_key(x, r, k);
     case RBAC_AUTHENTICATED:
         return !r->any_name && text_key(&r->u.text, DIM_NAME, k);
     case RBAC_SAN:
@@ -223,14 +222,6 @@ static void enter(struct building *b, const struct rbac_rule *r, uint32_t id)
     }
 }
 
-static int by_text(const void *a, const void *b)
-{
-    const struct prefix *x = a, *y = b;
-    size_t n = x->text.n < y->text.n ? x->text.n : y->text.n;
-    int cmp = memcmp(x->text.p, y->text.p, n);
-    return cmp ? cmp : (x->text.n > y->text.n) - (x->text.n < y->text.n);
-}
-
 /* Sorted, what begins with a text stands behind it: the first one upwards that a prefix begins with is its parent. */
 static void sort_prefixes(struct rbac_index *x)
 {
@@ -243,7 +234,7 @@ static void sort_prefixes(struct rbac_index *x)
     x->prefixes = arena_zalloc(&x->arena, map_count(m) * sizeof(*x->prefixes));
     while (map_next(m, &pos, &key, &posting))
         x->prefixes[x->prefix_count++] = (struct prefix){key, posting, 0};
-    qsort(x->prefixes, x->prefix_count, sizeof(*x->prefixes), by_text);
+    qsort(x->prefixes, x->prefix_count, sizeof(*x->prefixes), rbac_prefix_compare);
     for (uint32_t i = 1; i < x->prefix_count; i++) {
         uint32_t p = i; /* counts from 1: the one before */
         while (p && !str_has_prefix(x->prefixes[i].text, x->prefixes[p - 1].text))
@@ -284,112 +275,4 @@ void rbac_index_free(struct rbac_index **at)
     arena_fini(&x->arena);
     mem_free(x);
     *at = NULL;
-}
-
-uint32_t rbac_index_unindexed(const struct rbac_index *x)
-{
-    return x->always.count;
-}
-
-/* ---- looking up ---- */
-
-struct look {
-    const struct rbac_index *x;
-    const struct rbac_input *in;
-    bool (*matches)(const struct rbac_policy *p, const struct rbac_input *in);
-    uint32_t best;
-};
-
-static void try_posting(struct look *l, const struct posting *p)
-{
-    for (uint32_t i = 0; p && i < p->count && p->ids[i] < l->best; i++)
-        if (l->matches(&l->x->policies[p->ids[i]], l->in)) {
-            l->best = p->ids[i];
-            return;
-        }
-}
-
-static void try_key(struct look *l, unsigned dim, struct str text)
-{
-    if (l->x->maps[dim])
-        try_posting(l, map_get(l->x->maps[dim], text));
-}
-
-static void try_name(struct look *l, struct str name)
-{
-    struct str rest = name, space;
-    try_key(l, DIM_NAME, name);
-    while (l->x->maps[DIM_NAMESPACE] && (space = next_namespace(&rest)).p)
-        try_key(l, DIM_NAMESPACE, space);
-}
-
-static void try_names(struct look *l)
-{
-    const struct rbac_peer *p = &l->in->peer;
-    if (!p->is_tls || (!l->x->maps[DIM_NAME] && !l->x->maps[DIM_NAMESPACE]))
-        return;
-    for (const struct str *s = p->is_verified ? p->uri_sans : NULL; s && s->p; s++)
-        try_name(l, *s);
-    for (const struct str *s = p->is_verified ? p->dns_sans : NULL; s && s->p; s++)
-        try_name(l, *s);
-    try_name(l, p->is_verified ? p->subject : STR(""));
-}
-
-/* All prefixes of a path stand at the last one that isn't behind it, or are its ancestors. */
-static void try_prefixes(struct look *l)
-{
-    const struct rbac_index *x = l->x;
-    uint32_t low = 0, high = x->prefix_count;
-    struct prefix path = {.text = l->in->path};
-    while (low < high) {
-        uint32_t mid = (low + high) / 2;
-        if (by_text(&x->prefixes[mid], &path) <= 0)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    while (low && !str_has_prefix(path.text, x->prefixes[low - 1].text))
-        low = x->prefixes[low - 1].parent;
-    for (; low; low = x->prefixes[low - 1].parent)
-        try_posting(l, x->prefixes[low - 1].posting);
-}
-
-static void try_headers(struct look *l)
-{
-    const struct headers *h = l->in->headers;
-    for (uint32_t k = 0; h && k < l->x->header_count; k++) {
-        const struct header_matcher *m = l->x->headers[k];
-        if (!l->x->maps[DIM_HEADER + k] || (m->id < 64 && !headers_has_id(h, m->id)))
-            continue;
-        for (uint32_t i = 0; i < h->count; i++)
-            if (m->id != HDR_OTHER ? h->items[i].id == m->id : h->items[i].id == HDR_OTHER && str_eq(h->items[i].name, m->name))
-                try_key(l, DIM_HEADER + k, h->items[i].value);
-    }
-}
-
-static void try_port(struct look *l)
-{
-    const struct addr *a = l->in->info->downstream_local;
-    if (!l->x->maps[DIM_PORT] || !a || !addr_is_ip(a))
-        return;
-    uint16_t port = addr_port(a);
-    const char bytes[2] = {(char)(port >> 8), (char)port};
-    try_key(l, DIM_PORT, str_make(bytes, 2));
-}
-
-uint32_t rbac_index_first(const struct rbac_index *x, const struct rbac_input *in,
-                          bool (*matches)(const struct rbac_policy *p, const struct rbac_input *in))
-{
-    struct look l = {x, in, matches, UINT32_MAX};
-    try_posting(&l, &x->always);
-    try_names(&l);
-    if (in->path.p) {
-        try_key(&l, DIM_PATH, in->path);
-        if (x->prefix_count)
-            try_prefixes(&l);
-    }
-    try_headers(&l);
-    try_port(&l);
-    try_key(&l, DIM_SERVER_NAME, in->info->requested_server_name);
-    return l.best;
 }

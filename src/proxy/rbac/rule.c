@@ -37,9 +37,19 @@ static const struct str *sans_of(const struct rbac_peer *p, enum rbac_san type)
     return p->is_verified ? all[type] : NULL;
 }
 
-static bool address_in(const struct cidr *c, const struct addr *a)
+const struct addr *rbac_address_of(enum rbac_rule_kind kind, const struct rbac_input *in)
 {
-    return a && addr_is_ip(a) && cidr_has(c, a);
+    const struct addr *a = kind == RBAC_SOURCE_IP          ? in->connection_remote
+                           : kind == RBAC_DIRECT_REMOTE_IP ? in->info->downstream_direct_remote
+                           : kind == RBAC_REMOTE_IP        ? in->info->downstream_remote
+                                                           : in->info->downstream_local;
+    return a && addr_is_ip(a) ? a : NULL;
+}
+
+static bool address_in(const struct rbac_rule *r, const struct rbac_input *in)
+{
+    const struct addr *a = rbac_address_of(r->kind, in);
+    return a && cidr_has(&r->u.cidr, a);
 }
 
 static bool port_in(const struct rbac_rule *r, const struct stream_info *info)
@@ -89,13 +99,10 @@ bool rbac_rule_matches(const struct rbac_rule *r, const struct rbac_input *in)
     case RBAC_SAN:
         return list_matches(&r->u.text, sans_of(&in->peer, r->san));
     case RBAC_SOURCE_IP:
-        return address_in(&r->u.cidr, in->connection_remote);
     case RBAC_DIRECT_REMOTE_IP:
-        return address_in(&r->u.cidr, in->info->downstream_direct_remote);
     case RBAC_REMOTE_IP:
-        return address_in(&r->u.cidr, in->info->downstream_remote);
     case RBAC_DESTINATION_IP:
-        return address_in(&r->u.cidr, in->info->downstream_local);
+        return address_in(r, in);
     case RBAC_PORT:
     case RBAC_PORTS:
         return port_in(r, in->info);

@@ -49,6 +49,13 @@ static struct rbac_rule port_is(int port)
     return r;
 }
 
+static struct rbac_rule address_in(enum rbac_rule_kind kind, const char *ip, unsigned bits)
+{
+    struct rbac_rule r = {.kind = kind};
+    assert_int_equal(cidr_parse(&r.u.cidr, str_from(ip), bits, NULL), 0);
+    return r;
+}
+
 static struct rbac_rule of(struct rbac_engine *e, enum rbac_rule_kind kind, uint32_t n, const struct rbac_rule *items)
 {
     struct rbac_rule r = {.kind = kind};
@@ -69,7 +76,7 @@ struct asked {
     struct arena arena;
     struct headers headers;
     struct stream_info info;
-    struct addr local;
+    struct addr local, remote;
     struct str names[3];
     struct rbac_input in;
 };
@@ -83,6 +90,8 @@ static void ask(struct asked *q, const char *method, const char *path, const cha
     headers_add(&q->headers, STR(":path"), str_from(path));
     addr_from_ip(&q->local, STR("10.0.0.1"), (uint16_t)port, NULL);
     q->info.downstream_local = &q->local;
+    addr_from_ip(&q->remote, STR("10.3.7.7"), 40000, NULL);
+    q->info.downstream_remote = q->info.downstream_direct_remote = &q->remote;
     q->names[0] = str_from(name);
     rbac_input_init(&q->in, &q->headers, &q->info, true);
     q->in.peer = (struct rbac_peer){.is_tls = name != NULL, .is_verified = name && *name, .uri_sans = q->names, .subject = STR("CN=x")};
@@ -220,6 +229,7 @@ static void test_rbac_decide__namespaces__of_istio(void **state)
     rbac_engine_build(e);
     assert_string_equal(decides(e, "GET", "/", "spiffe://cluster.local/ns/foo/sa/x", 80), "a");
     assert_string_equal(decides(e, "GET", "/", "spiffe://x/ns/no/ns/foo/sa", 80), "a");
+    assert_string_equal(decides(e, "GET", "/", "spiffe://x/ns/ns/foo/sa/x", 80), "a");
     assert_string_equal(decides(e, "GET", "/", "spiffe://x/ns/bar/sa/abc", 80), "b");
     assert_string_equal(decides(e, "GET", "/", "spiffe://cluster.local/ns/baz/sa/x", 80), "c");
     assert_string_equal(decides(e, "GET", "/", "spiffe://x/ns/two/sa/x", 80), "d");
@@ -269,8 +279,12 @@ static void test_rbac_explain__policies_before_the_one_that_fits__say_why_not(vo
 /* ---- the index ---- */
 
 static const char *const paths[] = {"/", "/a", "/a/b", "/a/b/c", "/ab", "/b", "/b/a", "/c/%41", ""};
-static const char *const peers[] = {"spiffe://t/ns/foo/sa/x", "spiffe://t/ns/bar/sa/x", "spiffe://t/ns/foo/sa/y", "CN=x", ""};
+static const char *const peers[] = {"spiffe://t/ns/ns/foo/sa/x", "spiffe://t/ns/foo/sa/x", "spiffe://t/ns/bar/sa/x", "spiffe://t/ns/foo/sa/y", "CN=x", ""};
 static const char *const patterns[] = {".*/ns/foo/.*", ".*/ns/bar/.+", "spiffe://t/ns/foo/sa/.", ".*", "(.*/ns/foo/.*)?", ".*/ns/fo.?/.*"};
+static const struct { const char *ip; unsigned bits; } ranges[] = {
+    {"10.0.0.0", 8}, {"10.3.7.0", 24}, {"10.3.7.7", 32}, {"10.3.0.0", 13}, {"10.8.0.0", 13}, {"0.0.0.0", 0}, {"::ffff:10.3.7.0", 120},
+    {"2001:db8::", 33}, {"2001:db8:8000::", 33}};
+static const char *const remotes[] = {"10.3.7.7", "10.8.1.1", "::ffff:10.3.7.7", "2001:db8::1", "2001:db8:8000::1", "192.0.2.1"};
 static const char *const methods[] = {"GET", "POST", "PUT"};
 #define PICK(rng, list) (list)[rng_next(rng) % ARRAY_LEN(list)]
 
@@ -278,7 +292,8 @@ static struct rbac_rule random_rule(struct rbac_engine *e, struct rng *rng, int 
 {
     struct rbac_rule items[3];
     uint32_t n = 1 + rng_next(rng) % 3;
-    switch (rng_next(rng) % (depth ? 12 : 9)) {
+    uint64_t at = rng_next(rng) % ARRAY_LEN(ranges);
+    switch (rng_next(rng) % (depth ? 14 : 11)) {
     case 0:
         return path_is(PICK(rng, paths));
     case 1:
@@ -297,6 +312,9 @@ static struct rbac_rule random_rule(struct rbac_engine *e, struct rng *rng, int 
     case 8:
         return any;
     case 9:
+    case 10:
+        return address_in(rng_next(rng) % 2 ? RBAC_REMOTE_IP : RBAC_DIRECT_REMOTE_IP, ranges[at].ip, ranges[at].bits);
+    case 11:
         return NOT(e, random_rule(e, rng, depth - 1));
     default:
         for (uint32_t i = 0; i < n; i++)
@@ -323,6 +341,7 @@ static void test_rbac_decide__random_policies__as_if_each_was_asked(void **state
         for (int k = 0; k < 30; k++) {
             struct asked q;
             ask(&q, PICK(&rng, methods), PICK(&rng, paths), rng_next(&rng) % 4 ? PICK(&rng, peers) : NULL, 80 + (int)(rng_next(&rng) % 3));
+            addr_from_ip(&q.remote, str_from(PICK(&rng, remotes)), 40000, NULL);
             if (rng_next(&rng) % 2)
                 headers_add(&q.headers, STR("x-other"), str_from(PICK(&rng, methods)));
             uint32_t first = 0;
@@ -366,6 +385,12 @@ static void by_port(struct rbac_engine *e, struct rbac_policy *p, uint32_t i)
     put(p, many_names[i], ONE(e, port_is(9000 + (int)i)), any);
 }
 
+static void by_source(struct rbac_engine *e, struct rbac_policy *p, uint32_t i)
+{
+    snprintf(many_texts[i], sizeof(many_texts[i]), "10.%u.%u.0", i / 256, i % 256);
+    put(p, many_names[i], any, ONE(e, address_in(RBAC_REMOTE_IP, many_texts[i], 24)));
+}
+
 /* As Istio writes them, one policy a client: methods, paths and a name. */
 static void by_all(struct rbac_engine *e, struct rbac_policy *p, uint32_t i)
 {
@@ -380,7 +405,8 @@ static void test_rbac_decide__a_thousand_policies__asks_the_few_that_may_fit(voi
 {
     (void)state;
     static const struct { const char *what; fill_fn fill; } kinds[] = {
-        {"principals", by_principal}, {"namespaces", by_namespace}, {"path prefixes", by_path}, {"ports", by_port}, {"all of it", by_all}};
+        {"principals", by_principal}, {"namespaces", by_namespace}, {"path prefixes", by_path}, {"ports", by_port},
+        {"addresses", by_source}, {"all of it", by_all}};
     for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
         struct rbac_engine *e = rbac_engine_new(RBAC_ALLOW);
         struct rbac_policy *p = rbac_engine_policies(e, MANY);
@@ -393,6 +419,9 @@ static void test_rbac_decide__a_thousand_policies__asks_the_few_that_may_fit(voi
         ask(&hit, "GET", k == 2 ? "/service77/v777/x" : "/api/x", k == 1 ? "spiffe://cluster.local/ns/ns777/sa/a" : "spiffe://cluster.local/ns/ns27/sa/sa777",
             k == 3 ? 9777 : 80);
         ask(&miss, "GET", "/elsewhere/and/further", "spiffe://cluster.local/ns/other/sa/none", 443);
+        if (kinds[k].fill == by_source)
+            addr_from_ip(&hit.remote, STR("10.3.9.1"), 40000, NULL);
+        addr_from_ip(&miss.remote, STR("192.0.2.1"), 40000, NULL);
         assert_true(str_eq(rbac_decide(e, &hit.in).policy, STR("p0777")));
         assert_null(rbac_decide(e, &miss.in).policy.p);
         if (getenv("WEFT_RBAC_TIMES")) {
