@@ -65,6 +65,8 @@ struct conn_connect_opts {
     const struct addr *remote;
     const struct addr *alternatives; /* further addresses of the same host (RFC 8305); conn_remote() is the one that won */
     size_t alternative_count;
+    sa_family_t first_family;     /* tried first; 0 = remote's */
+    uint32_t first_family_count;  /* addresses of it before one of another; 0 = 1 */
     const struct addr *bind;      /* source address, or NULL */
     uint64_t connect_timeout_us;  /* TCP connect and TLS handshake together; 0 = none */
     const struct sock_opt *options; /* applied before connect */

@@ -51,23 +51,35 @@ static void copy_opts(struct conn_race *r, const struct conn_connect_opts *o)
     }
 }
 
-/* Families take turns, beginning with the preferred address's (RFC 8305 section 4); each in its order. */
+static const struct addr *addr_at(const struct conn_connect_opts *o, size_t i)
+{
+    return i == 0 ? o->remote : &o->alternatives[i - 1];
+}
+
+/* The next address of the first family, or of the others, from *at on; NULL when there is none. */
+static const struct addr *next_of(const struct conn_connect_opts *o, sa_family_t first, bool of_first, size_t *at)
+{
+    while (*at <= o->alternative_count) {
+        const struct addr *a = addr_at(o, (*at)++);
+        if ((a->sa.sa_family == first) == of_first)
+            return a;
+    }
+    return NULL;
+}
+
+/* Families take turns, each in its order (RFC 8305 section 4): as many of the first family as its count says, then one of
+ * the others, and again (Envoy does so each time, the RFC only at the beginning). */
 static void order_addrs(struct conn_race *r, const struct conn_connect_opts *o)
 {
-    size_t at[2] = {0, 0}; /* next alternative of the preferred family, of the others */
-    sa_family_t preferred = o->remote->sa.sa_family;
-    addr_copy(&r->attempts[0].remote, o->remote);
-    for (uint32_t i = 1; i < r->count; i++) {
-        unsigned side = i % 2;
-        for (unsigned tries = 0; tries < 2; tries++, side ^= 1) {
-            size_t k = at[side];
-            while (k < o->alternative_count && (o->alternatives[k].sa.sa_family != preferred) != side)
-                k++;
-            at[side] = k;
-            if (k < o->alternative_count)
-                break;
-        }
-        addr_copy(&r->attempts[i].remote, &o->alternatives[at[side]++]);
+    sa_family_t first = o->first_family ? o->first_family : o->remote->sa.sa_family;
+    uint32_t firsts = o->first_family_count ? o->first_family_count : 1;
+    size_t at_first = 0, at_other = 0;
+    for (uint32_t n = 0; n < r->count;) {
+        const struct addr *a;
+        for (uint32_t i = 0; i < firsts && (a = next_of(o, first, true, &at_first)) != NULL; i++)
+            addr_copy(&r->attempts[n++].remote, a);
+        if ((a = next_of(o, first, false, &at_other)) != NULL)
+            addr_copy(&r->attempts[n++].remote, a);
     }
 }
 

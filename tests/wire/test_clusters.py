@@ -12,7 +12,7 @@ from lib import config, http1
 from lib.http1 import fetch
 from lib.http2 import H2Client
 from lib.origin import Origin
-from lib.proxy import log_lines
+from lib.proxy import envoy, log_lines, weft
 from lib.streams import connect, unused_port
 from lib.tcp import TcpServer, echo
 from lib.wait import PATIENCE_S, wait_until
@@ -372,6 +372,25 @@ def test_additional_addresses__logged_address_is_the_one_in_use(start_proxy, mak
         config.file_log(tmp_path / "log", text_format="%UPSTREAM_REMOTE_ADDRESS%\n")])
     assert fetch(proxy.address()).status == 200
     assert log_lines(tmp_path / "log", 1) == [f"127.0.0.1:{a.port}"]
+
+
+@pytest.mark.parametrize("binary", [weft, pytest.param(envoy, marks=pytest.mark.skipif(
+    envoy() is None, reason="Envoy is not installed"))], ids=["weft", "envoy"])
+@pytest.mark.parametrize("config_of,winner", [
+    ({}, "six"), ({"first_address_family_count": 2}, "four"), ({"first_address_family_count": 9}, "four"),
+    ({"first_address_family_version": "V6"}, "six"),
+    ({"first_address_family_version": "V4", "first_address_family_count": 2}, "four")])
+def test_happy_eyeballs_config__first_address_refuses__next_by_family(start_proxy, started, binary, config_of, winner):
+    """The address of the first family that refuses, one that serves, one of the other family."""
+    four = TcpServer(lambda stream: stream.send(b"four"))
+    six = TcpServer(lambda stream: stream.send(b"six"), address=("::1", 0), family=socket.AF_INET6)
+    started.add(four, four.close)
+    started.add(six, six.close)
+    made = cluster([endpoint(unused_port(), more=[("127.0.0.1", four.port), ("::1", six.port)])],
+                   upstream_connection_options={"happy_eyeballs_config": config_of})
+    proxy = start_proxy(config.bootstrap([config.listener("tcp", config.tcp_proxy())], [made]), concurrency=1, binary=binary())
+    with connect(proxy.address("tcp")) as stream:
+        assert stream.read_to_end().decode() == winner
 
 
 def test_additional_addresses__tls_and_h2(start_proxy, make_h2_origin, ca):

@@ -86,6 +86,8 @@ struct dns_cache_spec;
 struct cluster_connection_spec {
     uint64_t connect_timeout_us; /* 5 s; TCP and TLS together */
     uint32_t buffer_limit_bytes; /* per_connection_buffer_limit_bytes, 1 MiB */
+    sa_family_t first_family;    /* happy_eyeballs_config; 0: that of the first address */
+    uint32_t first_family_count; /* 1 */
     bool has_bind; struct addr bind;
     struct sock_opt *sock_opts; uint32_t sock_opt_count;
     bool keepalive; int keepalive_probes, keepalive_time_s, keepalive_interval_s; /* -1: system's default */

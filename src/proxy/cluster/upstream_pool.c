@@ -96,6 +96,8 @@ struct conn *upstream_connect(struct cluster_worker *view, struct host *h, const
         .remote = &h->addr,
         .alternatives = h->extra_addrs,
         .alternative_count = h->extra_addr_count,
+        .first_family = cs->first_family,
+        .first_family_count = cs->first_family_count,
         .bind = pool && pool->bind ? pool->bind : cs->has_bind ? &cs->bind : NULL,
         .connect_timeout_us = cs->connect_timeout_us,
         .options = cs->sock_opts,

@@ -50,14 +50,29 @@ static void read_bind(struct config_reader *cr, const pb_bind_config *m, struct 
 static void connection_key(struct strbuf *key, const struct cluster_connection_spec *c)
 {
     char text[ADDR_TEXT_BYTES];
-    strbuf_addf(key, "conn:%llu:%u:%d:%d:%d:%d:%s", (unsigned long long)c->connect_timeout_us, c->buffer_limit_bytes,
-                c->keepalive, c->keepalive_probes, c->keepalive_time_s, c->keepalive_interval_s,
+    strbuf_addf(key, "conn:%llu:%u:%d:%u:%d:%d:%d:%d:%s", (unsigned long long)c->connect_timeout_us, c->buffer_limit_bytes,
+                c->first_family, c->first_family_count, c->keepalive, c->keepalive_probes, c->keepalive_time_s, c->keepalive_interval_s,
                 c->has_bind ? addr_text(&c->bind, text) : "");
     for (uint32_t i = 0; i < c->sock_opt_count; i++) {
         const struct sock_opt *o = &c->sock_opts[i];
         strbuf_addf(key, ":%d:%d:%d", o->level, o->name, o->int_value);
         cfg_key_str(key, o->bytes_value);
     }
+}
+
+static void read_upstream_options(struct config_reader *cr, const pb_upstream_connection *m, struct cluster_connection_spec *c)
+{
+    static const sa_family_t families[] = {0, AF_INET, AF_INET6};
+    cfg_keepalive(cr, GET(m, tcp_keepalive), &c->keepalive, &c->keepalive_probes, &c->keepalive_time_s, &c->keepalive_interval_s);
+    const pb_happy_eyeballs *h = GET(m, happy_eyeballs_config);
+    if (!h)
+        return;
+    int family = GET(h, first_address_family_version);
+    if (family >= 0 && (size_t)family < ARRAY_LEN(families))
+        c->first_family = families[family];
+    c->first_family_count = proto_u32_or(GET(h, first_address_family_count), 1);
+    if (!c->first_family_count)
+        FAULT("upstream_connection_options.happy_eyeballs_config.first_address_family_count", "must be at least 1");
 }
 
 static const struct cluster_connection_spec *read_connection(struct config_reader *cr, const pb_cluster *m)
@@ -67,6 +82,7 @@ static const struct cluster_connection_spec *read_connection(struct config_reade
     struct strbuf key = {0};
     arena_init(&a, 0);
     memset(&c, 0, sizeof c);
+    c.first_family_count = 1;
     c.connect_timeout_us = proto_us_or(GET(m, connect_timeout), CONNECT_TIMEOUT_DEFAULT_US);
     c.buffer_limit_bytes = proto_u32_or(GET(m, per_connection_buffer_limit_bytes), 1 << 20);
     __auto_type manager = cr->boot ? GET(cr->boot, cluster_manager) : NULL;
@@ -78,7 +94,7 @@ static const struct cluster_connection_spec *read_connection(struct config_reade
             read_bind(cr, manager->upstream_bind_config, &c, &a);
     const pb_upstream_connection *up = GET(m, upstream_connection_options);
     if (up)
-        cfg_keepalive(cr, GET(up, tcp_keepalive), &c.keepalive, &c.keepalive_probes, &c.keepalive_time_s, &c.keepalive_interval_s);
+        read_upstream_options(cr, up, &c);
     connection_key(&key, &c);
     const void *shared = shared_get(strbuf_str(&key), &c, sizeof c, &a, connection_fini);
     strbuf_fini(&key);

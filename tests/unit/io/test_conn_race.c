@@ -177,6 +177,31 @@ static void test_conn_race__other_family__goes_second(void **state)
     finish(&r);
 }
 
+static void test_conn_race__first_family__goes_first_as_often_as_told(void **state)
+{
+    (void)state;
+    struct target bad, same, other;
+    refusing(&bad);
+    good(&same, "127.0.0.1");
+    good(&other, "::1");
+    struct addr more[2] = {other.addr, same.addr};
+    static const struct { sa_family_t family; uint32_t count; bool other_wins; } cases[] = {
+        {0, 0, true}, {AF_INET6, 1, true}, {0, 2, false}, {AF_INET, 9, false}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct record r = {0};
+        r.conn = conn_connect(loop, &(struct conn_connect_opts){.remote = &bad.addr, .alternatives = more, .alternative_count = 2,
+                                                                .first_family = cases[i].family,
+                                                                .first_family_count = cases[i].count}, &rec_handler, &r);
+        run(&r);
+        assert_int_equal(r.connected, 1);
+        assert_true(addr_eq(conn_remote(r.conn), cases[i].other_wins ? &other.addr : &same.addr));
+        finish(&r);
+    }
+    close(bad.listener);
+    close(same.listener);
+    close(other.listener);
+}
+
 static void test_conn_race__all_refuse__fails_once_with_the_last_error(void **state)
 {
     (void)state;
@@ -260,6 +285,7 @@ int main(void)
         T(test_conn_race__refused__next_at_once_and_talks),
         T(test_conn_race__silent__next_after_the_delay),
         T(test_conn_race__other_family__goes_second),
+        T(test_conn_race__first_family__goes_first_as_often_as_told),
         T(test_conn_race__all_refuse__fails_once_with_the_last_error),
         T(test_conn_race__no_socket_fits__fails_later),
         T(test_conn_race__nobody_answers__one_timeout_for_all),
