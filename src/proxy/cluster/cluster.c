@@ -50,6 +50,7 @@ static struct host_set *make_set(struct cluster *c, struct host **take_hosts, ui
         .seed = rng_next(&c->rng),
         .stats = c->stats,
     };
+    cluster_zones_note(c, take_hosts, count);
     struct host_set *s = host_set_new(take_hosts, count, c->spec->lb, &opts);
     s->drop_per_million = c->load.drop_per_million;
     host_set_unref(&local);
@@ -113,6 +114,7 @@ static void destroy(void *arg)
     cluster_breakers_fini(c);
     host_set_unref(&c->hosts);
     cluster_untrack(c);
+    cluster_zones_fini(c);
     stat_scope_unref(&c->stats);
     stat_scope_unref(&c->tls_stats);
     stat_scope_unref(&c->tls_socket_stats);

@@ -315,6 +315,16 @@ enum cluster_budget_stat { CLUSTER_BUDGET_STATS(STAT_ENUM_ROW) };
     X(SIZE_RS_HEADERS_COUNT, HISTOGRAM, NONE, "upstream_rs_headers_count", "Response headers")      \
     X(SIZE_RS_BODY, HISTOGRAM, BYTES, "upstream_rs_body_size", "Response bodies")
 enum cluster_size_stat { CLUSTER_SIZE_STATS(STAT_ENUM_ROW) };
+/* cluster.<name>.zone.<ours>.<the endpoint's>.* */
+#define ZONE_STATS(X)                                                                              \
+    X(ZONE_RQ_COMPLETED, COUNTER, LAZY, "upstream_rq_completed", "Responses complete")             \
+    X(ZONE_RQ_1XX, COUNTER, LAZY, "upstream_rq_1xx", "")                                           \
+    X(ZONE_RQ_2XX, COUNTER, LAZY, "upstream_rq_2xx", "")                                           \
+    X(ZONE_RQ_3XX, COUNTER, LAZY, "upstream_rq_3xx", "")                                           \
+    X(ZONE_RQ_4XX, COUNTER, LAZY, "upstream_rq_4xx", "")                                           \
+    X(ZONE_RQ_5XX, COUNTER, LAZY, "upstream_rq_5xx", "")                                           \
+    X(ZONE_RQ_TIME, HISTOGRAM, LAZY, "upstream_rq_time", "Request time")
+enum zone_stat { ZONE_STATS(STAT_ENUM_ROW) };
 /* cluster.<name>.ssl.* and listener ssl.* share one table, see stats/tls_stats.h. */
 
 struct cluster; /* shared */
@@ -335,6 +345,8 @@ struct stat_scope *cluster_stats(const struct cluster *c);
 /* NULL unless the cluster tracks them. Any thread. */
 struct stat_scope *cluster_budget_stats(const struct cluster *c);
 struct stat_scope *cluster_size_stats(const struct cluster *c);
+/* Any thread. NULL where one of the two zones isn't known. */
+struct stat_scope *cluster_zone_stats(const struct cluster *c, const struct host *h);
 struct outlier_detector *cluster_outlier(const struct cluster *c); /* NULL without outlier detection */
 /* Current membership; referenced for the caller. */
 struct host_set *cluster_hosts(const struct cluster *c);

@@ -29,6 +29,7 @@ struct cluster {
     struct stat_scope *h2_stats;          /* NULL where HTTP/2 is never spoken */
     struct stat_scope *budget_stats, *size_stats; /* tracked_stats.c; NULL */
     struct endpoint_stats *endpoint_stats;
+    struct zone_stats *_Atomic zones;     /* zone_stats.c */
     struct stat_scope *remaining[ROUTING_PRIORITIES]; /* NULL without track_remaining */
     struct circuit_thresholds limits[ROUTING_PRIORITIES]; /* the spec's, as runtime overrode them at start */
     _Atomic uint32_t used[ROUTING_PRIORITIES][BREAKER_COUNT];
@@ -54,6 +55,10 @@ struct cluster {
 /* tracked_stats.c */
 void cluster_track(struct cluster *c);
 void cluster_untrack(struct cluster *c);
+
+/* zone_stats.c, main thread */
+void cluster_zones_note(struct cluster *c, struct host *const *hosts, uint32_t count);
+void cluster_zones_fini(struct cluster *c);
 
 /* A pool and what parts it from other pools to the same host. */
 struct upstream_pool {

@@ -98,6 +98,9 @@ void stats_code(struct router *r, unsigned status, bool is_canary, const struct 
         count_code(s, STAT_CLUSTER_EXTERNAL_RQ_COMPLETED, "external.upstream_rq", status);
     if (is_canary)
         count_code(s, STAT_CLUSTER_CANARY_RQ_COMPLETED, "canary.upstream_rq", status);
+    struct stat_scope *zone = cluster_zone_stats(r->cluster, h);
+    if (zone)
+        count_code(zone, STAT_ZONE_RQ_COMPLETED, "upstream_rq", status);
     if (r->vcluster_stats)
         count_code(r->vcluster_stats, STAT_ROUTE_RQ_COMPLETED, "upstream_rq", status);
     if (r->route->stats)
@@ -161,6 +164,9 @@ void stats_time(struct router *r, const struct upstream_try *t)
     stat_record(s, router_is_internal(r) ? STAT_CLUSTER_INTERNAL_RQ_TIME : STAT_CLUSTER_EXTERNAL_RQ_TIME, ms);
     if (t->is_canary)
         stat_record(s, STAT_CLUSTER_CANARY_RQ_TIME, ms);
+    struct stat_scope *zone = cluster_zone_stats(r->cluster, t->host);
+    if (zone)
+        stat_record(zone, STAT_ZONE_RQ_TIME, ms);
     if (r->vcluster_stats)
         stat_record(r->vcluster_stats, STAT_ROUTE_RQ_TIME, ms);
     if (r->route->stats)
