@@ -104,6 +104,14 @@ static void cut_part(struct strbuf *name, struct str value)
     strbuf_fini(&part);
 }
 
+/* Istio's metrics carry labels of their own, which no setting of default tags or expressions is about, and have names of
+ * their own: without Envoy's prefix, as dashboards ask for them (istio_requests_total). */
+#define OWN_NAMESPACE "istiocustom."
+static bool has_own_labels(const struct stat_scope *scope)
+{
+    return str_has_prefix(scope->prefix, STR(OWN_NAMESPACE));
+}
+
 static void enter_scope(struct prometheus_naming *n, const struct stat_scope *scope, const struct stat_tag *tags, uint32_t tag_count)
 {
     n->scope = scope;
@@ -115,7 +123,7 @@ static void enter_scope(struct prometheus_naming *n, const struct stat_scope *sc
         if (n->config->tags[i].fixed_value.p)
             add_label(&n->scope_labels, n->config->tags[i].name, n->config->tags[i].fixed_value);
     for (uint32_t i = 0; i < tag_count; i++) {
-        if (!default_is_on(n->config, tags[i].name)) {
+        if (!has_own_labels(scope) && !default_is_on(n->config, tags[i].name)) {
             n->scope_is_plain = false;
             continue;
         }
@@ -200,8 +208,12 @@ static void take_defaults(struct prometheus_naming *n, struct str bare)
 static void make_metric(struct prometheus_naming *n)
 {
     strbuf_reset(&n->metric);
-    strbuf_addz(&n->metric, "envoy_");
-    add_clean(&n->metric, strbuf_str(&n->name));
+    struct str name = strbuf_str(&n->name);
+    if (str_has_prefix(name, STR(OWN_NAMESPACE)))
+        name = str_make(name.p + sizeof(OWN_NAMESPACE) - 1, name.n - (sizeof(OWN_NAMESPACE) - 1));
+    else
+        strbuf_addz(&n->metric, "envoy_");
+    add_clean(&n->metric, name);
 }
 
 void prometheus_name(struct prometheus_naming *n, const struct stat_sample *s)
@@ -221,7 +233,7 @@ void prometheus_name(struct prometheus_naming *n, const struct stat_sample *s)
             strbuf_addc(&n->labels, ',');
         strbuf_adds(&n->labels, strbuf_str(&n->scope_labels));
     }
-    for (uint32_t i = 0; n->has_regexes && i < n->config->tag_count; i++)
+    for (uint32_t i = 0; n->has_regexes && !has_own_labels(s->scope) && i < n->config->tag_count; i++)
         take_expression(n, &n->config->tags[i], s->name);
     make_metric(n);
     strbuf_fini(&rebuilt);

@@ -255,6 +255,12 @@ static struct cel_value convert(enum cel_op op, const struct cel_value *v, struc
     return r;
 }
 
+/* "1.5s" */
+static struct cel_value print_duration(const struct cel_value *v, struct arena *a)
+{
+    return cel_string(arena_printf(a, "%.15gs", (double)v->v.i / 1e6));
+}
+
 /* ---- nodes ---- */
 
 static struct cel_value logical(const struct cel_node *n, bool decides, const struct format_context *cx, struct arena *a)
@@ -391,4 +397,42 @@ bool cel_is_true(const struct cel *e, const struct format_context *cx)
     bool is_true = v.kind == CEL_BOOL && v.v.b && !scratch.overflowed;
     arena_fini(&scratch);
     return is_true;
+}
+
+static bool print_value(const struct cel_value *v, struct arena *a, struct str *out)
+{
+    struct cel_value text = v->kind == CEL_STRING ? *v : v->kind == CEL_DURATION ? print_duration(v, a) : convert(CEL_TO_STRING, v, a);
+    *out = text.kind == CEL_STRING ? text.v.s : STR_NULL;
+    return text.kind == CEL_STRING;
+}
+
+bool cel_text(const struct cel *e, const struct format_context *cx, struct arena *a, struct str *out)
+{
+    struct cel_value v = cel_eval(e->root, cx, a);
+    return print_value(&v, a, out) && !a->overflowed;
+}
+
+bool cel_count(const struct cel *e, const struct format_context *cx, uint64_t *out)
+{
+    struct arena scratch;
+    arena_init(&scratch, 0);
+    struct cel_value v = cel_eval(e->root, cx, &scratch);
+    bool ok = !scratch.overflowed;
+    arena_fini(&scratch);
+    switch (v.kind) {
+    case CEL_INT:
+        *out = (uint64_t)v.v.i;
+        return ok && v.v.i >= 0;
+    case CEL_UINT:
+        *out = v.v.u;
+        return ok;
+    case CEL_DOUBLE:
+        *out = v.v.d >= 0 && v.v.d < 0x1p63 ? (uint64_t)v.v.d : 0;
+        return ok && v.v.d >= 0 && v.v.d < 0x1p63;
+    case CEL_DURATION:
+        *out = v.v.i > 0 ? (uint64_t)v.v.i / 1000 : 0;
+        return ok && v.v.i >= 0;
+    default:
+        return false;
+    }
 }

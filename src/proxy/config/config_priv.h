@@ -51,6 +51,7 @@ struct config_reader {
     struct cluster_slots *slots;     /* of what is being read: it holds the names of clusters that it refers to */
     bool allow_unsupported;
     uint32_t listener_index;
+    bool is_inbound;                 /* the listener that is being read takes what comes from outside */
 };
 
 /* bootstrap.c: a reader over the frame; cluster_memory and slots are for the caller to set. */

@@ -22,6 +22,7 @@
 #include "proxy/filter/health_check.h"
 #include "proxy/filter/istio_alpn.h"
 #include "proxy/filter/istio_metadata_exchange.h"
+#include "proxy/filter/istio_stats.h"
 #include "proxy/filter/ratelimit.h"
 #include "proxy/filter/rbac.h"
 #include "proxy/filter/set_filter_state.h"
@@ -267,6 +268,8 @@ static const struct extension extensions[] = {
     {"envoy.tcp.metadataexchange.config.MetadataExchange", EXT_UPSTREAM_FILTER, "istio.metadata_exchange", cfg_istio_upstream_mx,
      NULL},
     {"istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig", EXT_HTTP_FILTER, "istio.alpn", cfg_istio_alpn, &istio_alpn_filter},
+    {"stats.PluginConfig", EXT_HTTP_FILTER, "istio.stats", cfg_istio_http_stats, &istio_http_stats_filter},
+    {"stats.PluginConfig", EXT_NETWORK_FILTER, "istio.stats", cfg_istio_tcp_stats, &istio_tcp_stats_filter},
     {"io.istio.http.peer_metadata.Config", EXT_HTTP_FILTER, "istio.metadata_exchange", cfg_istio_http_mx, &istio_http_mx_filter},
 };
 #undef P

@@ -17,6 +17,8 @@ void cfg_cluster_filters(struct config_reader *cr, const pb_cluster *m, struct c
 int cfg_istio_tcp_mx(struct config_reader *cr, const ProtobufCMessage *msg, void *out);      /* EXT_NETWORK_FILTER */
 int cfg_istio_upstream_mx(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* EXT_UPSTREAM_FILTER */
 int cfg_istio_alpn(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_istio_http_stats(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_istio_tcp_stats(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_istio_http_mx(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 
 #endif

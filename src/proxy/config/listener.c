@@ -291,12 +291,18 @@ static void read_limits(struct config_reader *cr, const pb_listener *m, struct l
     l->bypass_overload = GET(m, bypass_overload_manager);
 }
 
-static void read_rest(struct config_reader *cr, const pb_listener *m, struct listener_spec *l)
+/* Before the chains: some filters ask. */
+static void read_direction(struct config_reader *cr, const pb_listener *m, struct listener_spec *l)
 {
-    l->use_original_dst = proto_bool_or(GET(m, use_original_dst), false);
     int direction = GET(m, traffic_direction);
     l->is_inbound = direction == ENVOY__CONFIG__CORE__V3__TRAFFIC_DIRECTION__INBOUND;
     l->is_outbound = direction == ENVOY__CONFIG__CORE__V3__TRAFFIC_DIRECTION__OUTBOUND;
+    cr->is_inbound = l->is_inbound;
+}
+
+static void read_rest(struct config_reader *cr, const pb_listener *m, struct listener_spec *l)
+{
+    l->use_original_dst = proto_bool_or(GET(m, use_original_dst), false);
     if (GET(m, metadata))
         proto_read_whole(&cr->r, &m->metadata->base);
     l->access_logs = cfg_access_logs(cr, "access_log", GET(m, access_log), LEN(m, access_log), &l->arena, &l->access_log_count);
@@ -320,6 +326,7 @@ int cfg_listener(struct config_reader *cr, const pb_listener *m, struct listener
     arena_init(&l->arena, 0);
     read_sockets(cr, m, l);
     read_name(cr, m, l);
+    read_direction(cr, m, l);
     read_limits(cr, m, l);
     read_balance(cr, m, l);
     read_listener_filters(cr, m, l);

@@ -30,6 +30,8 @@ struct link_context {
 struct downstream_hook {
     struct downstream_hook *next;
     void (*on_gone)(struct downstream *d, struct downstream_hook *hook);
+    /* Before it, while the terminal filter can still describe the session; NULL: doesn't matter. */
+    void (*on_end)(struct downstream *d, struct downstream_hook *hook);
 };
 
 /* A downstream connection after listener filters and TLS; embedded in what the listener keeps of it. */
@@ -60,6 +62,15 @@ static inline void downstream_on_gone(struct downstream *d, struct downstream_ho
     hook->next = d->hooks;
     d->hooks = hook;
 }
+/* By terminal filters that can describe their session, when it ends and before they let go of it. */
+static inline void downstream_ending(struct downstream *d)
+{
+    for (struct downstream_hook *next, *hook = d->hooks; hook; hook = next) {
+        next = hook->next;
+        if (hook->on_end)
+            hook->on_end(d, hook);
+    }
+}
 /* The terminal filter calls this once when the connection is over, in the turn in which it closes the conn (before or
  * after): listener statistics and its access log are kept here; the downstream is freed at the turn's end. */
 void downstream_closed(struct downstream *d, bool local, enum conn_close why);
@@ -76,6 +87,8 @@ struct network_filter_def {
     /* The listener drains: finish gracefully (HTTP: connection: close, GOAWAY). */
     void (*drain)(struct downstream *d);
     void (*close)(struct downstream *d); /* at once */
+    /* Terminal: what is known of the session now, borrowed until the next turn. May be NULL. */
+    void (*describe)(const struct downstream *d, struct stream_info *out);
     /* Main thread, before the listener starts, idempotent: statistics scopes, and what the listener has to wait for. May be
      * NULL. */
     void (*link)(void *config, struct link_context *cx);

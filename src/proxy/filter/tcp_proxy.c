@@ -69,16 +69,13 @@ static void describe_upstream(const struct tcp_session *s, struct stream_info *i
     info->up_wire_bytes_sent = conn_wire_written(s->up);
 }
 
-static void write_log(const struct tcp_session *s, const char *type, bool at_end)
+static void describe(const struct tcp_session *s, struct stream_info *info)
 {
-    const struct tcp_proxy_config *cfg = s->config;
     struct conn *down = s->d->conn;
-    if (!cfg->access_log_count)
-        return;
-    struct stream_info info = {
+    *info = (struct stream_info){
         .start_us = s->d->start_us,
         .start_wall_us = s->d->start_wall_us,
-        .end_us = at_end ? loop_now_us(loop_of(s)) : 0,
+        .end_us = s->is_over ? loop_now_us(loop_of(s)) : 0,
         .flags = s->flags,
         .attempts = (uint16_t)s->attempts,
         .bytes_received = conn_bytes_read(down),
@@ -96,7 +93,16 @@ static void write_log(const struct tcp_session *s, const char *type, bool at_end
         .filter_state.parent = &s->d->filter_state,
         .metadata = s->d->metadata,
     };
-    describe_upstream(s, &info);
+    describe_upstream(s, info);
+}
+
+static void write_log(const struct tcp_session *s, const char *type)
+{
+    const struct tcp_proxy_config *cfg = s->config;
+    struct stream_info info;
+    if (!cfg->access_log_count)
+        return;
+    describe(s, &info);
     struct format_context cx = {.info = &info, .log_type = type};
     for (uint32_t i = 0; i < cfg->access_log_count; i++)
         access_log_write(cfg->access_logs[i], &cx);
@@ -105,7 +111,7 @@ static void write_log(const struct tcp_session *s, const char *type, bool at_end
 static void on_flush_log(struct timer *t)
 {
     struct tcp_session *s = CONTAINER_OF(t, tcp_session, flush_log);
-    write_log(s, "TcpPeriodic", false);
+    write_log(s, "TcpPeriodic");
     timer_set_ms(t, s->config->access_log_flush_interval_ms);
 }
 
@@ -159,7 +165,8 @@ void session_over(struct tcp_session *s, enum ending how, enum conn_close why)
     if (how == DOWN_GONE && !s->is_connected)
         s->flags |= FLAG_DC;
     count_bytes(s);
-    write_log(s, "TcpConnectionEnd", true);
+    write_log(s, "TcpConnectionEnd");
+    downstream_ending(d);
     leave_upstream(s, how, why);
     loop_defer(loop_of(s), &s->deferred, destroy);
     d->terminal_state = NULL;
@@ -389,7 +396,7 @@ void session_connected(struct tcp_session *s)
         stat_inc(s->config->stats, STAT_TCP_EARLY_DATA);
     push_idle(s);
     if (s->config->flush_log_on_connected)
-        write_log(s, "TcpUpstreamConnected", false);
+        write_log(s, "TcpUpstreamConnected");
 }
 
 static void on_up_connected(struct conn *c, void *user)
@@ -579,11 +586,17 @@ static void attach(struct downstream *d, const void *config)
     if (s->config->access_log_flush_interval_ms)
         timer_set_ms(&s->flush_log, s->config->access_log_flush_interval_ms);
     if (s->config->flush_log_on_start)
-        write_log(s, "TcpConnectionStart", false);
+        write_log(s, "TcpConnectionStart");
     if (s->config->waits_for_data && !conn_in(d->conn)->len)
         conn_read_resume(d->conn);
     else
         begin(s);
+}
+
+static void describe_session(const struct downstream *d, struct stream_info *out)
+{
+    if (d->terminal_state)
+        describe(d->terminal_state, out);
 }
 
 static void close_now(struct downstream *d)
@@ -629,5 +642,6 @@ const struct network_filter_def tcp_proxy_filter = {
     .is_terminal = true,
     .attach = attach,
     .close = close_now,
+    .describe = describe_session,
     .link = tcp_proxy_config_link,
 };
