@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * weft-proxy: options -> log -> configuration -> server.
+ * weft-proxy: options -> log -> configuration -> server; or settings of a pod in place of options.
  */
 #include "base/crash.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "proxy/admin/admin.h"
+#include "proxy/agent/agent.h"
 #include "proxy/config/bootstrap.h"
 #include "proxy/config/options.h"
 #include "proxy/server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static int print(bool help)
 {
@@ -19,7 +20,7 @@ static int print(bool help)
     if (help)
         options_help(&text);
     else
-        options_version(&text, WEFT_BUILD "\nlibraries: " WEFT_LIBRARIES);
+        options_version(&text, WEFT_BUILD "\nlibraries: " WEFT_LIBRARIES "\nfeatures: " WEFT_FEATURES);
     fputs(text.p, stdout);
     strbuf_fini(&text);
     return EXIT_SUCCESS;
@@ -54,15 +55,17 @@ static int run(struct server_opts *opts)
 
 static int load_and_run(struct server_opts *opts)
 {
-    const char *name = opts->config_path.n ? opts->config_path.p : "--config-yaml";
+    const char *name = opts->agent ? "of the agent" : opts->config_path.n ? opts->config_path.p : "--config-yaml";
+    opts->hooks.admin_start = admin_start, opts->hooks.admin_stop = admin_stop;
+    crash_install(WEFT_VERSION);
     struct err_list faults = {0};
-    if (config_load(opts, &opts->config, &faults) < 0) {
-        print_faults(&faults, "");
+    int rc = config_load(opts, &opts->config, &faults);
+    print_faults(&faults, "");
+    err_list_fini(&faults);
+    if (rc < 0) {
         fprintf(stderr, "weft-proxy: configuration '%s' was refused\n", name);
-        err_list_fini(&faults);
         return EXIT_FAILURE;
     }
-    err_list_fini(&faults);
     print_faults(&opts->config->unsupported, "warning: ");
     if (opts->mode == SERVER_VALIDATE) {
         printf("configuration '%s' OK\n", name);
@@ -76,21 +79,21 @@ int main(int argc, char **argv)
 {
     struct options o;
     struct err err = {0};
+    if (agent_env_is_asked_for(argc, argv))
+        return agent_main(argc, argv, environ, load_and_run);
+    if (argc > 1 && str_eq(str_from(argv[1]), STR("wait")))
+        return agent_wait_main(argc, argv);
     if (options_parse(&o, argc, argv, &err) < 0)
         return fail(&err);
     if (o.help || o.version)
         return print(o.help);
     if (options_apply_log(&o, &err) < 0)
         return fail(&err);
-    crash_install(WEFT_VERSION);
-    for (size_t i = 0; i < o.note_count; i++)
-        LOG(MAIN, INFO, "--%s has no effect here", o.notes[i]);
     struct str *args = mem_zalloc((size_t)argc * sizeof *args);
     for (int i = 0; i < argc; i++)
         args[i] = str_from(argv[i]);
     o.server.argv = args;
     o.server.argc = (uint32_t)argc;
-    o.server.hooks = (struct server_hooks){admin_start, admin_stop};
     int code = load_and_run(&o.server);
     mem_free(args);
     return code;

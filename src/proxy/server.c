@@ -250,7 +250,7 @@ void server_shutdown(struct server *s)
     s->draining = true;
     set_state(s, SERVER_DRAINING);
     timer_clear(&f->drain_listeners);
-    timer_set_ms(&f->drain, s->opts.drain_time_s * 1000);
+    timer_set_ms(&f->drain, s->opts.shutdown_time_ms ? s->opts.shutdown_time_ms : s->opts.drain_time_s * 1000);
     listener_manager_stop(s->listeners, false);
     listener_manager_drain(s->listeners, false);
     server_note_idle(s);
@@ -404,6 +404,8 @@ static int make(struct frame *f, struct err *err)
         rc = make_listeners(s, err);
     if (!rc && s->opts.hooks.admin_start && s->has_admin)
         rc = s->opts.hooks.admin_start(s, err);
+    if (!rc && s->opts.hooks.agent_start)
+        rc = s->opts.hooks.agent_start(s, err);
     return rc;
 }
 
@@ -451,6 +453,8 @@ void server_free(struct server **server)
     struct frame *f = frame_of(s);
     if (s->admin && s->opts.hooks.admin_stop)
         s->opts.hooks.admin_stop(s);
+    if (s->opts.hooks.agent_stop)
+        s->opts.hooks.agent_stop(s);
     access_log_leave_here();
     timer_clear(&f->tick);
     timer_clear(&f->warm_up);

@@ -16,6 +16,7 @@
 #include "proxy/cluster/cluster.h"
 #include "proxy/stats/stats.h"
 
+struct agent;
 struct listener_manager;
 struct file_watcher; /* io/file_watch.h */
 struct server;
@@ -38,6 +39,8 @@ struct node_info { struct str id, cluster, region, zone, sub_zone; };
 struct server_hooks {
     int (*admin_start)(struct server *s, struct err *err);
     void (*admin_stop)(struct server *s);
+    int (*agent_start)(struct server *s, struct err *err); /* clusters and listeners are made, nothing runs */
+    void (*agent_stop)(struct server *s);
 };
 
 struct server_opts {             /* from the command line */
@@ -55,6 +58,8 @@ struct server_opts {             /* from the command line */
     const struct str *argv; uint32_t argc; /* for /server_info command_line_options */
     struct config_result *config;    /* proxy/config/bootstrap.h: from config_load; server_new takes it */
     struct server_hooks hooks;
+    struct agent *agent;         /* proxy/agent/agent.h; NULL: none */
+    uint64_t shutdown_time_ms;   /* of draining at the end; 0: drain_time_s */
 };
 
 enum server_state { SERVER_LIVE, SERVER_DRAINING, SERVER_PRE_INITIALIZING, SERVER_INITIALIZING };

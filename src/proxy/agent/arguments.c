@@ -74,6 +74,8 @@ static const struct flag flags[] = {
     {"log_output_level", FLAG_CALL, 0, set_output_level},
     {"log_as_json", FLAG_SWITCH, AT(log_as_json), NULL},
     {"serviceCluster", FLAG_CALL, 0, set_service_cluster},
+    {"admin-address-path", FLAG_TEXT, AT(admin_address_path), NULL},
+    {"print-bootstrap", FLAG_SWITCH, AT(print_bootstrap), NULL},
     {"meshConfig", FLAG_NOTE, 0, NULL},
     {"networksConfig", FLAG_NOTE, 0, NULL},
     {"stsPort", FLAG_NOTE, 0, NULL},

@@ -117,7 +117,7 @@ static const char *const tags[][2] = {
     {"authz_dry_run_action", "(\\.istio_dry_run_(allow|deny)_)"},
     {"authz_dry_run_result", "(\\.shadow_(allowed|denied))"},
 };
-static const char *const prefixes[] = {"reporter=", "cluster_manager", "listener_manager", "server", "cluster.xds-grpc",
+static const char *const prefixes[] = {"reporter=", "agent.", "cluster_manager", "listener_manager", "server", "cluster.xds-grpc",
                                        "wasm", "component", "istio"};
 static const char *const suffixes[] = {"rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied", "downstream_cx_active"};
 

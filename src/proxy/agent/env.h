@@ -62,6 +62,8 @@ struct agent_env {
     uint16_t status_port, prometheus_port; /* ENVOY_STATUS_PORT 15021, ENVOY_PROMETHEUS_PORT 15090 */
     bool is_dual_stack;              /* ISTIO_DUAL_STACK */
     struct str bootstrap_override;   /* a file merged over the bootstrap */
+    struct str admin_address_path;   /* --admin-address-path, as without an agent */
+    bool print_bootstrap;            /* --print-bootstrap: and nothing else */
 
     /* the control plane */
     struct control_endpoint discovery, ca;

@@ -205,8 +205,7 @@ static int apply(struct options *o, const struct flag *f, const char *value, str
     return 0;
 }
 
-/* Cores that this process may run on. */
-static uint32_t core_count(void)
+uint32_t options_core_count(void)
 {
     cpu_set_t set;
     int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
@@ -235,7 +234,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *err)
             return rc;
     }
     if (o->server.concurrency == 0)
-        o->server.concurrency = core_count();
+        o->server.concurrency = options_core_count();
     return 0;
 }
 
@@ -246,12 +245,22 @@ int options_apply_log(const struct options *o, struct err *err)
     if (o->log_path && log_open(o->log_path, err) < 0)
         return ERR_IO;
     log_set_level_all(o->log_level);
+    for (size_t i = 0; i < o->note_count; i++)
+        LOG(MAIN, INFO, "--%s has no effect here", o->notes[i]);
     return o->component_log_level ? each_component(o->component_log_level, true, err) : 0;
+}
+
+int options_apply_components(const char *list, struct err *err)
+{
+    return list && *list ? each_component(list, true, err) : 0;
 }
 
 void options_help(struct strbuf *out)
 {
-    strbuf_addz(out, "usage: weft-proxy -c FILE [flags]\n\nA proxy that runs Envoy's configurations.\n\n");
+    strbuf_addz(out, "usage: weft-proxy -c FILE [flags]\n"
+                   "       weft-proxy sidecar|router|waypoint [flags of pilot-agent]\n"
+                   "       weft-proxy wait [--url URL] [--timeoutSeconds N]\n\n"
+                   "A proxy that runs Envoy's configurations, or a mesh's sidecar by the environment of its pod.\n\n");
     for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
         const struct flag *f = &flags[i];
         char left[64];

@@ -21,8 +21,11 @@ struct options {
 };
 /* Errors name the flag. On ERR_INVALID nothing else is usable. */
 int options_parse(struct options *o, int argc, char **argv, struct err *err);
-/* Levels, path and format of the process log. */
+/* Levels, path and format of the process log; then what was noted. */
 int options_apply_log(const struct options *o, struct err *err);
+/* "upstream:debug,connection:trace" applied; NULL and "" change nothing. */
+int options_apply_components(const char *list, struct err *err);
+uint32_t options_core_count(void); /* cores that this process may run on, as many as there can be workers */
 void options_help(struct strbuf *out);
 void options_version(struct strbuf *out, const char *build); /* how and with what it was built: one or more lines */
 

@@ -13,6 +13,7 @@
 #include "proxy/outcome.h"
 #include "proxy/route/header_rules.h"
 #include "proxy/route/route.h"
+#include "proxy/service/grpc_credentials.h"
 
 #define FRAME_BYTES 5
 #define HEAD_BYTES 16384      /* of a call's own headers */
@@ -320,6 +321,7 @@ static void make_head(struct headers *h, const struct grpc_service *s, struct st
     if (!s->skip_envoy_headers)
         headers_add_id_ref(h, HDR_ENVOY_INTERNAL, STR("true"));
     add_metadata(h, s, cx);
+    grpc_credentials_add(s->cluster_name, h);
     for (uint32_t i = 0; more && i < more->count; i++)
         headers_set(h, more->items[i].name, more->items[i].value);
 }
