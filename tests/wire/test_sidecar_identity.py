@@ -29,13 +29,13 @@ def make_ca(started, ca):
 @pytest.fixture
 def start(started, tmp_path, ca):
     """start(mesh_ca, **environment) -> Sidecar, its certificates written to certs/."""
-    def start(mesh_ca, wait=True, override=None, root=None, **env):
+    def start(mesh_ca, override=None, root=None, **env):
         os.makedirs(tmp_path / "certs", exist_ok=True)
         env = {"OUTPUT_CERTS": "./certs", **env}
         known = pod(tmp_path, root_pem=root or pem(ca.certificate), **env)
         if mesh_ca:
             known.setdefault("CA_ADDR", f"localhost:{mesh_ca.port}")
-        made = Sidecar(tmp_path, known, override=override, wait=wait)
+        made = Sidecar(tmp_path, known, override=override)
         return started.add(made, made.stop)
     return start
 

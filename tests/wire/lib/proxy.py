@@ -85,10 +85,13 @@ class Proxy:
         with open(self.admin_path, encoding="ascii") as line:
             return line.read().strip()
 
-    def wait_ready(self):
+    def wait_admin(self):
         line = wait_until(self._admin_line, "the admin address", PATIENCE_S * 2)
         host, _, port = line.rpartition(":")
         self.admin_address = (host.strip("[]"), int(port))
+
+    def wait_ready(self):
+        self.wait_admin()
         wait_until(lambda: self._is_running() and self.admin("/ready").status == 200, "/ready to say 200")
         self.read_ports()
 

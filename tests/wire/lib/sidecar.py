@@ -34,9 +34,10 @@ def pod(directory, root_pem=None, ca_port=None, token="a.token.here", proxy_conf
 
 
 class Sidecar(Proxy):
-    """Started in `directory` with `env`; ready when its admin says so."""
+    """Started in `directory` with `env`. Its admin page is there when this returns; it is live once discovery has given it
+    clusters and listeners (`wait_ready`)."""
 
-    def __init__(self, directory, env, role="sidecar", args=(), override=None, wait=True):
+    def __init__(self, directory, env, role="sidecar", args=(), override=None):
         self.directory = str(directory)
         os.makedirs(self.directory, exist_ok=True)
         self.binary = weft()
@@ -50,8 +51,7 @@ class Sidecar(Proxy):
             self.process = subprocess.Popen(command, stderr=err, stdout=out, cwd=self.directory, env={**base, **env})
         self.admin_address = None
         self.ports = {}
-        if wait:
-            self.wait_ready()
+        self.wait_admin()
 
 
 def print_bootstrap(directory, env, role="sidecar", args=()):
