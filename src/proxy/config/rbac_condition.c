@@ -30,7 +30,7 @@ static void add_text(struct str s, struct strbuf *out)
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
         if (c == '"' || c == '\\' || c < 0x20)
-            strbuf_addf(out, "\\%03o", c);
+            strbuf_addf(out, "\\x%02x", c);
         else
             strbuf_addc(out, (char)c);
     }
@@ -59,7 +59,10 @@ static void add_constant(struct config_reader *cr, const pb_cel_constant *m, str
         strbuf_addz(out, GET(m, bool_value) ? "true" : "false");
         break;
     case CONSTANT(INT64_VALUE):
-        strbuf_addf(out, "(%lld)", (long long)GET(m, int64_value));
+        if (GET(m, int64_value) == INT64_MIN) /* its digits alone are too large a number */
+            strbuf_addz(out, "(-9223372036854775807 - 1)");
+        else
+            strbuf_addf(out, "(%lld)", (long long)m->int64_value);
         break;
     case CONSTANT(UINT64_VALUE):
         strbuf_addf(out, "%lluu", (unsigned long long)GET(m, uint64_value));

@@ -51,6 +51,10 @@ static void test_config_load__network_filters_of_later__are_refused_by_name(void
     }
 }
 
+#define POLICY(what, who) "rules: {policies: {p: {permissions: [{" what "}], principals: [{" who "}]}}}"
+#define RULE(what) POLICY(what, "any: true")
+#define CONDITION(expr) "rules: {policies: {p: {permissions: [{any: true}], principals: [{any: true}], condition: {" expr "}}}}"
+
 /* What Envoy refuses too, and what of a filter isn't done here. */
 static void test_config_load__filters_set_wrongly__faults_by_path(void **state)
 {
@@ -74,6 +78,18 @@ static void test_config_load__filters_set_wrongly__faults_by_path(void **state)
         {"set_metadata.v3.Config",
          "metadata: [{metadata_namespace: a, typed_value: {'@type': type.googleapis.com/google.protobuf.Struct, value: {}}}]",
          "metadata[0].typed_value"},
+        {"rbac.v3.RBAC", RULE("destination_port_range: {start: 9, end: 9}"), "rules.policies[p].permissions[0].destination_port_range: [9, 9)"},
+        {"rbac.v3.RBAC", RULE("url_path: {}"), "permissions[0].url_path.path: must be set"},
+        {"rbac.v3.RBAC", RULE("matcher: {name: m, typed_config: {'@type': type.googleapis.com/envoy.extensions.rbac.matchers."
+                              "upstream_ip_port.v3.UpstreamIpPortMatcher, upstream_ip: {address_prefix: 10.0.0.0}}}"),
+         "permissions[0].matcher.typed_config"},
+        {"rbac.v3.RBAC", POLICY("any: true", "authenticated: {principal_name: {safe_regex: {regex: '('}}}"), "principals[0].authenticated.principal_name"},
+        {"rbac.v3.RBAC", CONDITION("comprehension_expr: {iter_var: x}"), "condition.comprehension_expr"},
+        {"rbac.v3.RBAC", CONDITION("ident_expr: {name: 'a || true'}"), "condition.ident_expr.name: \"a || true\" is no name"},
+        {"rbac.v3.RBAC", CONDITION("call_expr: {function: '_==_', args: [{const_expr: {int64_value: 1}}]}"), "condition.call_expr.args: _==_ takes 2"},
+        {"rbac.v3.RBAC", CONDITION("call_expr: {function: 'f(', args: []}"), "condition.call_expr.function: \"f(\" is no function"},
+        {"rbac.v3.RBAC", CONDITION("const_expr: {bytes_value: YQ==}"), "condition.const_expr"},
+        {"rbac.v3.RBAC", "rules: {audit_logging_options: {audit_condition: ON_DENY}}", "rules.audit_logging_options"},
         {"csrf.v3.CsrfPolicy", "additional_origins: []", "filter_enabled"},
         {"buffer.v3.Buffer", "max_request_bytes: 0", "max_request_bytes"},
         {"bandwidth_limit.v3.BandwidthLimit", "stat_prefix: x, limit_kbps: 10, fill_interval: 0.001s", "fill_interval"},

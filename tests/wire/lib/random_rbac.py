@@ -147,7 +147,8 @@ class Maker:
     # ---- conditions ----
 
     def condition(self):
-        field = self.one([("method", METHODS), ("path", PATHS), ("url_path", PATHS), ("host", HOSTS)])
+        awkward = ['a"b', "back\\slash", "tab\there", "ä"]
+        field = self.one([("method", METHODS + awkward), ("path", PATHS), ("url_path", PATHS), ("host", HOSTS)])
         left = {"select_expr": {"operand": {"ident_expr": {"name": "request"}}, "field": field[0]}}
         text = {"const_expr": {"string_value": self.one(field[1])}}
         kind = self.rng.randrange(4)
