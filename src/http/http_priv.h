@@ -52,6 +52,7 @@ struct http_server_conn { /* its size counts: there may be 100,000 idle ones */
     uint32_t magic;
     uint32_t active;             /* streams that the handler knows */
     bool dead, draining;
+    bool retiring; /* draining, but an idle connection stays */
     bool awaiting_head;          /* `timer` is the headers timeout, else the idle timeout */
     bool out_above;              /* conn_out is above its watermark */
     bool in_codec;               /* h1: the parse loop is on the stack */

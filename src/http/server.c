@@ -362,9 +362,10 @@ uint32_t http_server_conn_active_streams(const struct http_server_conn *c)
 
 void http_server_conn_drain(struct http_server_conn *c)
 {
-    if (c->dead || c->draining)
+    if (c->dead || (c->draining && !c->retiring))
         return;
     c->draining = true;
+    c->retiring = false;
     if (!c->codec) {
         server_conn_end(c, END_NOW, CONN_CLOSE_LOCAL);
         return;
@@ -373,6 +374,14 @@ void http_server_conn_drain(struct http_server_conn *c)
     c->codec->drain(c, false);
     if (!c->dead)
         timer_set_ms(&c->life, c->opts->drain_timeout_ms);
+}
+
+void http_server_conn_retire(struct http_server_conn *c)
+{
+    if (c->codec && c->codec->protocol == HTTP_2)
+        http_server_conn_drain(c);
+    else if (!c->dead && !c->draining)
+        c->draining = c->retiring = true;
 }
 
 bool http_server_conn_is_draining(const struct http_server_conn *c)

@@ -66,6 +66,9 @@ uint32_t http_server_conn_active_streams(const struct http_server_conn *c);
 /* Graceful end: HTTP/1 answers `connection: close` from now on (idle: closed at once), HTTP/2 GOAWAY, then closes
  * when the last stream is done or after drain_timeout_ms. */
 void http_server_conn_drain(struct http_server_conn *c);
+/* The same where the connection may stay until somebody closes it: an idle one of HTTP/1 is told with its next response, so
+ * that no request crosses its end (RFC 9112 section 9.6). */
+void http_server_conn_retire(struct http_server_conn *c);
 /* An idle connection's timeout is brought forward where idle_us has shortened it. */
 void http_server_conn_retime(struct http_server_conn *c);
 bool http_server_conn_is_draining(const struct http_server_conn *c);

@@ -82,7 +82,7 @@ static int do_listen(int fd, const struct listen_opts *o)
     return listen(fd, (int)(o->backlog ? o->backlog : DEFAULT_BACKLOG));
 }
 
-static int bind_and_listen(int fd, const struct addr *a, const struct listen_opts *o, struct err *err)
+static int bind_at(int fd, const struct addr *a, const struct listen_opts *o, struct err *err)
 {
     char text[ADDR_TEXT_BYTES];
     addr_text(a, text);
@@ -92,11 +92,18 @@ static int bind_and_listen(int fd, const struct addr *a, const struct listen_opt
     if (a->sa.sa_family == AF_UNIX && o->unix_mode && a->unix_path[0] != '@' &&
         chmod(a->unix_path, o->unix_mode) != 0)
         return err_set_errno(err, errno, "cannot set mode %o of '%s'", o->unix_mode, text);
+    return 0;
+}
+
+int listen_begin(int fd, const struct addr *a, const struct listen_opts *o, struct err *err)
+{
+    char text[ADDR_TEXT_BYTES];
+    int rc = 0;
     if (addr_is_ip(a) && o->tcp_fast_open_queue)
         rc = sock_set_int(fd, IPPROTO_TCP, TCP_FASTOPEN, (int)o->tcp_fast_open_queue, "TCP_FASTOPEN",
                           err);
     if (!rc && do_listen(fd, o) != 0)
-        rc = err_set_errno(err, errno, "cannot listen on '%s'", text);
+        rc = err_set_errno(err, errno, "cannot listen on '%s'", addr_text(a, text));
     if (!rc)
         rc = sock_set_raw(fd, o->listening_options, o->listening_option_count, err);
     return rc;
@@ -143,7 +150,7 @@ static int choose_port(const struct addr *a, const struct listen_opts *o, int *h
     return rc;
 }
 
-int listen_open(const struct addr *a, const struct listen_opts *opts, int *fd, struct addr *bound,
+int listen_bind(const struct addr *a, const struct listen_opts *opts, int *fd, struct addr *bound,
                 struct err *err)
 {
     struct addr chosen = {.unix_path = NULL};
@@ -152,7 +159,7 @@ int listen_open(const struct addr *a, const struct listen_opts *opts, int *fd, s
     if (!rc)
         rc = prepared(a, opts, &s, err);
     if (!rc)
-        rc = bind_and_listen(s, &chosen, opts, err);
+        rc = bind_at(s, &chosen, opts, err);
     if (!rc && bound)
         bound_to(s, bound);
     if (rc && s >= 0)
@@ -162,6 +169,22 @@ int listen_open(const struct addr *a, const struct listen_opts *opts, int *fd, s
     if (holder >= 0)
         close(holder);
     addr_fini(&chosen);
+    return rc;
+}
+
+int listen_open(const struct addr *a, const struct listen_opts *opts, int *fd, struct addr *bound,
+                struct err *err)
+{
+    struct addr at = {.unix_path = NULL};
+    int rc = listen_bind(a, opts, fd, &at, err);
+    if (rc)
+        return rc;
+    rc = listen_begin(*fd, &at, opts, err);
+    if (rc)
+        close(*fd);
+    else if (bound)
+        addr_copy(bound, &at);
+    addr_fini(&at);
     return rc;
 }
 

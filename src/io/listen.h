@@ -28,6 +28,9 @@ struct listen_opts {
 /* Non-blocking, close-on-exec, TCP_NODELAY (inherited by accepted sockets). On success *fd is owned by the caller and
  * *bound is the address with the kernel's port. Errors name the address and the reason ("address already in use"). */
 int listen_open(const struct addr *a, const struct listen_opts *opts, int *fd, struct addr *bound, struct err *err);
+/* The same in two steps: the address is taken, but connections are refused until listen_begin (with the address bound to). */
+int listen_bind(const struct addr *a, const struct listen_opts *opts, int *fd, struct addr *bound, struct err *err);
+int listen_begin(int fd, const struct addr *bound, const struct listen_opts *opts, struct err *err);
 
 /* Takes a listening TCP socket out of LISTEN without letting go of its address: from then on the kernel itself answers a
  * SYN with RST, at once and at nobody's cost here, and resets what it had not yet handed out (whose number is returned,

@@ -27,6 +27,7 @@
 #include "proxy/config/bootstrap.h"
 #include "proxy/config/dump_store.h"
 #include "proxy/discovery/cds.h"
+#include "proxy/discovery/lds.h"
 #include "proxy/config/tls_source.h"
 #include "proxy/log/access_log.h"
 #include "proxy/match/string_match.h"
@@ -151,8 +152,7 @@ static void go_live(struct frame *f)
     if (f->is_live || f->is_stopping)
         return;
     f->is_live = true;
-    timer_clear(&f->warm_up);
-    LOG(MAIN, INFO, "all clusters initialized. initializing init manager");
+    warmth_free(&f->init);
     if (s->opts.mode == SERVER_INIT_ONLY) {
         finish(f);
         return;
@@ -177,6 +177,26 @@ static void go_live(struct frame *f)
     malloc_trim(0);
 }
 
+static void on_listeners_warm(void *arg)
+{
+    go_live(arg);
+}
+
+static void warm_listeners(struct frame *f)
+{
+    struct server *s = &f->server;
+    const struct config_result *c = s->opts.config;
+    if (f->init || f->is_live || f->is_stopping)
+        return;
+    timer_clear(&f->warm_up);
+    LOG(MAIN, INFO, "all clusters initialized. initializing init manager");
+    f->init = warmth_new(on_listeners_warm, f);
+    listener_manager_warm_up(s->listeners, f->init);
+    if (c->lds && s->opts.mode != SERVER_INIT_ONLY)
+        f->lds = lds_new(s->listeners, c->frame, c->lds, c->lds_locator, f->init);
+    warmth_start(f->init);
+}
+
 /* Names that don't resolve aren't waited for without end; endpoints that discovery promised are (initial_fetch_timeout). */
 static void on_warm_up_limit(struct timer *t)
 {
@@ -185,13 +205,13 @@ static void on_warm_up_limit(struct timer *t)
         return;
     LOG(MAIN, WARNING, "%u clusters are still without their first members: serving without them",
         cluster_manager_cold_count(f->cluster_manager));
-    go_live(f);
+    warm_listeners(f);
 }
 
 /* Envoy's order: static clusters, those of CDS, then listeners. */
 static void on_clusters_discovered(void *arg)
 {
-    go_live(arg);
+    warm_listeners(arg);
 }
 
 static void on_static_clusters_warm(void *arg)
@@ -462,6 +482,8 @@ void server_free(struct server **server)
     timer_clear(&f->drain_listeners);
     stats_sinks_free(&s->sinks);
     overload_free(&f->overload);
+    lds_free(&f->lds);
+    warmth_free(&f->init);
     listener_manager_free(&s->listeners);
     workers_free(s);
     cds_free(&f->cds);

@@ -29,6 +29,7 @@ struct worker {
     int tid;                     /* written once by itself, read by the main thread: atomic */
     char name[16];               /* "worker_0" */
     struct list listeners;       /* active_listener on this worker */
+    struct map *listener_map;    /* their addresses -> struct active (listener/active.c) */
     uint64_t connections;        /* downstream, on this worker */
     void *log_state;             /* access-log buffers of this worker (proxy/log) */
 };

@@ -9,6 +9,7 @@
 #include "proxy/discovery/discovery.h"
 #include "proxy/listener/listener.h"
 #include "proxy/runtime.h"
+#include "proxy/warm.h"
 #include "proxy/server.h"
 
 struct signals;
@@ -24,6 +25,8 @@ struct frame {
     uint64_t ticks;
     struct cluster_manager *cluster_manager;
     struct cds *cds;
+    struct lds *lds;
+    struct warmth *init;    /* of listeners, before serving */
     struct discovery_opts discovery;
     int exit_code;
     bool is_live, is_stopping, is_forced;

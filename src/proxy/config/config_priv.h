@@ -156,8 +156,9 @@ const struct extension *cfg_extension(struct config_reader *cr, enum extension_k
 /* ---- one file a concept ---- */
 struct cfg_network_filter { /* EXT_NETWORK_FILTER */
     struct network_filter_spec *spec;
-    struct listener_spec *listener;
+    const struct listener_spec *listener; /* this generation's; the chain may outlive it */
     struct filter_chain *chain;
+    struct arena *arena;                  /* the chain's */
 };
 struct cfg_listener_filter { /* EXT_LISTENER_FILTER */
     struct listener_filter_spec *spec;

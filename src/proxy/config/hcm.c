@@ -439,7 +439,6 @@ int cfg_hcm(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
     arena_init(&c->arena, 0);
     f->spec->config = c;
     f->spec->free_config = hcm_config_free;
-    c->listener = f->listener;
     c->stat_prefix = arena_str(&c->arena, TEXT(m, stat_prefix));
     read_server(cr, m, c, f->listener);
     read_path(cr, m, c);

@@ -6,159 +6,30 @@
 #include "proxy/listener/listener.h"
 
 #include "base/mem.h"
-#include "proxy/config/config_priv.h"
-#include "proxy/config/tls_source.h"
+#include "proxy/config/listener_priv.h"
+#include "proxy/config/resources_priv.h"
 #include "proxy/log/access_log.h"
 
 #include <stdio.h>
 
 #define BUFFER_LIMIT_BYTES (1u << 20)
 #define LISTENER_FILTERS_TIMEOUT_MS 15000u
-#define MATCH_SOURCE(x) ENVOY__CONFIG__LISTENER__V3__FILTER_CHAIN_MATCH__CONNECTION_SOURCE_TYPE__##x
-
-/* ---- filter chain match ---- */
-
-/* Exact names and "*.suffix"; Envoy refuses other wildcards. */
-static struct str *read_server_names(struct config_reader *cr, const pb_chain_match *m, struct arena *a, uint32_t *count)
-{
-    uint32_t n = *count = LEN(m, server_names);
-    struct str *out = ARENA_ARRAY(a, struct str, n);
-    for (uint32_t i = 0; i < n; i++) {
-        struct str name = out[i] = cfg_lower(a, str_from(m->server_names[i]));
-        struct str rest = str_has_prefix(name, STR("*.")) ? str_make(name.p + 2, name.n - 2) : name;
-        char field[32];
-        snprintf(field, sizeof field, "server_names[%u]", i);
-        if (name.n == 0 || rest.n == 0)
-            FAULT(field, "must not be empty");
-        else if (str_find_char(rest, '*') >= 0)
-            FAULT(field, "'%.*s': a wildcard can only be the whole first label", STR_ARG(name));
-    }
-    return out;
-}
-
-static void read_match(struct config_reader *cr, const pb_chain_match *m, struct chain_match_spec *out, struct arena *a)
-{
-    if (!m)
-        return;
-    __auto_type port = GET(m, destination_port);
-    out->has_destination_port = port != NULL;
-    out->destination_port = port ? (uint16_t)port->value : 0;
-    out->prefix_count = LEN(m, prefix_ranges);
-    out->prefix_ranges = cfg_cidrs(cr, a, "prefix_ranges", m->prefix_ranges, out->prefix_count);
-    out->server_names = read_server_names(cr, m, a, &out->server_name_count);
-    out->transport_protocol = arena_str(a, TEXT(m, transport_protocol));
-    out->application_protocol_count = LEN(m, application_protocols);
-    out->application_protocols = ARENA_ARRAY(a, struct str, out->application_protocol_count);
-    for (uint32_t i = 0; i < out->application_protocol_count; i++)
-        out->application_protocols[i] = arena_str(a, str_from(m->application_protocols[i]));
-    out->direct_source_count = LEN(m, direct_source_prefix_ranges);
-    out->direct_source_ranges =
-        cfg_cidrs(cr, a, "direct_source_prefix_ranges", m->direct_source_prefix_ranges, out->direct_source_count);
-    switch (GET(m, source_type)) {
-    case MATCH_SOURCE(SAME_IP_OR_LOOPBACK):
-        out->source_type = SOURCE_SAME_IP_OR_LOOPBACK;
-        break;
-    case MATCH_SOURCE(EXTERNAL):
-        out->source_type = SOURCE_EXTERNAL;
-        break;
-    default:
-        out->source_type = SOURCE_ANY;
-    }
-    out->source_count = LEN(m, source_prefix_ranges);
-    out->source_ranges = cfg_cidrs(cr, a, "source_prefix_ranges", m->source_prefix_ranges, out->source_count);
-    out->source_port_count = LEN(m, source_ports);
-    out->source_ports = ARENA_ARRAY(a, uint16_t, out->source_port_count);
-    for (uint32_t i = 0; i < out->source_port_count; i++)
-        out->source_ports[i] = (uint16_t)m->source_ports[i];
-}
-
-/* ---- network filters ---- */
-
-static int read_network_filter(struct config_reader *cr, const pb_network_filter *m, struct listener_spec *l,
-                               struct filter_chain *chain, struct network_filter_spec *spec)
-{
-    ProtobufCMessage *msg = NULL;
-    int rc = ERR_INVALID;
-    struct str name = TEXT(m, name);
-    const pb_any *any = NULL;
-    if (m->config_type_case == ENVOY__CONFIG__LISTENER__V3__FILTER__CONFIG_TYPE_CONFIG_DISCOVERY) {
-        proto_read_whole(&cr->r, &GET(m, config_discovery)->base);
-        UNSUPPORTED("config_discovery", NULL);
-        return ERR_UNSUPPORTED;
-    }
-    any = m->config_type_case ? GET(m, typed_config) : NULL;
-    const struct extension *ext = cfg_extension(cr, EXT_NETWORK_FILTER, "typed_config", name, any, &msg);
-    if (!ext)
-        return ERR_UNSUPPORTED;
-    struct cfg_network_filter out = {spec, l, chain};
-    spec->name = arena_str(&l->arena, name);
-    spec->def = ext->def;
-    IN("typed_config")
-        rc = ext->read(cr, msg, &out);
-    return rc;
-}
-
-static void read_network_filters(struct config_reader *cr, const pb_filter_chain *m, struct listener_spec *l, struct filter_chain *chain)
-{
-    uint32_t n = LEN(m, filters);
-    bool complete = true;
-    chain->filters = ARENA_ARRAY(&l->arena, struct network_filter_spec, n);
-    for (uint32_t i = 0; i < n; i++)
-        IN("filters[%u]", i) {
-            struct network_filter_spec *spec = &chain->filters[chain->filter_count];
-            if (read_network_filter(cr, m->filters[i], l, chain, spec) == ERR_UNSUPPORTED) {
-                complete = false;
-            } else {
-                chain->filter_count++;
-                if (spec->def && spec->def->is_terminal && i + 1 < n)
-                    FAULT("", "the terminal filter %.*s must be the last one", STR_ARG(spec->name));
-                if (spec->def && !spec->def->is_terminal && i + 1 == n)
-                    FAULT("", "%.*s is not a terminal filter and can't be the last one", STR_ARG(spec->name));
-            }
-        }
-    if (!complete && cr->allow_unsupported && chain->filter_count == 0)
-        FAULT("filters", "nothing is left without the unsupported filters");
-}
 
 /* ---- filter chains ---- */
 
-static struct filter_chain *read_chain(struct config_reader *cr, const pb_filter_chain *m, struct listener_spec *l)
+static void read_chains(struct config_reader *cr, const pb_listener *m, const struct listener_reading *lr)
 {
-    ProtobufCMessage *msg = NULL;
-    struct filter_chain *chain = arena_zalloc(&l->arena, sizeof *chain);
-    chain->name = arena_str(&l->arena, TEXT(m, name));
-    IN("filter_chain_match")
-        read_match(cr, GET(m, filter_chain_match), &chain->match, &l->arena);
-    chain->transport_timeout_ms = proto_ms_or(GET(m, transport_socket_connect_timeout), 0);
-    const pb_transport_socket *socket = GET(m, transport_socket);
-    if (socket)
-        IN("transport_socket") {
-            struct cfg_socket out = {0};
-            const pb_any *any = socket->config_type_case ? GET(socket, typed_config) : NULL;
-            const struct extension *ext = cfg_extension(cr, EXT_DOWNSTREAM_SOCKET, "typed_config", TEXT(socket, name), any, &msg);
-            if (ext)
-                IN("typed_config")
-                    ext->read(cr, msg, &out);
-            chain->tls = out.tls;
-        }
-    if (GET(m, metadata)) /* see cluster.c */
-        proto_read_whole(&cr->r, &m->metadata->base);
-    read_network_filters(cr, m, l, chain);
-    return chain;
-}
-
-static void read_chains(struct config_reader *cr, const pb_listener *m, struct listener_spec *l)
-{
+    struct listener_spec *l = lr->spec;
     struct err err = {0};
     size_t faults = cr->r.faults->count;
     uint32_t n = LEN(m, filter_chains);
     l->chains = ARENA_ARRAY(&l->arena, struct filter_chain *, n);
     for (uint32_t i = 0; i < n; i++)
         IN("filter_chains[%u]", i)
-            l->chains[l->chain_count++] = read_chain(cr, m->filter_chains[i], l);
+            l->chains[l->chain_count++] = cfg_filter_chain(cr, m->filter_chains[i], lr);
     if (GET(m, default_filter_chain))
         IN("default_filter_chain")
-            l->default_chain = read_chain(cr, m->default_filter_chain, l);
+            l->default_chain = cfg_filter_chain(cr, m->default_filter_chain, lr);
     if (n == 0 && !l->default_chain)
         FAULT("filter_chains", "a listener needs at least one filter chain");
     if (cr->r.faults->count > faults)
@@ -319,31 +190,68 @@ static void read_name(struct config_reader *cr, const pb_listener *m, struct lis
     l->stat_prefix = arena_str(&l->arena, TEXT(m, stat_prefix));
 }
 
-int cfg_listener(struct config_reader *cr, const pb_listener *m, struct listener_spec **out)
+/* Of everything but the filter chains. */
+static struct content_digest frame_digest(const pb_listener *m)
 {
-    size_t faults = cr->r.faults->count;
-    struct listener_spec *l = NEW(listener_spec);
-    arena_init(&l->arena, 0);
+    pb_listener frame = *m;
+    struct strbuf bytes = {0};
+    frame.n_filter_chains = 0;
+    frame.default_filter_chain = NULL;
+    frame.filter_chain_matcher = NULL;
+    proto_pack(&frame.base, &bytes);
+    struct content_digest digest = cfg_digest(&bytes);
+    strbuf_fini(&bytes);
+    return digest;
+}
+
+static void read_listener(struct config_reader *cr, const pb_listener *m, const struct listener_reading *lr)
+{
+    struct listener_spec *l = lr->spec;
+    struct cluster_slots *outer = cr->slots;
+    cr->slots = &l->slots;
+    l->frame = frame_digest(m);
     read_sockets(cr, m, l);
     read_name(cr, m, l);
     read_direction(cr, m, l);
     read_limits(cr, m, l);
     read_balance(cr, m, l);
     read_listener_filters(cr, m, l);
-    read_chains(cr, m, l);
+    read_chains(cr, m, lr);
     read_rest(cr, m, l);
-    *out = l;
+    cr->slots = outer;
+}
+
+static struct listener_spec *spec_new(void)
+{
+    struct listener_spec *l = NEW(listener_spec);
+    arena_init(&l->arena, 0);
+    return l;
+}
+
+int cfg_listener(struct config_reader *cr, const pb_listener *m, struct listener_spec **out)
+{
+    size_t faults = cr->r.faults->count;
+    struct listener_reading lr = {.spec = spec_new()};
+    read_listener(cr, m, &lr);
+    *out = lr.spec;
     return cr->r.faults->count == faults ? 0 : ERR_INVALID;
 }
 
-static void chain_fini(struct filter_chain *chain)
+int config_read_listener(struct config_batch *b, struct str packed, const struct listener_spec *const *older, uint32_t older_count,
+                         struct listener_spec **out, struct err_list *faults)
 {
-    if (!chain)
-        return;
-    for (uint32_t i = 0; i < chain->filter_count; i++)
-        if (chain->filters[i].free_config)
-            chain->filters[i].free_config((void *)chain->filters[i].config);
-    tls_source_unref(&chain->tls);
+    struct config_resource r;
+    struct listener_reading lr = {NULL, older, older_count};
+    const ProtobufCMessage *m = cfg_resource_begin(&r, b, &envoy__config__listener__v3__listener__descriptor, packed, faults);
+    if (m) {
+        lr.spec = spec_new();
+        read_listener(&r.cr, (const pb_listener *)m, &lr);
+    }
+    int rc = cfg_resource_end(&r, m);
+    if (rc)
+        listener_spec_free(&lr.spec);
+    *out = lr.spec;
+    return rc;
 }
 
 void listener_spec_free(struct listener_spec **spec)
@@ -355,8 +263,8 @@ void listener_spec_free(struct listener_spec **spec)
     if (l->index)
         chain_index_free(&l->index);
     for (uint32_t i = 0; i < l->chain_count; i++)
-        chain_fini(l->chains[i]);
-    chain_fini(l->default_chain);
+        filter_chain_unref(&l->chains[i]);
+    filter_chain_unref(&l->default_chain);
     for (uint32_t i = 0; i < l->listener_filter_count; i++)
         if (l->listener_filters[i].free_config)
             l->listener_filters[i].free_config((void *)l->listener_filters[i].config);
@@ -364,6 +272,7 @@ void listener_spec_free(struct listener_spec **spec)
         access_log_free(&l->access_logs[i]);
     for (uint32_t i = 0; i < l->address_count; i++)
         addr_fini(&l->addresses[i]);
+    cluster_slots_fini(&l->slots);
     arena_fini(&l->arena);
     mem_free(l);
 }

@@ -199,7 +199,7 @@ int cfg_network_ratelimit(struct config_reader *cr, const ProtobufCMessage *msg,
 {
     const pb_network_ratelimit *m = (const pb_network_ratelimit *)msg;
     struct cfg_network_filter *f = out;
-    struct arena *a = &f->listener->arena;
+    struct arena *a = f->arena;
     struct network_ratelimit_config *c = arena_zalloc(a, sizeof *c);
     f->spec->config = c;
     f->spec->free_config = free_network;

@@ -15,6 +15,7 @@
 
 struct cluster;
 struct cluster_spec;
+struct listener_spec;
 struct config_frame; /* config_result.frame */
 
 /* The resources of one response: they share what they can (memory is given back when the last of them goes). */
@@ -25,5 +26,8 @@ void config_batch_free(struct config_batch **b);
 int config_read_cluster(struct config_batch *b, struct str packed, struct cluster_spec **out, struct err_list *faults);
 /* A ClusterLoadAssignment, at once for the cluster that has asked: nothing is kept of it but members. */
 int config_read_assignment(struct config_batch *b, struct str packed, struct cluster *c, struct err_list *faults);
+/* `older`: generations of this listener that filter chains may be shared with. */
+int config_read_listener(struct config_batch *b, struct str packed, const struct listener_spec *const *older, uint32_t older_count,
+                         struct listener_spec **out, struct err_list *faults);
 
 #endif

@@ -17,12 +17,14 @@ struct worker;
 struct active_listener;
 struct filter_chain;
 struct downstream;
+struct listener_spec;
 struct server;
 struct warmth;
 
 /* What configurations are tied to when they are put to use. */
 struct link_context {
     struct server *server;
+    const struct listener_spec *listener; /* during the call */
     struct warmth *warm; /* proxy/warm.h: of the listener; NULL: nobody waits */
 };
 

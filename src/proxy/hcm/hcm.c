@@ -39,11 +39,11 @@ void hcm_count_response(const struct hcm_conn *hc, unsigned status)
     stat_inc(l, STAT_LH_1XX + status / 100 - 1);
 }
 
-static struct stat_scope *listener_scope(const struct hcm_config *c)
+static struct stat_scope *listener_scope(const struct hcm_config *c, const struct listener_spec *l)
 {
     char listener[ADDR_TEXT_BYTES];
     struct strbuf prefix = {0};
-    struct str name = listener_stat_name(c->listener, listener);
+    struct str name = listener_stat_name(l, listener);
     strbuf_addf(&prefix, "listener.%.*s.http.%.*s.", STR_ARG(name), STR_ARG(c->stat_prefix));
     struct stat_tag tags[] = {{STR("envoy.listener_address"), name},
                               {STR("envoy.http_conn_manager_prefix"), c->stat_prefix}};
@@ -52,7 +52,7 @@ static struct stat_scope *listener_scope(const struct hcm_config *c)
     return s;
 }
 
-void hcm_config_link(struct hcm_config *c)
+void hcm_config_link(struct hcm_config *c, struct link_context *cx)
 {
     if (c->stats)
         return;
@@ -62,13 +62,13 @@ void hcm_config_link(struct hcm_config *c)
     strbuf_addc(&prefix, '.');
     struct stat_tag tag = {STR("envoy.http_conn_manager_prefix"), c->stat_prefix};
     c->stats = stat_scope_get(strbuf_str(&prefix), &hcm_table, STR("http."), &tag, 1);
-    c->listener_stats = listener_scope(c);
+    c->listener_stats = listener_scope(c, cx->listener);
     c->server.idle_us = hcm_idle_us;
     c->h2_stats = h2_stats_downstream();
     client_address_init();
     c->explain_header = runtime_bool(STR("weft.explain.allow_header"), false);
     if (c->tracing)
-        c->tracing->is_egress = c->listener->is_outbound;
+        c->tracing->is_egress = cx->listener->is_outbound;
     for (uint32_t i = 0; i < c->filter_count; i++)
         if (c->filters[i].def->link)
             c->filters[i].def->link((void *)(uintptr_t)c->filters[i].config, c->stats);
@@ -315,7 +315,10 @@ static void drain(struct downstream *d)
     if (!hc || !hc->server || http_server_conn_is_draining(hc->server))
         return;
     stat_inc(stats_of(hc), STAT_HCM_CX_DRAIN_CLOSE);
-    http_server_conn_drain(hc->server);
+    if (d->listener->is_replaced)
+        http_server_conn_retire(hc->server);
+    else
+        http_server_conn_drain(hc->server);
 }
 
 static void close_now(struct downstream *d)
@@ -327,8 +330,7 @@ static void close_now(struct downstream *d)
 
 static void link_config(void *config, struct link_context *cx)
 {
-    (void)cx;
-    hcm_config_link(config);
+    hcm_config_link(config, cx);
 }
 
 const struct network_filter_def hcm_filter = {

@@ -67,7 +67,6 @@ struct hcm_config {
     struct stat_scope *stats;           /* http.<stat_prefix>. ; made by hcm_config_link */
     struct stat_scope *h2_stats;        /* http2. ; likewise */
     struct stat_scope *listener_stats;  /* listener.<address>.http.<stat_prefix>. ; likewise */
-    const struct listener_spec *listener; /* which this belongs to */
     struct arena arena;
 };
 struct ip_detection {
@@ -146,7 +145,7 @@ struct router_config {
 void hcm_retime(struct downstream *d);
 void hcm_reset_heavy(struct downstream *d);
 /* Main thread, once everything it refers to exists: statistics scopes. */
-void hcm_config_link(struct hcm_config *c);
+void hcm_config_link(struct hcm_config *c, struct link_context *cx);
 void hcm_config_free(void *config);
 
 #endif

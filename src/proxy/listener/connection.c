@@ -34,7 +34,7 @@ struct connection {
     struct downstream d;
     struct pending *pending;
     struct deferred deferred;
-    bool is_over, is_counted, is_inspected, owns_name;
+    bool is_over, is_counted, is_inspected, is_handed, owns_name;
 };
 
 static __thread struct recycler idle_connections = {.max_idle = DOWNSTREAMS_IDLE_MAX,
@@ -140,6 +140,12 @@ static void leave_inspection(struct connection *c)
     timer_clear(&c->pending->timer);
 }
 
+static void leave_listener(struct connection *c)
+{
+    atomic_fetch_sub_explicit(&shared_of(c)->counts[c->d.worker->index].connections, 1, memory_order_relaxed);
+    list_remove(&c->d.node);
+}
+
 static void over(struct connection *c, uint32_t flags, struct str details)
 {
     struct worker *w = c->d.worker;
@@ -155,10 +161,9 @@ static void over(struct connection *c, uint32_t flags, struct str details)
         hook->on_gone(&c->d, hook);
     }
     drop_pending(c);
-    list_remove(&c->d.node);
+    leave_listener(c);
     loop_defer(w->loop, &c->deferred, free_connection);
     __atomic_store_n(&w->connections, w->connections - 1, __ATOMIC_RELAXED);
-    atomic_fetch_sub_explicit(&shared_of(c)->counts[w->index].connections, 1, memory_order_relaxed);
     active_connection_gone(a);
 }
 
@@ -204,6 +209,27 @@ void connection_drain(struct downstream *d)
 {
     if (d->terminal && d->terminal->drain)
         d->terminal->drain(d);
+}
+
+void connection_move(struct downstream *d, struct active *to)
+{
+    leave_listener(of(d));
+    d->listener = &to->base;
+    list_push_back(&to->base.connections, &d->node);
+    atomic_fetch_add_explicit(&listener_of(&to->base)->counts[d->worker->index].connections, 1, memory_order_relaxed);
+}
+
+/* A generation that came while this connection was looked at: it is the next one's where that has its chain too. */
+static void follow_chain(struct connection *c, const struct filter_chain *chain)
+{
+    struct active *from = active_of(c->d.listener);
+    struct listener *next;
+    if (!from->is_stopped)
+        return;
+    while ((next = shared_of(c)->successor) && next->actives[c->d.worker->index].is_started && !is_replaced_by(next, chain))
+        connection_move(&c->d, &next->actives[c->d.worker->index]);
+    if (active_of(c->d.listener) != from)
+        active_connection_gone(from);
 }
 
 /* ---- network filters ---- */
@@ -347,6 +373,7 @@ static void start_tls(struct connection *c)
 
 static void start_chain(struct connection *c, const struct filter_chain *chain)
 {
+    follow_chain(c, chain);
     struct active *a = active_of(c->d.listener);
     c->d.chain = chain;
     c->is_counted = true;
@@ -420,6 +447,8 @@ void inspection_add_protocol(struct inspection *in, struct str name)
     in->protocols[in->protocol_count++] = copy(name);
 }
 
+static bool hand_over(struct connection *c);
+
 static void on_inspected_data(struct conn *conn, void *user)
 {
     (void)conn;
@@ -455,10 +484,36 @@ static void on_inspection_timeout(struct timer *t)
     leave_inspection(c);
     if (spec->continue_on_listener_filters_timeout) {
         conn_set_handler(c->d.conn, NULL, NULL);
-        choose_chain(c);
+        if (!hand_over(c))
+            choose_chain(c);
     } else {
         refuse(c, 0, STR_NULL);
     }
+}
+
+/* ---- the listener that it was meant for (use_original_dst) ---- */
+
+static bool is_past_limit(struct active *a);
+static void look_at(struct connection *c);
+
+/* Counted and limited by who takes it; the listener that accepted it is free of it. */
+static bool hand_over(struct connection *c)
+{
+    struct active *from = active_of(c->d.listener);
+    if (!from->base.spec->use_original_dst || c->is_handed || !c->d.original_dst_restored)
+        return false;
+    struct active *to = active_at(c->d.worker, conn_local(c->d.conn));
+    if (!to || to == from)
+        return false;
+    c->is_handed = true;
+    connection_move(&c->d, to);
+    active_connection_gone(from);
+    if (is_past_limit(to)) {
+        refuse(c, 0, STR_NULL);
+        return true;
+    }
+    look_at(c);
+    return true;
 }
 
 static void inspect(struct connection *c)
@@ -481,15 +536,31 @@ static void inspect(struct connection *c)
     }
     leave_inspection(c);
     conn_set_handler(c->d.conn, NULL, NULL);
-    choose_chain(c);
+    if (!hand_over(c))
+        choose_chain(c);
 }
 
 /* ---- the beginning ---- */
 
+static void look_at(struct connection *c)
+{
+    const struct listener_spec *spec = c->d.listener->spec;
+    if (!spec->listener_filter_count) {
+        choose_chain(c);
+        return;
+    }
+    stat_inc(c->d.listener->stats, STAT_LISTENER_PRE_CX_ACTIVE);
+    c->is_inspected = true;
+    struct pending *p = pending_of(c, on_inspection_timeout, spec->listener_filters_timeout_ms);
+    p->filter = 0;
+    p->in.seen = 0;
+    conn_set_handler(c->d.conn, &inspect_handler, c);
+    inspect(c);
+}
+
 static void start(struct active *a, int fd, const struct addr *remote, const struct addr *local)
 {
     struct worker *w = a->base.worker;
-    const struct listener_spec *spec = a->base.spec;
     struct connection *c = recycler_get(&idle_connections);
     *c = (struct connection){.d = {
                                  .conn = conn_new_accepted(w->loop, fd, remote, local),
@@ -500,15 +571,7 @@ static void start(struct active *a, int fd, const struct addr *remote, const str
                              }};
     list_push_back(&a->base.connections, &c->d.node);
     check_context.connection_id = conn_id(c->d.conn);
-    if (!spec->listener_filter_count) {
-        choose_chain(c);
-        return;
-    }
-    stat_inc(a->base.stats, STAT_LISTENER_PRE_CX_ACTIVE);
-    c->is_inspected = true;
-    pending_of(c, on_inspection_timeout, spec->listener_filters_timeout_ms);
-    conn_set_handler(c->d.conn, &inspect_handler, c);
-    inspect(c);
+    look_at(c);
 }
 
 static void count_in(struct listener *l, struct worker *w, int64_t n)
@@ -564,10 +627,27 @@ struct handed {
     struct addr remote;
 };
 
+/* A generation may have followed while the connection was on its way. */
+static void follow_listener(struct handed *h)
+{
+    struct active *from = h->active;
+    struct listener *next;
+    uint32_t index = from->base.worker->index;
+    while (h->active->is_stopped && (next = listener_of(&h->active->base)->successor) && next->actives[index].is_started)
+        h->active = &next->actives[index];
+    if (h->active == from)
+        return;
+    h->local = NULL; /* the other listener's, who may go */
+    atomic_fetch_add(&listener_of(&h->active->base)->counts[index].connections, 1);
+    atomic_fetch_sub(&listener_of(&from->base)->counts[index].connections, 1);
+    active_connection_gone(from);
+}
+
 static void take_handed(void *arg)
 {
     struct handed *h = arg;
     struct worker *w = h->active->base.worker;
+    follow_listener(h);
     __atomic_store_n(&w->connections, w->connections + 1, __ATOMIC_SEQ_CST);
     if (h->active->is_stopped) {
         close(h->fd);

@@ -8,13 +8,22 @@
 #ifndef PROXY_LISTENER_LISTENER_H
 #define PROXY_LISTENER_LISTENER_H
 
+#include <stdatomic.h>
+
+#include "base/arena.h"
 #include "io/listen.h"
 #include "io/tls.h"
+#include "proxy/cluster/slot.h"
 #include "proxy/filter/network_filter.h"
 #include "proxy/match/string_match.h"
 #include "proxy/server.h"
 
 struct tls_source; /* proxy/config/tls_source.h */
+struct map;
+struct warmth;
+
+/* What a message is recognised by: XXH3 of its bytes, 128 bits. */
+struct content_digest { uint64_t low, high; };
 
 /* One FilterChainMatch; counts of 0 mean "any". */
 struct chain_match_spec {
@@ -28,6 +37,8 @@ struct chain_match_spec {
     struct cidr *source_ranges; uint32_t source_count;
     uint16_t *source_ports; uint32_t source_port_count;
 };
+/* Shared by the generations of a listener in which its message is the same (and what it takes from the rest of the listener);
+ * everything of it is in its own arena. Its connections stay while a generation has it. */
 struct filter_chain {
     struct str name;
     struct chain_match_spec match;
@@ -35,6 +46,11 @@ struct filter_chain {
     uint64_t transport_timeout_ms; /* transport_socket_connect_timeout; 0 = none */
     struct network_filter_spec *filters; /* the last is terminal */
     uint32_t filter_count;
+    struct content_digest digest;
+    _Atomic uint64_t generation;   /* the newest that has it; written by the main thread as it comes into force */
+    uint32_t refs;                 /* of specs; main thread */
+    struct cluster_slots slots;
+    struct arena arena;
 };
 struct chain_index; /* compiled matcher, Envoy's precedence */
 struct chain_index *chain_index_new(struct filter_chain *const *chains, uint32_t count, struct err *err); /* duplicates are errors */
@@ -81,8 +97,10 @@ struct listener_spec {
     struct filter_chain *default_chain;
     struct chain_index *index;
     bool drain_modify_only, is_outbound, is_inbound;
+    struct content_digest frame;  /* of all but the filter chains */
     bool ignore_global_conn_limit, bypass_overload;
     struct access_log **access_logs; uint32_t access_log_count;
+    struct cluster_slots slots;   /* of all but the filter chains */
     struct arena arena;
 };
 void listener_spec_free(struct listener_spec **spec);
@@ -115,8 +133,39 @@ enum listener_stat {
 struct listener_manager;
 struct listener_manager *listener_manager_new(struct server *s);
 void listener_manager_free(struct listener_manager **m);
-/* Opens sockets, builds statistics; workers start at listener_manager_start. Takes the spec. */
+/* A listener of the bootstrap: opens sockets, builds statistics; workers start at listener_manager_start. Takes the spec. */
 int listener_manager_add(struct listener_manager *m, struct listener_spec *take_spec, struct err *err);
+/* Before the workers run, once: what its listeners need, those of the bootstrap and those that discovery brings meanwhile,
+ * is waited for by `keep_init`. */
+void listener_manager_warm_up(struct listener_manager *m, struct warmth *keep_init);
+
+/* ---- listeners that discovery brings (LDS) ---- */
+struct listener_origin { struct str packed, version; }; /* of the resource; copied */
+/* A new listener, or a new generation of the one with that name. It warms (its warmth) while the old one serves; then it takes
+ * over the sockets of addresses that stay and the connections of filter chains that it shares, and the rest drains. A fault
+ * (an address that can't be had) changes nothing. Takes the spec in any case. */
+int listener_manager_set(struct listener_manager *m, struct listener_spec *take_spec, const struct listener_origin *from,
+                         struct err *err);
+/* That is so already, or can't be: the listener is the bootstrap's. */
+bool listener_manager_has(struct listener_manager *m, struct str name, struct str packed);
+/* Generations whose filter chains may be shared; at most 2. */
+uint32_t listener_manager_generations(struct listener_manager *m, struct str name, const struct listener_spec *out[2]);
+void listener_manager_remove(struct listener_manager *m, struct str name);      /* drains; nothing for the bootstrap's */
+void listener_manager_remove_others(struct listener_manager *m, const struct map *names); /* all that aren't keys */
+/* What was wrong with the last update, for /config_dump: forgotten at the next one. */
+void listener_manager_begin_update(struct listener_manager *m);
+void listener_manager_note_fault(struct listener_manager *m, struct str name, const struct listener_origin *from, const char *details);
+
+enum listener_phase { LISTENER_ACTIVE, LISTENER_WARMING, LISTENER_DRAINING, LISTENER_FAULTY };
+struct listener_state {
+    enum listener_phase phase;
+    struct str name, packed, version;
+    uint64_t wall_us;              /* since when */
+    const char *details;           /* FAULTY */
+};
+/* Dynamic listeners for /config_dump, those of one name together. */
+void listener_manager_each_state(struct listener_manager *m, void (*fn)(const struct listener_state *s, void *arg), void *arg);
+
 void listener_manager_start(struct listener_manager *m);
 /* Stops accepting everywhere (sockets closed); connections drain when graceful, are left alone else. */
 void listener_manager_stop(struct listener_manager *m, bool inbound_only);
@@ -145,6 +194,7 @@ struct active_listener {
     struct stat_scope *stats, *tls_stats, *tls_socket_stats;
     struct list connections;       /* struct downstream */
     bool draining;
+    bool is_replaced;              /* drains, and idle connections may wait for the end */
 };
 /* The listener's worker: keeps what it is configured with and counts in, beyond its last connection. */
 struct active_listener *active_listener_keep(struct active_listener *a);

@@ -23,15 +23,20 @@ static bool original_destination(int fd, int family, struct addr *out)
     return true;
 }
 
+/* As Envoy: whoever asks the kernel and is answered was redirected, or could have been. A transparent socket's own address is
+ * the one that was meant (TPROXY), whether or not the kernel tracks the connection. */
 static enum inspect look(struct inspection *in, const void *config)
 {
     (void)config;
     struct addr a = {.unix_path = NULL};
     const struct addr *local = conn_local(in->conn);
-    if (!addr_is_ip(local) || !original_destination(conn_fd(in->conn), local->sa.sa_family, &a))
+    if (!addr_is_ip(local))
         return INSPECT_DONE;
-    if (!addr_eq(&a, local)) {
-        conn_set_local(in->conn, &a);
+    if (original_destination(conn_fd(in->conn), local->sa.sa_family, &a)) {
+        if (!addr_eq(&a, local))
+            conn_set_local(in->conn, &a);
+        in->downstream->original_dst_restored = true;
+    } else if (in->downstream->listener->spec->transparent) {
         in->downstream->original_dst_restored = true;
     }
     addr_fini(&a);

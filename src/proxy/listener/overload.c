@@ -22,6 +22,7 @@ void listeners_accept(struct worker *w, bool on)
         struct active *a = CONTAINER_OF(LIST_ENTRY(it, active_listener, node), active, base);
         if (a->is_stopped || a->base.spec->bypass_overload)
             continue;
+        a->is_paused = !on;
         for (uint32_t i = 0; i < a->socket_count; i++) {
             if (on)
                 acceptor_resume(a->sockets[i].acceptor);

@@ -177,9 +177,9 @@ static struct fixture *setup(struct script a, struct script b)
     for (int i = 0; i < 3; i++)
         f->specs[i] = (struct http_filter_spec){.def = i == 2 ? &terminal : &scripted, .config = &f->scripts[i]};
     f->config = (struct hcm_config){.stat_prefix = STR("t"), .filters = f->specs, .filter_count = 3,
-                                    .server_name = STR("s"), .listener = &f->listener};
+                                    .server_name = STR("s")};
     f->listener.stat_prefix = STR("l");
-    hcm_config_link(&f->config);
+    hcm_config_link(&f->config, &(struct link_context){.listener = &f->listener});
     headers_init(&f->request, &f->arena);
     headers_init(&f->response, &f->arena);
     headers_init(&f->trailers, &f->arena);
