@@ -230,7 +230,7 @@ static void test_config_load__names_of_clusters__become_slots(void **state)
 {
     (void)state;
     struct loaded l = load(RESOURCES_OF(LISTENER(HCM_OPEN HCM_ROUTES(TO_A)), CLUSTER("a")));
-    assert_int_equal(l.result->slots.count, 1);
+    assert_int_equal(l.result->listeners[0]->chains[0]->slots.count, 1);
     struct cluster_slot *slot = hcm_of(&l)->route_spec->vhosts[0]->routes[0]->cluster;
     assert_true(str_eq(slot->name, STR("a")));
     assert_null(cluster_slot_now(slot));

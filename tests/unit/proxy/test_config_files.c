@@ -199,7 +199,7 @@ static void test_config_load__http2_benchmark__is_read(void **state)
     assert_int_equal(r->clusters[0]->http->protocol, HTTP_2);
     assert_int_equal(r->clusters[0]->breakers->thresholds[PRIORITY_DEFAULT].max_requests, 100000);
     assert_int_equal(r->clusters[0]->breakers->thresholds[PRIORITY_HIGH].max_requests, 1024);
-    assert_int_equal(r->slots.count, 1);
+    assert_int_equal(r->listeners[0]->chains[0]->slots.count, 1);
     unload(&l);
 }
 
@@ -236,7 +236,7 @@ static void test_config_load__mesh_of_many_clusters__shares_what_is_alike(void *
     strbuf_addz(&text, "]}");
     struct loaded l = load(text.p);
     assert_int_equal(l.result->cluster_count, CLUSTERS);
-    assert_int_equal(l.result->slots.count, CLUSTERS);
+    assert_int_equal(l.result->listeners[0]->chains[0]->slots.count, CLUSTERS);
     assert_int_equal(shared_count() - shared, 5); /* lb, breakers, connection, http, transport */
     const struct hcm_config *hcm = l.result->listeners[0]->chains[0]->filters[0].config;
     assert_int_equal(hcm->route_spec->vhost_count, CLUSTERS);
