@@ -267,6 +267,16 @@ def test_explain_tells_which_policy_decides_and_why_the_others_do_not(start_prox
     assert ask("/open")[:2] == (200, None)
     assert not any("filters" in str(w) for w in ask("/", principal=web)[2].get("warnings", []))
     assert proxy.stats(r"rbac\.(allowed|denied)") == {"http.http.rbac.allowed": 0, "http.http.rbac.denied": 0}
+    near = {"direct_remote_ip": {"address_prefix": "10.0.0.0", "prefix_len": 8}}
+    gate = network_rbac(rules=rules(near=policy([ANY], [near])))
+    second = start_proxy(config.bootstrap([config.listener("gated", gate, config.hcm(routes=[answers()])), config.listener("tcp", gate, ECHO)]))
+    said = explain(second, url="http://test.local/", listener="gated", source="192.0.2.1")
+    assert said["verdict"]["text"] == "network filter envoy.filters.network.rbac closes the connection (rbac_access_denied_matched_policy[none])"
+    assert [f["says"] for f in said["filter_chain"]["filters"]] == [
+        "no policy fits: denied", "policy near doesn't fit: principals: direct_remote_ip wants 10.0.0.0/8, has 192.0.2.1"]
+    said = explain(second, url="http://test.local/", listener="gated", source="10.0.0.1")
+    assert said["verdict"]["status"] == 200 and said["filter_chain"]["filters"][0]["says"] == "policy near allows"
+    assert "closes" in explain(second, url="http://test.local/", listener="tcp")["verdict"]["text"]
     assert fetch(proxy, "http", "/", ("x-weft-explain", "1"), tls=client_context(ca))["status"] == "403"
     record = json.loads(log_lines(tmp_path / "log", 1)[0])["record"]
     assert f"filter=envoy.filters.http.rbac: no policy fits: denied; filter=envoy.filters.http.rbac: {why_a}; " in record

@@ -63,6 +63,8 @@ static void connection_json(struct json_out *j, const struct explain_report *r)
         json_str(j, "name", r->chain_name);
         json_str(j, "why", r->chain_why);
         json_str(j, "network_filter", r->network_filter);
+        if (r->prologue.count)
+            list_json(j, "filters", &r->prologue, "name", "says");
     }
     list_json(j, "others", &r->chains, "name", "why_not");
     left_out_json(j, "others_left_out", r->chains.left_out);

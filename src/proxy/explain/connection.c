@@ -381,6 +381,41 @@ static void choose_chain(struct explain_report *r)
         r->chain_name = chain_name(r, spec, r->chain);
 }
 
+/* ---- network filters before the terminal one ---- */
+
+struct listening { struct explain_report *r; struct str filter; };
+
+static void note_line(void *arg, struct str line)
+{
+    struct listening *l = arg;
+    explain_note(l->r, &l->r->prologue, l->filter, "%.*s", STR_ARG(line));
+}
+
+static void ask_prologue(struct explain_report *r)
+{
+    const struct stream_info info = {
+        .downstream_remote = &r->source,
+        .downstream_direct_remote = &r->source,
+        .downstream_local = &r->destination,
+        .requested_server_name = r->rq->sni,
+        .filter_chain_name = r->chain->name,
+        .supposed_tls = r->chain->tls != NULL,
+        .supposed_principal = r->chain->tls ? r->rq->principal : STR_NULL,
+    };
+    for (uint32_t i = 0; i + 1 < r->chain->filter_count && !r->closed_by.p; i++) {
+        const struct network_filter_spec *f = &r->chain->filters[i];
+        struct listening l = {r, f->name};
+        struct filter_words words = {.say = note_line, .arg = &l, .arena = r->arena};
+        if (!f->def->explain)
+            continue;
+        f->def->explain(f->config, &info, &words);
+        if (words.closes) {
+            r->closed_by = f->name;
+            r->closed_details = words.details;
+        }
+    }
+}
+
 void explain_connection(struct explain_report *r)
 {
     struct finder f;
@@ -395,6 +430,7 @@ void explain_connection(struct explain_report *r)
     r->network_filter = str_from(last->def->name);
     if (last->def == &hcm_filter)
         r->hcm = last->config;
+    ask_prologue(r);
     if (r->rq->is_tls != (r->chain->tls != NULL))
         explain_note(r, &r->warnings, STR("transport"), "%s", r->chain->tls ? "the filter chain speaks TLS, the question is in the clear"
                                                                           : "the question is over TLS, the filter chain speaks in the clear");

@@ -77,6 +77,8 @@ struct explain_report {
     const struct filter_chain *chain;
     struct str chain_name, chain_why;
     struct str network_filter;         /* the terminal one */
+    struct explain_list prologue;      /* what filters before it say */
+    struct str closed_by, closed_details; /* the one of them that would close the connection; null: none */
 
     const struct hcm_config *hcm;      /* NULL: no HTTP there */
     struct rehearsal rehearsal;

@@ -72,7 +72,7 @@ static void ask_filter(struct explain_report *r, uint32_t index, struct explain_
     const struct http_filter_spec *spec = &r->hcm->filters[index];
     struct http_filter asked = {.def = spec->def, .config = spec->config, .x = r->rehearsal.x, .index = (uint8_t)index};
     struct listening l = {r, f};
-    struct filter_words words = {.say = note_line, .arg = &l};
+    struct filter_words words = {.say = note_line, .arg = &l, .arena = r->arena};
     spec->def->explain(&asked, &words);
     f->answer = words.answer;
     f->status = words.status;

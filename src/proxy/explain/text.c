@@ -98,6 +98,7 @@ static void connection(struct strbuf *out, const struct explain_report *r)
     else
         strbuf_addz(out, "filter chain  none\n");
     others(out, &r->chains);
+    list(out, NULL, &r->prologue);
     if (r->network_filter.n && !r->hcm)
         name_and_why(out, "terminal", r->network_filter, STR_NULL);
     if (r->hcm)

@@ -145,6 +145,10 @@ void explain_verdict(struct explain_report *r)
     const struct rehearsal *reh = &r->rehearsal;
     if (r->arena->overflowed)
         explain_note(r, &r->warnings, STR("answer"), "is cut: it took more than %u MiB", EXPLAIN_ARENA_BYTES >> 20);
+    if (r->closed_by.p) {
+        say(r, NULL, 0, "network filter %.*s closes the connection (%.*s)", STR_ARG(r->closed_by), STR_ARG(r->closed_details));
+        return;
+    }
     if (!r->hcm) {
         without_http(r);
         return;

@@ -15,6 +15,7 @@
 #include "base/rng.h"
 #include "http/codec/headers.h"
 #include "io/loop.h"
+#include "proxy/filter/filter_words.h"
 #include "proxy/outcome.h"
 #include "proxy/stream_info.h"
 
@@ -39,16 +40,6 @@ enum filter_data {
     FILTER_DATA_STOP_NO_BUFFER,     /* the filter took the bytes */
 };
 enum filter_trailers { FILTER_TRAILERS_CONTINUE, FILTER_TRAILERS_STOP };
-
-/* What a filter would do about a request, for people (admin's explain). */
-struct filter_words {
-    void (*say)(void *arg, struct str line);
-    void *arg;
-    bool is_certain;                /* nothing that a rehearsal doesn't know (what other filters leave) decides */
-    const struct outcome *answer;   /* it would answer by itself; NULL: it lets the request pass */
-    unsigned status;
-    struct str details;             /* in the exchange's arena */
-};
 
 struct http_filter_def {
     const char *name;               /* "envoy.filters.http.router" */

@@ -10,6 +10,7 @@
 
 #include "base/list.h"
 #include "io/conn.h"
+#include "proxy/filter/filter_words.h"
 #include "proxy/stats/stats.h"
 #include "proxy/stream_info.h"
 
@@ -94,6 +95,9 @@ struct network_filter_def {
     /* Main thread, before the listener starts, idempotent: statistics scopes, and what the listener has to wait for. May be
      * NULL. */
     void (*link)(void *config, struct link_context *cx);
+    /* Main thread, prologue filters, about a connection that nobody made: what is known of it. Counts and changes nothing.
+     * NULL: can't say. */
+    void (*explain)(const void *config, const struct stream_info *info, struct filter_words *out);
 };
 struct network_filter_spec {
     struct str name;

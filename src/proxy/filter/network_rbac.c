@@ -102,6 +102,24 @@ static enum prologue on_connection(struct downstream *d, const void *config, voi
     return v.is_allowed ? PROLOGUE_PASS : refuse(d, c, v.policy, state);
 }
 
+static void explain(const void *config, const struct stream_info *info, struct filter_words *out)
+{
+    const struct network_rbac_config *c = config;
+    const struct rbac_rules *rules = &c->rules[RBAC_ENFORCED];
+    struct format_context cx = {.info = info};
+    struct rbac_input in;
+    out->is_certain = !rules->engine || rbac_engine_is_settled(rules->engine);
+    if (!rules->engine)
+        return;
+    rbac_input_init(&in, NULL, info, true);
+    in.format = &cx;
+    struct rbac_verdict v = rbac_decide(rules->engine, &in);
+    rbac_explain(rules->engine, &in, RBAC_EXPLAINED_MAX, out->say, out->arg);
+    out->closes = !v.is_allowed;
+    if (out->closes)
+        out->details = rbac_denial(v.policy, out->arena);
+}
+
 static void link(void *config, struct link_context *cx)
 {
     (void)cx;
@@ -123,4 +141,5 @@ const struct network_filter_def network_rbac_filter = {
     .on_connection = on_connection,
     .on_abort = on_abort,
     .link = link,
+    .explain = explain,
 };

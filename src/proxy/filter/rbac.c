@@ -10,7 +10,6 @@
 #include "proxy/route/route.h"
 
 #define SPACE STR("envoy.filters.http.rbac")
-#define EXPLAIN_POLICIES_MAX 8 /* that didn't fit, in a record or an explanation */
 
 static void leave(struct http_filter *f, struct str space, struct str key, const struct meta_value *v)
 {
@@ -53,7 +52,7 @@ static void record_line(void *arg, struct str line)
 static void record(struct http_filter *f, const struct rbac_rules *r, const struct rbac_input *in)
 {
     if (exchange_info(f->x)->record)
-        rbac_explain(r->engine, in, EXPLAIN_POLICIES_MAX, record_line, f);
+        rbac_explain(r->engine, in, RBAC_EXPLAINED_MAX, record_line, f);
 }
 
 static enum filter_headers refuse(struct http_filter *f, const struct rbac_verdict *v)
@@ -98,12 +97,12 @@ static void explain(struct http_filter *f, struct filter_words *out)
         return;
     ask_about(f, &in, exchange_request_headers(f->x), c);
     struct rbac_verdict v = rbac_decide(rules->engine, &in);
-    rbac_explain(rules->engine, &in, EXPLAIN_POLICIES_MAX, out->say, out->arg);
+    rbac_explain(rules->engine, &in, RBAC_EXPLAINED_MAX, out->say, out->arg);
     if (v.is_allowed)
         return;
     out->answer = OUTCOME(RBAC_DENIED);
     out->status = 403;
-    out->details = rbac_denial(v.policy, exchange_arena(f->x));
+    out->details = rbac_denial(v.policy, out->arena);
 }
 
 /* ---- statistics ---- */

@@ -45,6 +45,7 @@ extern const struct stat_table rbac_stats, rbac_lazy_stats; /* lazy ones aren't 
 void rbac_rules_fini(struct rbac_rules *r);
 /* Asks, and counts into `stats` and the policy's own scope. */
 struct rbac_verdict rbac_ask(const struct rbac_rules *r, enum rbac_mode mode, const struct rbac_input *in, struct stat_scope *stats);
+#define RBAC_EXPLAINED_MAX 8 /* policies that didn't fit, in a record or an explanation */
 /* "rbac_access_denied_matched_policy[NAME]", white space in the name as underscores. */
 struct str rbac_denial(struct str policy, struct arena *a);
 
