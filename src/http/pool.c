@@ -730,6 +730,24 @@ struct http_pool_request *http_pool_request(struct http_pool *p, bool fresh, str
     return r;
 }
 
+void http_pool_load(struct http_pool *p, uint64_t *pending, uint64_t *active, uint64_t *room)
+{
+    *pending += p->pending_count;
+    *active += p->active;
+    *room += p->connecting_capacity + ready_room(p);
+}
+
+bool http_pool_preconnect(struct http_pool *p, float ratio)
+{
+    DCHECK(p->magic == POOL_MAGIC);
+    if (p->dead || p->draining || p->connecting)
+        return false;
+    double wanted = (double)(p->pending_count + p->active + 1) * (double)ratio;
+    if (wanted <= (double)(p->connecting_capacity + p->active + ready_room(p)) || !may_connect(p))
+        return false;
+    return connect_one(p);
+}
+
 void http_pool_cancel(struct http_pool_request *r)
 {
     struct http_pool *p = r->pool;

@@ -62,6 +62,10 @@ struct http_pool_user {
  * connection that hasn't carried a request (replay after a stale one died). */
 struct http_pool_request *http_pool_request(struct http_pool *p, bool fresh, struct http_sink *sink, struct arena *arena,
                                             const struct http_pool_user *user_ops, void *user);
+/* Adds what waits, what runs, and what connections that are there or coming could take beside. */
+void http_pool_load(struct http_pool *p, uint64_t *pending, uint64_t *active, uint64_t *room);
+/* One connection ahead, where `ratio` times what goes on here, and one request that is expected, wants it. False: none. */
+bool http_pool_preconnect(struct http_pool *p, float ratio);
 void http_pool_cancel(struct http_pool_request *r);
 uint32_t http_pool_connection_count(const struct http_pool *p);
 

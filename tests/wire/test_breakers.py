@@ -8,6 +8,8 @@ from lib import config, http1
 from lib.origin import Origin
 from lib.pairs import Two, h1
 from lib.streams import connect
+from lib.tcp import TcpServer
+from lib.tcp import hold as silent
 from lib.wait import wait_until
 
 OK = http1.response_bytes(200, body=b"ok")
@@ -118,6 +120,30 @@ def test_preconnect_ratio__one_request__connections_ahead(start_proxy, holding):
     for proxy in (two.envoy, two.weft):
         assert http1.read_response(proxy.held).status == 200
         proxy.held.close()
+
+
+@pytest.mark.parametrize("policy", ["ROUND_ROBIN", "RANDOM", "LEAST_REQUEST"])
+@pytest.mark.parametrize("ratio,hosts", [(1.5, 4), (2.0, 4), (3.0, 3), (2.0, 1)])
+def test_predictive_preconnect_ratio__requests_one_by_one__as_many_connections(start_proxy, started, policy, ratio, hosts):
+    """Connections are there before the request that takes them; how many, Envoy decides alike after each request."""
+    servers = [TcpServer(silent) for _ in range(hosts)]
+    for server in servers:
+        started.add(server, server.close)
+    two = Two(start_proxy, config.bootstrap([config.http_listener()], [config.cluster(
+        "origin", *(s.port for s in servers), lb_policy=policy, preconnect_policy={"predictive_preconnect_ratio": ratio})]))
+    held = {proxy: [] for proxy in (two.envoy, two.weft)}
+    seen = {proxy: [] for proxy in held}
+    for count in range(1, 6):
+        for proxy in held:
+            held[proxy].append(hold(proxy))
+            proxy.wait_stat("cluster.origin.upstream_rq_active", count)
+            seen[proxy].append(proxy.stat("cluster.origin.upstream_cx_total"))
+    if policy == "ROUND_ROBIN": # the others choose by chance, and so which pool has room
+        assert seen[two.weft] == seen[two.envoy]
+    assert all(total > i for i, total in enumerate(seen[two.weft], 1)) or hosts == 1
+    for streams in held.values():
+        for stream in streams:
+            stream.close()
 
 
 def test_max_connection_duration__past__a_new_connection(start_proxy, holding):

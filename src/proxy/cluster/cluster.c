@@ -531,7 +531,11 @@ static struct host *choose(struct cluster_worker *cw, struct lb_context *ctx)
         if (h || ctx->override_host_strict)
             return h;
     }
-    return view_choose(cw, ctx);
+    struct host *ahead = cluster_predicted(cw, ctx);
+    if (!ahead)
+        return view_choose(cw, ctx);
+    ctx->priority = ahead->priority;
+    return ahead;
 }
 
 struct host *cluster_pick(struct cluster_worker *cw, struct lb_context *ctx)

@@ -147,6 +147,7 @@ struct cluster_spec {
     const struct outlier_spec *outlier;           /* proxy/health/outlier.h; NULL: no detection */
     const struct health_spec *check;              /* proxy/health/health_check.h; NULL: no active checks */
     float preconnect_ratio;      /* per_upstream_preconnect_ratio; 1.0 */
+    float predictive_ratio;      /* predictive_preconnect_ratio; 1.0 */
     bool ignore_health_on_removal, close_on_health_failure;
     bool wait_for_warm_on_init;  /* true */
     bool track_timeout_budgets, track_request_response_sizes, track_endpoints; /* track_cluster_stats */

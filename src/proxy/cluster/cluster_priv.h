@@ -81,6 +81,7 @@ struct upstream_pool {
     struct deferred deferred;
 };
 
+#define PEEKED_MAX 8u
 struct original_dst;
 struct aggregate;
 struct cluster_worker {
@@ -99,7 +100,14 @@ struct cluster_worker {
     /* TCP connections outside pools, kept where they have to end with their host's health. */
     struct tcp_member { struct conn *conn; struct host *host; } *tcp; /* the host is the connection's owner's reference */
     uint32_t tcp_count, tcp_cap;
+    struct host *peeked[PEEKED_MAX];      /* chosen ahead, of `hosts`: predict.c */
+    uint32_t peeked_first, peeked_count;
 };
+
+/* predict.c */
+void cluster_predict(struct cluster_worker *cw, const struct pool_key *key);
+struct host *cluster_predicted(struct cluster_worker *cw, const struct lb_context *ctx); /* NULL: choose now */
+void cluster_forget_predictions(struct cluster_worker *cw);
 
 /* retire.c: when nothing is left of a retired view it goes at this turn's end. */
 void view_check_over(struct cluster_worker *v);
@@ -123,6 +131,7 @@ void view_host_failed(struct cluster *c, struct host *h);     /* main thread: te
 void view_note_tcp(struct cluster_worker *v, struct host *h, struct conn *c);
 void view_forget_tcp(struct cluster_worker *v, const struct conn *c);
 void view_forget_pool(struct upstream_pool *p);
+struct http_pool *view_http_pool(struct cluster_worker *cw, struct host *h, const struct pool_key *key);
 struct loop *clusters_main_loop(void);
 const struct locality *clusters_here(void);
 struct host_set *cluster_local_hosts(const struct cluster *c); /* referenced; NULL when zone-aware routing has nothing to go by */

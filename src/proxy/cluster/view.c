@@ -140,7 +140,7 @@ static struct str key_authority(const struct cluster_http_spec *http, const stru
     return http->auto_sni || http->auto_san_validation ? key->authority : STR_NULL;
 }
 
-struct http_pool *cluster_http_pool(struct cluster_worker *cw, struct host *h, const struct pool_key *key)
+struct http_pool *view_http_pool(struct cluster_worker *cw, struct host *h, const struct pool_key *key)
 {
     const struct cluster_spec *spec = cw->cluster->spec;
     struct str authority = key_authority(spec->http, key);
@@ -171,6 +171,14 @@ struct http_pool *cluster_http_pool(struct cluster_worker *cw, struct host *h, c
     cw->buckets[b] = p;
     cw->pool_count++;
     return p->pool;
+}
+
+struct http_pool *cluster_http_pool(struct cluster_worker *cw, struct host *h, const struct pool_key *key)
+{
+    struct http_pool *pool = view_http_pool(cw, h, key);
+    if (pool)
+        cluster_predict(cw, key);
+    return pool;
 }
 
 void view_forget_pool(struct upstream_pool *p)
@@ -343,6 +351,7 @@ static void adopt_here(struct cluster_worker *v, struct host_set *hosts)
         return;
     if (v->cluster->spec->lb->close_on_set_change && !has_same_members(v->hosts, hosts))
         view_drain_all(v);
+    cluster_forget_predictions(v);
     host_set_unref(&v->hosts);
     v->hosts = host_set_ref(hosts);
     drain_absent(v);

@@ -300,15 +300,20 @@ static void check_whole(struct config_reader *cr, const pb_cluster *m, const str
         FAULT("", "auto_config chooses the protocol by ALPN and needs a TLS transport_socket");
 }
 
-/* Of each host's connections; the predictive ratio, over hosts, isn't read. */
-static float read_preconnect(struct config_reader *cr, const pb_preconnect *m)
+static float read_ratio(struct config_reader *cr, const Google__Protobuf__DoubleValue *ratio, const char *field)
 {
-    __auto_type ratio = m ? GET(m, per_upstream_preconnect_ratio) : NULL;
     if (!ratio)
         return 1.0f;
     if (ratio->value < 1 || ratio->value > 3)
-        FAULT("preconnect_policy.per_upstream_preconnect_ratio", "%g isn't between 1 and 3", ratio->value);
+        IN("preconnect_policy")
+            FAULT(field, "%g isn't between 1 and 3", ratio->value);
     return (float)ratio->value;
+}
+
+static void read_preconnect(struct config_reader *cr, const pb_preconnect *m, struct cluster_spec *s)
+{
+    s->preconnect_ratio = read_ratio(cr, m ? GET(m, per_upstream_preconnect_ratio) : NULL, "per_upstream_preconnect_ratio");
+    s->predictive_ratio = read_ratio(cr, m ? GET(m, predictive_preconnect_ratio) : NULL, "predictive_preconnect_ratio");
 }
 
 static void read_tracking(struct config_reader *cr, const Envoy__Config__Cluster__V3__TrackClusterStats *m, struct cluster_spec *s)
@@ -336,7 +341,7 @@ static void read_rest(struct config_reader *cr, const pb_cluster *m, struct clus
     if (load && s->type != CLUSTER_ORIGINAL_DST)
         IN("load_assignment")
             read_endpoints(cr, load, s);
-    s->preconnect_ratio = read_preconnect(cr, GET(m, preconnect_policy));
+    read_preconnect(cr, GET(m, preconnect_policy), s);
     s->check = cfg_health_checks(cr, m, &s->memory->arena);
     if (GET(m, outlier_detection))
         IN("outlier_detection")

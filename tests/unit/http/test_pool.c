@@ -587,6 +587,30 @@ static void test_pool__retire__idle_close_busy_end_with_their_request(void **sta
     env_free(e);
 }
 
+/* What a balancer expects: connections for the next request, and none beyond the ratio. */
+static void test_pool__preconnect__ahead_of_the_request_within_the_ratio(void **state)
+{
+    (void)state;
+    struct env *e = env_new();
+    uint64_t pending = 0, active = 0, room = 0;
+
+    assert_true(http_pool_preconnect(e->pool, 2));
+    assert_true(http_pool_preconnect(e->pool, 2));
+    assert_false(http_pool_preconnect(e->pool, 2));
+    http_pool_load(e->pool, &pending, &active, &room);
+    assert_int_equal(pending + active, 0);
+    assert_int_equal(room, 2);
+    turn(e);
+    request(e, false);
+    turn(e);
+    assert_int_equal(e->connects, 2);
+    http_pool_load(e->pool, &pending, &active, &room);
+    assert_int_equal(active, 1);
+    assert_int_equal(room, 3); /* added to the 2 of before */
+    answer(e, 0);
+    env_free(e);
+}
+
 static void test_pool__drain_when_empty__told_at_once(void **state)
 {
     (void)state;
@@ -798,6 +822,7 @@ int main(void)
         cmocka_unit_test(test_pool__cancel__place_given_up),
         cmocka_unit_test(test_pool__drain__idle_close_busy_finish_waiting_served),
         cmocka_unit_test(test_pool__retire__idle_close_busy_end_with_their_request),
+        cmocka_unit_test(test_pool__preconnect__ahead_of_the_request_within_the_ratio),
         cmocka_unit_test(test_pool__drain_when_empty__told_at_once),
         cmocka_unit_test(test_pool__free__waiting_fail_and_streams_end),
         cmocka_unit_test(test_pool__freed_inside_callbacks__nothing_told_twice),
