@@ -23,16 +23,6 @@ const char *jwt_status_text(enum jwt_status s)
     return texts[s];
 }
 
-static json_t *parse_object(struct str text)
-{
-    json_error_t error;
-    json_t *j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &error);
-    if (json_is_object(j))
-        return j;
-    json_decref(j);
-    return NULL;
-}
-
 /* False: it is there and no string. */
 static bool take_text(const json_t *object, const char *name, struct arena *a, struct str *out)
 {
@@ -92,7 +82,7 @@ static enum jwt_status read_header(struct jwt *t, struct str part, struct arena 
     enum jwt_status rc = JWT_OK;
     if (!b64url_decode_in(a, part, &t->header))
         return JWT_HEADER_NOT_BASE64;
-    json_t *j = parse_object(t->header);
+    json_t *j = claims_parse(t->header);
     if (!j)
         return JWT_HEADER_NOT_JSON;
     if (!take_text(j, "alg", a, &t->alg) || !t->alg.p)
@@ -126,7 +116,7 @@ static enum jwt_status read_payload(struct jwt *t, struct arena *a)
 {
     if (!b64url_decode_in(a, t->payload_base64, &t->payload))
         return JWT_PAYLOAD_NOT_BASE64;
-    t->claims = parse_object(t->payload);
+    t->claims = claims_parse(t->payload);
     return t->claims ? read_claims(t, a) : JWT_PAYLOAD_NOT_JSON;
 }
 

@@ -67,6 +67,22 @@ struct jwt {
 /* Texts live in `a` or in `token`, which must outlive the token. After a failure nothing is to be ended. */
 enum jwt_status jwt_parse(struct str token, struct arena *a, struct jwt *out);
 void jwt_fini(struct jwt *t);
+/* Claims, as JSON has them. `j` may be NULL: CLAIM_NULL. Texts live as long as the token. */
+enum claim_kind { CLAIM_NULL, CLAIM_BOOL, CLAIM_INTEGER, CLAIM_NUMBER, CLAIM_TEXT, CLAIM_LIST, CLAIM_OBJECT };
+enum claim_kind claim_kind(const struct json_t *j);
+bool claim_bool(const struct json_t *j);
+int64_t claim_integer(const struct json_t *j);
+double claim_number(const struct json_t *j); /* integers too */
+struct str claim_text(const struct json_t *j);
+size_t claim_size(const struct json_t *j);   /* of a list or an object */
+const struct json_t *claim_at(const struct json_t *list, size_t i);
+const struct json_t *claim_member(const struct json_t *object, struct str name);
+/* In the order of the text; *at begins as NULL. False: no more. */
+bool claim_next(const struct json_t *object, void **at, struct str *name, const struct json_t **value);
+struct str claim_json(const struct json_t *j, struct arena *a); /* compact text; null str when the arena is full */
+struct json_t *claims_parse(struct str text); /* an object, owned; NULL: it isn't one */
+void claims_free(struct json_t **j);
+
 /* exp and nbf, each with so much skew allowed. */
 enum jwt_status jwt_check_time(const struct jwt *t, uint64_t now_s, uint64_t skew_s);
 
