@@ -37,19 +37,20 @@ static bool take_text(const json_t *object, const char *name, struct arena *a, s
 }
 
 /* A NumericDate (RFC 7519 section 2): fractions are cut off. */
-static bool take_time(const json_t *object, const char *name, bool *has, int64_t *out)
+static enum jwt_status take_time(const json_t *object, const char *name, enum jwt_status bad, enum jwt_status out_of_range, bool *has,
+                                 int64_t *out)
 {
     const json_t *v = json_object_get(object, name);
     *has = v != NULL;
     if (!v)
-        return true;
-    if (json_is_integer(v))
-        *out = json_integer_value(v);
-    else if (json_is_real(v) && json_real_value(v) < 9e18)
-        *out = (int64_t)json_real_value(v);
-    else
-        return false;
-    return *out >= 0;
+        return JWT_OK;
+    if (!json_is_number(v))
+        return bad;
+    double value = json_number_value(v);
+    if (value < 0 || value > 9e18)
+        return out_of_range;
+    *out = json_is_integer(v) ? json_integer_value(v) : (int64_t)value;
+    return JWT_OK;
 }
 
 static bool take_audiences(struct jwt *t, struct arena *a)
@@ -101,12 +102,13 @@ static enum jwt_status read_claims(struct jwt *t, struct arena *a)
         return JWT_BAD_ISS;
     if (!take_text(t->claims, "sub", a, &t->sub))
         return JWT_BAD_SUB;
-    if (!take_time(t->claims, "iat", &t->has_iat, &t->iat))
-        return JWT_BAD_IAT;
-    if (!take_time(t->claims, "nbf", &t->has_nbf, &t->nbf))
-        return JWT_BAD_NBF;
-    if (!take_time(t->claims, "exp", &t->has_exp, &t->exp))
-        return JWT_BAD_EXP;
+    enum jwt_status rc = take_time(t->claims, "iat", JWT_BAD_IAT, JWT_RANGE_IAT, &t->has_iat, &t->iat);
+    if (rc == JWT_OK)
+        rc = take_time(t->claims, "nbf", JWT_BAD_NBF, JWT_RANGE_NBF, &t->has_nbf, &t->nbf);
+    if (rc == JWT_OK)
+        rc = take_time(t->claims, "exp", JWT_BAD_EXP, JWT_RANGE_EXP, &t->has_exp, &t->exp);
+    if (rc != JWT_OK)
+        return rc;
     if (!take_text(t->claims, "jti", a, &t->jti))
         return JWT_BAD_JTI;
     return take_audiences(t, a) ? JWT_OK : JWT_BAD_AUD;
@@ -130,7 +132,7 @@ enum jwt_status jwt_parse(struct str token, struct arena *a, struct jwt *t)
         return JWT_BAD_FORMAT;
     t->payload_base64 = str_split(rest, '.', &rest);
     size_t signed_bytes = header.n + 1 + t->payload_base64.n;
-    if (signed_bytes == token.n || str_find_char(rest, '.') >= 0)
+    if (!header.n || !t->payload_base64.n || !rest.n || str_find_char(rest, '.') >= 0)
         return JWT_BAD_FORMAT;
     t->signed_part = str_make(token.p, signed_bytes);
     enum jwt_status rc = read_header(t, header, a);

@@ -33,6 +33,9 @@ struct json_t;
     X(BAD_IAT, "Jwt payload [iat] field is not an integer")                                        \
     X(BAD_NBF, "Jwt payload [nbf] field is not an integer")                                        \
     X(BAD_EXP, "Jwt payload [exp] field is not an integer")                                        \
+    X(RANGE_IAT, "Jwt payload [iat] field is not a positive 64 bit integer")                       \
+    X(RANGE_NBF, "Jwt payload [nbf] field is not a positive 64 bit integer")                       \
+    X(RANGE_EXP, "Jwt payload [exp] field is not a positive 64 bit integer")                       \
     X(BAD_JTI, "Jwt payload [jti] field is not a string")                                          \
     X(BAD_AUD, "Jwt payload [aud] field is not a string or string list")                           \
     X(SIGNATURE_NOT_BASE64, "Jwt signature is an invalid Base64url encoded")                       \
@@ -40,6 +43,9 @@ struct json_t;
     X(NOT_YET_VALID, "Jwt not yet valid")                                                          \
     X(EXPIRED, "Jwt is expired")                                                                   \
     X(AUDIENCE_NOT_ALLOWED, "Audiences in Jwt are not allowed")                                    \
+    X(SUBJECT_NOT_ALLOWED, "Jwt verification fails")                                               \
+    X(NO_EXPIRATION, "Jwt verification fails")                                                     \
+    X(LIVES_TOO_LONG, "Jwt verification fails")                                                    \
     X(NO_KEYS, "Jwks doesn't have any valid public key")                                           \
     X(NO_MATCHING_KEY, "Jwks doesn't have key to match kid or alg from Jwt")                       \
     X(BAD_SIGNATURE, "Jwt verification fails")                                                     \

@@ -91,6 +91,7 @@ enum response_flag {
     X(FAULT_ABORT, FLAG_FI, 0, -1, false, "fault_filter_abort")                                      \
     X(CSRF_REFUSED, 0, 403, -1, false, "csrf_origin_mismatch")                                     \
     X(RBAC_DENIED, 0, 403, -1, false, "rbac_access_denied")                                        \
+    X(JWT_DENIED, 0, 401, -1, false, "jwt_authn_access_denied")                                    \
     X(DNS_RESOLUTION_FAILED, FLAG_DF, 503, -1, false, "dns_resolution_failure")                    \
     X(DNS_CACHE_OVERFLOW, 0, 503, -1, false, "dns_cache_overflow")                                 \
     X(DNS_PENDING_OVERFLOW, 0, 503, -1, false, "dynamic_forward_proxy_pending_request_overflow")   \

@@ -193,6 +193,8 @@ int cfg_fault_route(struct config_reader *cr, const ProtobufCMessage *msg, void 
 int cfg_cors(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_cors_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_csrf(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_jwt_authn(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_jwt_authn_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_csrf_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_buffer(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_buffer_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);

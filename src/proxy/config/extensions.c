@@ -17,6 +17,7 @@
 #include "proxy/filter/grpc_stats.h"
 #include "proxy/filter/grpc_web.h"
 #include "proxy/filter/header_mutation.h"
+#include "proxy/filter/jwt_authn.h"
 #include "proxy/filter/header_to_metadata.h"
 #include "proxy/filter/local_ratelimit.h"
 #include "proxy/filter/health_check.h"
@@ -56,6 +57,8 @@ static const struct extension extensions[] = {
     {P "filters.http.cors.v3.CorsPolicy", EXT_ROUTE_FILTER, "envoy.filters.http.cors", cfg_cors_route, NULL},
     {P "filters.http.csrf.v3.CsrfPolicy", EXT_HTTP_FILTER, "envoy.filters.http.csrf", cfg_csrf, &csrf_filter},
     {P "filters.http.csrf.v3.CsrfPolicy", EXT_ROUTE_FILTER, "envoy.filters.http.csrf", cfg_csrf_route, NULL},
+    {P "filters.http.jwt_authn.v3.JwtAuthentication", EXT_HTTP_FILTER, "envoy.filters.http.jwt_authn", cfg_jwt_authn, &jwt_authn_filter},
+    {P "filters.http.jwt_authn.v3.PerRouteConfig", EXT_ROUTE_FILTER, "envoy.filters.http.jwt_authn", cfg_jwt_authn_route, NULL},
     {P "filters.http.buffer.v3.Buffer", EXT_HTTP_FILTER, "envoy.filters.http.buffer", cfg_buffer, &buffer_filter},
     {P "filters.http.buffer.v3.BufferPerRoute", EXT_ROUTE_FILTER, "envoy.filters.http.buffer", cfg_buffer_route, NULL},
     {P "filters.http.header_mutation.v3.HeaderMutation", EXT_HTTP_FILTER, "envoy.filters.http.header_mutation", cfg_header_mutation, &header_mutation_filter},

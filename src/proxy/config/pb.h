@@ -61,6 +61,7 @@
 #include "envoy/extensions/filters/http/compressor/v3/compressor.pb-c.h"
 #include "envoy/extensions/filters/http/cors/v3/cors.pb-c.h"
 #include "envoy/extensions/filters/http/csrf/v3/csrf.pb-c.h"
+#include "envoy/extensions/filters/http/jwt_authn/v3/config.pb-c.h"
 #include "envoy/extensions/filters/http/decompressor/v3/decompressor.pb-c.h"
 #include "envoy/extensions/filters/http/fault/v3/fault.pb-c.h"
 #include "envoy/extensions/filters/http/grpc_http1_bridge/v3/config.pb-c.h"
@@ -419,6 +420,11 @@ typedef Envoy__Extensions__Filters__Common__Fault__V3__FaultDelay pb_fault_delay
 typedef Envoy__Extensions__Filters__Common__Fault__V3__FaultRateLimit pb_fault_rate;
 typedef Envoy__Extensions__Filters__Http__Cors__V3__CorsPolicy pb_cors_policy;
 typedef Envoy__Extensions__Filters__Http__Csrf__V3__CsrfPolicy pb_csrf_policy;
+typedef Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwtAuthentication pb_jwt_authn;
+typedef Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwtProvider pb_jwt_provider;
+typedef Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwtRequirement pb_jwt_requirement;
+typedef Envoy__Extensions__Filters__Http__JwtAuthn__V3__RemoteJwks pb_remote_jwks;
+typedef Envoy__Extensions__Filters__Http__JwtAuthn__V3__PerRouteConfig pb_jwt_route;
 typedef Envoy__Extensions__Filters__Http__Buffer__V3__Buffer pb_buffer;
 typedef Envoy__Extensions__Filters__Http__Buffer__V3__BufferPerRoute pb_buffer_route;
 typedef Envoy__Extensions__Http__EarlyHeaderMutation__HeaderMutation__V3__HeaderMutation pb_early_mutation;

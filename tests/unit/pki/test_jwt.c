@@ -213,7 +213,8 @@ static void test_jwt_parse__malformed__named(void **state)
     static const struct { const char *header, *payload, *signature; enum jwt_status status; } rows[] = {
         {"{}", "{}", "AA", JWT_HEADER_BAD_ALG},
         {"{\"alg\":1}", "{}", "AA", JWT_HEADER_BAD_ALG},
-        {"{\"alg\":\"none\"}", "{}", "", JWT_ALG_UNKNOWN},
+        {"{\"alg\":\"none\"}", "{}", "", JWT_BAD_FORMAT},
+        {"{\"alg\":\"none\"}", "{}", "AA", JWT_ALG_UNKNOWN},
         {"{\"alg\":\"HS256\"}", "{}", "AA", JWT_ALG_UNKNOWN},
         {"{\"alg\":\"RS256\",\"crit\":[\"b64\"]}", "{}", "AA", JWT_ALG_UNKNOWN},
         {"{\"alg\":\"RS256\",\"alg\":\"none\"}", "{}", "AA", JWT_HEADER_NOT_JSON},
@@ -224,8 +225,8 @@ static void test_jwt_parse__malformed__named(void **state)
         {"{\"alg\":\"RS256\"}", "{\"iss\":1}", "AA", JWT_BAD_ISS},
         {"{\"alg\":\"RS256\"}", "{\"sub\":{}}", "AA", JWT_BAD_SUB},
         {"{\"alg\":\"RS256\"}", "{\"iat\":\"x\"}", "AA", JWT_BAD_IAT},
-        {"{\"alg\":\"RS256\"}", "{\"nbf\":-1}", "AA", JWT_BAD_NBF},
-        {"{\"alg\":\"RS256\"}", "{\"exp\":1e300}", "AA", JWT_BAD_EXP},
+        {"{\"alg\":\"RS256\"}", "{\"nbf\":-1}", "AA", JWT_RANGE_NBF},
+        {"{\"alg\":\"RS256\"}", "{\"exp\":1e300}", "AA", JWT_RANGE_EXP},
         {"{\"alg\":\"RS256\"}", "{\"jti\":false}", "AA", JWT_BAD_JTI},
         {"{\"alg\":\"RS256\"}", "{\"aud\":5}", "AA", JWT_BAD_AUD},
         {"{\"alg\":\"RS256\"}", "{\"aud\":[\"a\",5]}", "AA", JWT_BAD_AUD},
@@ -253,7 +254,7 @@ static void test_jwt_parse__not_three_parts__bad_format(void **state)
     for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) {
         struct jwt t;
         enum jwt_status rc = jwt_parse(str_from(tokens[i]), &arena, &t);
-        assert_true(rc == JWT_BAD_FORMAT || rc == JWT_HEADER_NOT_JSON);
+        assert_int_equal(rc, JWT_BAD_FORMAT);
     }
 }
 
