@@ -13,6 +13,7 @@
 #include "proxy/cluster/metadata_pool.h"
 #include "proxy/stats/h2_stats.h"
 #include "proxy/stats/tls_stats.h"
+#include "proxy/warm.h"
 
 static const struct stat_desc cluster_rows[] = {CLUSTER_STATS(STAT_DESC_ROW)};
 static const struct stat_table cluster_table = {cluster_rows, ARRAY_LEN(cluster_rows)};
@@ -74,10 +75,11 @@ struct cluster *cluster_new(struct cluster_spec *take_spec, struct err *err)
     atomic_init(&c->refs, 1);
     c->spec = take_spec;
     c->stats = cluster_scope(take_spec, ".", &cluster_table);
-    if (take_spec->transport->tls) {
+    if (cluster_may_use_tls(take_spec)) {
         c->tls_stats = cluster_scope(take_spec, ".ssl.", &tls_stat_table);
         c->tls_socket_stats = cluster_scope(take_spec, ".client_ssl_socket_factory.", &tls_socket_stat_table);
     }
+    cluster_transport_stats_new(c);
     if (may_speak_h2(take_spec->http))
         c->h2_stats = cluster_scope(take_spec, ".http2.", &h2_stat_table);
     cluster_track(c);
@@ -118,6 +120,8 @@ static void destroy(void *arg)
     stat_scope_unref(&c->stats);
     stat_scope_unref(&c->tls_stats);
     stat_scope_unref(&c->tls_socket_stats);
+    cluster_transport_stats_free(c);
+    warmth_free(&c->secrets);
     stat_scope_unref(&c->h2_stats);
     pthread_mutex_destroy(&c->hosts_lock);
     cluster_spec_free(&c->spec);
@@ -183,11 +187,12 @@ static bool has_same_extras(const struct host *h, const struct endpoint_spec *e)
     return true;
 }
 
-static bool is_same_member(const struct host *h, const struct endpoint_spec *e)
+static bool is_same_member(const struct cluster *c, const struct host *h, const struct endpoint_spec *e)
 {
     return h->priority == e->priority && h->weight == (e->weight ? e->weight : 1) && h->locality == e->locality &&
            h->locality_weight == e->locality_weight && h->metadata == e->metadata &&
-           str_eq(h->hostname, e->hostname) && addr_eq(&h->addr, &e->addr) && has_same_extras(h, e);
+           h->transport == cluster_transport_of(c->spec, e->metadata, e->locality_metadata) && str_eq(h->hostname, e->hostname) &&
+           addr_eq(&h->addr, &e->addr) && has_same_extras(h, e);
 }
 
 static void addr_key(const struct addr *a, char text[ADDR_TEXT_BYTES])
@@ -217,6 +222,7 @@ struct host *cluster_make_member(const struct cluster *c, const struct endpoint_
         atomic_store(&h->health, HOST_FAILED_ACTIVE_HC | (c->spec->lb->ignore_new_until_checked ? HOST_PENDING_ACTIVE_HC : 0));
     h->metadata = e->has_pooled_metadata ? metadata_pool_ref(e->metadata) : e->metadata;
     h->has_pooled_metadata = e->has_pooled_metadata;
+    h->transport = cluster_take_transport(c, e->metadata, e->locality_metadata);
     h->is_canary = is_canary && is_canary->kind == META_BOOL && is_canary->u.boolean;
     h->locality_weight = e->locality_weight;
     if (e->extra_addr_count) {
@@ -371,7 +377,7 @@ static void set_endpoints(struct cluster *c, const struct endpoint_spec *eps, ui
         char text[ADDR_TEXT_BYTES];
         addr_key(&eps[i].addr, text);
         struct host *h = members ? map_get(members, str_from(text)) : NULL;
-        bool kept = h && is_same_member(h, &eps[i]) && health_host_fits(h->check, c->spec->check, &eps[i]);
+        bool kept = h && is_same_member(c, h, &eps[i]) && health_host_fits(h->check, c->spec->check, &eps[i]);
         hosts[i] = kept ? host_ref(h) : cluster_make_member(c, &eps[i]);
         uint32_t health = atomic_load(&hosts[i]->health);
         uint32_t from_eds = HOST_FAILED_EDS | HOST_DEGRADED_EDS | HOST_EDS_DRAINING | HOST_PENDING_REMOVAL;
@@ -420,14 +426,24 @@ static void on_warm(void *arg)
         c->on_ready(c->on_ready_arg);
 }
 
-/* A cluster is warm once its first members are known and have been checked once (Envoy: "Cluster warming"). */
-static void on_members_known(void *arg)
+static void on_secrets(void *arg)
 {
     struct cluster *c = arg;
     if (c->checker)
         health_when_known(c->checker, on_warm, c);
     else
         on_warm(c);
+}
+
+/* A cluster is warm once its first members are known, its secrets have come, and its members have been checked once (Envoy:
+ * "Cluster warming"). */
+static void on_members_known(void *arg)
+{
+    struct cluster *c = arg;
+    warmth_free(&c->secrets);
+    c->secrets = warmth_new(on_secrets, c);
+    cluster_wait_for_secrets(c->spec, c->secrets);
+    warmth_start(c->secrets);
 }
 
 void cluster_assigned(struct cluster *c)

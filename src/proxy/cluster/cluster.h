@@ -44,6 +44,7 @@ struct endpoint_spec {
     uint32_t extra_addr_count;
     const struct metadata *metadata; /* NULL none */
     bool has_pooled_metadata;    /* metadata_pool.h */
+    const struct metadata *locality_metadata; /* as long as the endpoint itself; NULL none */
     uint32_t locality_weight;    /* of its locality; 0 none */
     /* Endpoint.health_check_config */
     bool no_check, has_check_addr;
@@ -52,7 +53,7 @@ struct endpoint_spec {
     struct str check_hostname;
 };
 
-/* How a connection to a host is made secure. Shared by all hosts of a cluster (transport_socket_matches: SIDECAR). */
+/* How a connection to a host is made secure. */
 struct transport_socket_spec {
     struct tls_source *tls;      /* proxy/config/tls_source.h: current tls_context, swapped on reload; NULL: raw */
     struct str sni;              /* "" none */
@@ -63,6 +64,12 @@ struct transport_socket_spec {
     bool pass_all_tlvs; uint8_t *pass_tlvs; uint32_t pass_tlv_count;
     struct fixed_tlv { uint8_t type; struct str value; } *added_tlvs; uint32_t added_tlv_count;
     bool allow_unspecified_address, tlv_as_pool_key;
+};
+/* One of a cluster's transport_socket_matches: for hosts whose metadata (envoy.transport_socket_match) holds all of this. */
+struct transport_match {
+    struct str name;
+    struct meta_value criteria;  /* META_STRUCT; else everything matches */
+    const struct transport_socket_spec *transport;
 };
 
 /* Parts that most clusters have alike stand behind pointers to one shared copy each (config/shared.h), so that
@@ -139,7 +146,8 @@ struct cluster_spec {
     const struct cluster_breakers_spec *breakers;
     const struct cluster_connection_spec *connection;
     const struct cluster_http_spec *http;
-    const struct transport_socket_spec *transport;
+    const struct transport_socket_spec *transport; /* of hosts that fit none of transport_matches; a host's own: host.h */
+    const struct transport_match *transport_matches; uint32_t transport_match_count;
     const struct upstream_prologue_spec *prologue; /* NULL none */
     const struct cluster_dns_spec *dns;           /* NULL unless the type is a DNS one */
     const struct cluster_original_dst_spec *original_dst; /* NULL unless ORIGINAL_DST */

@@ -20,12 +20,15 @@ struct cluster_dns;
 struct forward_proxy;
 struct outlier_detector;
 struct health_checker;
+struct warmth;
 struct cluster {
     uint32_t magic;
     _Atomic uint32_t refs;
     struct cluster_spec *spec;
     struct stat_scope *stats, *tls_stats; /* tls_stats NULL for raw ones */
     struct stat_scope *tls_socket_stats;  /* NULL for raw ones */
+    struct stat_scope **transport_stats;  /* of each transport match, then of the default; NULL without matches */
+    struct warmth *secrets;               /* until it is warm */
     struct stat_scope *h2_stats;          /* NULL where HTTP/2 is never spoken */
     struct stat_scope *budget_stats, *size_stats; /* tracked_stats.c; NULL */
     struct endpoint_stats *endpoint_stats;
@@ -147,9 +150,10 @@ struct upstream_pool *upstream_pool_new(struct cluster_worker *view, struct host
 void upstream_pool_free(struct upstream_pool *p);
 struct conn *upstream_connect(struct cluster_worker *view, struct host *h, const struct upstream_pool *pool,
                               struct str proxy_header, const struct conn_handler *handler, void *user);
-/* A connection of the proxy's own to `remote`, TLS as the cluster says; in no statistics and no breaker. */
-struct conn *upstream_connect_probe(struct cluster_worker *view, struct host *h, const struct addr *remote, const struct str *alpn,
-                                    uint32_t alpn_count, struct str proxy_header, const struct conn_handler *handler, void *user);
+/* A connection of the proxy's own to `remote`, TLS as `transport` says; in no statistics and no breaker. Never NULL. */
+struct conn *upstream_connect_probe(struct cluster_worker *view, struct host *h, const struct transport_socket_spec *transport,
+                                    const struct addr *remote, const struct str *alpn, uint32_t alpn_count, struct str proxy_header,
+                                    const struct conn_handler *handler, void *user);
 void upstream_conn_opened(struct cluster_worker *view, struct host *h);
 void upstream_conn_connected(struct cluster_worker *view, struct conn *c);
 void upstream_conn_closed(struct cluster_worker *view, struct host *h, struct conn *c, bool was_ready,
@@ -187,5 +191,19 @@ struct host *view_choose(struct cluster_worker *view, struct lb_context *ctx);
 
 /* upstream_proxy_protocol.c: the header for a connection made on behalf of `downstream` (NULL: LOCAL). Heap. */
 struct str upstream_proxy_header(const struct transport_socket_spec *spec, const struct conn *downstream);
+
+/* ---- transport_match.c ---- */
+const struct transport_socket_spec *cluster_transport_of(const struct cluster_spec *spec, const struct metadata *endpoint,
+                                                         const struct metadata *locality);
+/* The same for a host that is made now: counted. */
+const struct transport_socket_spec *cluster_take_transport(const struct cluster *c, const struct metadata *endpoint,
+                                                           const struct metadata *locality);
+/* By criteria in place of an endpoint's metadata (transport_socket_match_criteria of health checks). */
+const struct transport_socket_spec *cluster_transport_by(const struct cluster_spec *spec, const struct meta_value *criteria);
+void cluster_each_transport(const struct cluster_spec *spec, void (*fn)(const struct transport_socket_spec *t, void *arg), void *arg);
+bool cluster_may_use_tls(const struct cluster_spec *spec);
+void cluster_wait_for_secrets(const struct cluster_spec *spec, struct warmth *w);
+void cluster_transport_stats_new(struct cluster *c);
+void cluster_transport_stats_free(struct cluster *c);
 
 #endif

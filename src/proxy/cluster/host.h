@@ -57,6 +57,7 @@ struct host {
     uint32_t extra_addr_count;
     const struct metadata *metadata;  /* the endpoint's, in its cluster's spec or pooled; NULL when none */
     bool has_pooled_metadata;
+    const struct transport_socket_spec *transport; /* its cluster's choice, in its cluster's spec */
     uint32_t locality_weight;         /* its locality's, for locality-weighted balancing; 0: none */
     bool is_canary;                   /* metadata envoy.lb/canary */
     struct outlier_host *outlier;     /* health/outlier.h; owned; NULL without outlier detection */

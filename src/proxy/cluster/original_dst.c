@@ -142,6 +142,7 @@ struct host *original_dst_pick(struct cluster_worker *v, const struct lb_context
             return NULL;
         d = NEW(dst_host);
         d->host = host_new(&a, STR_NULL, 1, 0, NULL);
+        d->host->transport = cluster_take_transport(v->cluster, NULL, NULL);
         map_set(o->hosts, key, d);
         if (!timer_is_set(&o->sweep))
             timer_set_ms(&o->sweep, v->cluster->spec->original_dst->cleanup_interval_ms);

@@ -31,15 +31,15 @@ static struct str sni_for(const struct cluster_spec *spec, const struct host *h,
         if (authority_split(pool->authority, &host, &port) && !ip_of(host, &ip))
             return host;
     }
-    if (spec->transport->auto_host_sni && h->hostname.n)
+    if (h->transport->auto_host_sni && h->hostname.n)
         return h->hostname;
-    return spec->transport->sni;
+    return h->transport->sni;
 }
 
 /* A connection without its TLS must not go on: it fails at the next turn. */
-static void put_tls(struct cluster_worker *view, struct conn *c, const struct tls_client_opts *opts)
+static void put_tls(struct cluster_worker *view, struct conn *c, struct tls_source *source, const struct tls_client_opts *opts)
 {
-    struct tls_context *ctx = tls_source_get(view->cluster->spec->transport->tls);
+    struct tls_context *ctx = tls_source_get(source);
     struct err err = {0};
     if (!ctx) { /* the text is Envoy's */
         stat_inc(view->cluster->tls_socket_stats, STAT_TLS_UPSTREAM_NOT_READY);
@@ -50,8 +50,9 @@ static void put_tls(struct cluster_worker *view, struct conn *c, const struct tl
     tls_context_unref(&ctx);
 }
 
-struct conn *upstream_connect_probe(struct cluster_worker *view, struct host *h, const struct addr *remote, const struct str *alpn,
-                                    uint32_t alpn_count, struct str proxy_header, const struct conn_handler *handler, void *user)
+struct conn *upstream_connect_probe(struct cluster_worker *view, struct host *h, const struct transport_socket_spec *transport,
+                                    const struct addr *remote, const struct str *alpn, uint32_t alpn_count, struct str proxy_header,
+                                    const struct conn_handler *handler, void *user)
 {
     const struct cluster_spec *spec = view->cluster->spec;
     const struct cluster_connection_spec *cs = spec->connection;
@@ -63,9 +64,10 @@ struct conn *upstream_connect_probe(struct cluster_worker *view, struct host *h,
         .proxy_header = proxy_header,
     };
     struct conn *c = conn_connect(view->loop, &opts, handler, user);
-    struct tls_client_opts tls = {.sni = sni_for(spec, h, NULL), .alpn = alpn, .alpn_count = alpn_count};
-    if (spec->transport->tls)
-        put_tls(view, c, &tls);
+    struct tls_client_opts tls = {.sni = transport->auto_host_sni && h->hostname.n ? h->hostname : transport->sni,
+                                  .alpn = alpn, .alpn_count = alpn_count};
+    if (transport->tls)
+        put_tls(view, c, transport->tls, &tls);
     return c;
 }
 
@@ -84,7 +86,7 @@ static void start_tls(struct cluster_worker *view, struct host *h, const struct 
             opts.san_count = 1;
         }
     }
-    put_tls(view, c, &opts);
+    put_tls(view, c, h->transport->tls, &opts);
 }
 
 struct conn *upstream_connect(struct cluster_worker *view, struct host *h, const struct upstream_pool *pool,
@@ -112,7 +114,7 @@ struct conn *upstream_connect(struct cluster_worker *view, struct host *h, const
     conn_set_watermark(c, cs->buffer_limit_bytes);
     if (spec->prologue)
         conn_set_prologue(c, &spec->prologue->make(spec->prologue)->base);
-    if (spec->transport->tls)
+    if (h->transport->tls)
         start_tls(view, h, pool, c);
     return c;
 }
@@ -376,7 +378,7 @@ static void set_protocol(struct upstream_pool *p, const struct cluster_http_spec
     p->opts.max_requests_per_connection = http->max_requests_per_connection;
     p->opts.max_concurrent_streams = http->max_concurrent_streams;
     p->opts.preconnect_ratio = p->view->cluster->spec->preconnect_ratio;
-    p->opts.alpn = http->alpn && p->view->cluster->spec->transport->tls;
+    p->opts.alpn = http->alpn && p->host->transport->tls;
     p->opts.protocol = http->protocol;
     if (http->use_downstream_protocol)
         p->opts.protocol = p->downstream_protocol == HTTP_2 ? HTTP_2 : HTTP_11;
@@ -455,7 +457,7 @@ struct conn *cluster_connect_tcp(struct cluster_worker *cw, struct host *h, cons
         stat_inc(c->stats, STAT_CLUSTER_UPSTREAM_CX_OVERFLOW);
         return NULL;
     }
-    struct str header = c->spec->transport->proxy_protocol ? upstream_proxy_header(c->spec->transport, downstream) : STR_NULL;
+    struct str header = h->transport->proxy_protocol ? upstream_proxy_header(h->transport, downstream) : STR_NULL;
     struct conn *conn = upstream_connect(cw, h, NULL, header, handler, user);
     mem_free((char *)(uintptr_t)header.p);
     if (!conn) {

@@ -145,8 +145,8 @@ struct http_pool *view_http_pool(struct cluster_worker *cw, struct host *h, cons
     const struct cluster_spec *spec = cw->cluster->spec;
     struct str authority = key_authority(spec->http, key);
     struct str header = STR_NULL;
-    if (spec->transport->proxy_protocol)
-        header = upstream_proxy_header(spec->transport, key->downstream);
+    if (h->transport->proxy_protocol)
+        header = upstream_proxy_header(h->transport, key->downstream);
     if (cw->bucket_count) {
         for (struct upstream_pool *p = cw->buckets[bucket_of(cw, h)]; p; p = p->next) {
             if (pool_fits(p, h, key, authority) && str_eq(p->proxy_header, header)) {

@@ -144,6 +144,23 @@ static const struct transport_socket_spec *read_transport(struct config_reader *
     return shared;
 }
 
+static void read_matches(struct config_reader *cr, const pb_cluster *m, struct cluster_spec *s)
+{
+    struct arena *a = &s->memory->arena;
+    uint32_t n = LEN(m, transport_socket_matches);
+    struct transport_match *all = ARENA_ARRAY(a, struct transport_match, n);
+    s->transport_matches = all;
+    s->transport_match_count = n;
+    for (uint32_t i = 0; i < n; i++)
+        IN("transport_socket_matches[%u]", i) {
+            __auto_type match = m->transport_socket_matches[i];
+            all[i].name = arena_str(a, TEXT(match, name));
+            if (GET(match, match))
+                all[i].criteria = cfg_struct(cr, match->match, a);
+            all[i].transport = read_transport(cr, GET(match, transport_socket));
+        }
+}
+
 /* ---- discovery ---- */
 
 int cfg_aggregate_cluster(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
@@ -296,7 +313,10 @@ static void check_whole(struct config_reader *cr, const pb_cluster *m, const str
         FAULT("load_assignment", "an ORIGINAL_DST cluster finds its endpoints itself");
     if (s->type == CLUSTER_FORWARD_PROXY && !allow_insecure && !(s->http->auto_sni && s->http->auto_san_validation))
         FAULT("", "dynamic_forward_proxy cluster must have auto_sni and auto_san_validation true unless allow_insecure_cluster_options is set");
-    if (s->http->alpn && !s->transport->tls)
+    bool all_tls = s->transport->tls != NULL;
+    for (uint32_t i = 0; i < s->transport_match_count; i++)
+        all_tls &= s->transport_matches[i].transport->tls != NULL;
+    if (s->http->alpn && !all_tls)
         FAULT("", "auto_config chooses the protocol by ALPN and needs a TLS transport_socket");
 }
 
@@ -374,6 +394,7 @@ int cfg_cluster(struct config_reader *cr, const pb_cluster *m, struct cluster_sp
     s->connection = read_connection(cr, m);
     s->http = cfg_cluster_http(cr, m, s->type == CLUSTER_FORWARD_PROXY);
     s->transport = read_transport(cr, GET(m, transport_socket));
+    read_matches(cr, m, s);
     cfg_cluster_filters(cr, m, s);
     read_rest(cr, m, s);
     check_whole(cr, m, s, allow_insecure);
@@ -396,6 +417,8 @@ void cluster_spec_free(struct cluster_spec **spec)
     shared_unref(s->connection);
     shared_unref(s->http);
     shared_unref(s->transport);
+    for (uint32_t i = 0; i < s->transport_match_count; i++)
+        shared_unref(s->transport_matches[i].transport);
     shared_unref(s->dns);
     shared_unref(s->original_dst);
     shared_unref(s->dns_cache);

@@ -188,13 +188,15 @@ void cfg_endpoints(struct config_reader *cr, const pb_load_assignment *m, struct
         const struct locality *locality = read_locality(cr, GET(g, locality));
         uint32_t priority = GET(g, priority), n = LEN(g, lb_endpoints);
         uint32_t weight = proto_u32_or(GET(g, load_balancing_weight), 0);
-        if (GET(g, metadata))
-            proto_read_whole(&cr->r, &g->metadata->base);
+        const struct metadata *metadata = NULL;
+        IN("endpoints[%u].metadata", i)
+            metadata = cfg_metadata(cr, GET(g, metadata), out->arena);
         for (uint32_t j = 0; j < n; j++) {
             struct endpoint_spec *e = &out->items[at++];
             e->priority = priority;
             e->locality = locality;
             e->locality_weight = weight;
+            e->locality_metadata = metadata;
             IN("endpoints[%u].lb_endpoints[%u]", i, j)
                 read_lb_endpoint(cr, g->lb_endpoints[j], out, e);
         }

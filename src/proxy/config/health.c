@@ -249,6 +249,9 @@ static void read_check(struct config_reader *cr, const pb_health_check *m, struc
         FAULT("healthy_threshold", "must be set");
     s->reuse_connection = proto_bool_or(GET(m, reuse_connection), true);
     read_logs(cr, m, a, s);
+    const pb_struct *criteria = GET(m, transport_socket_match_criteria);
+    if (criteria)
+        s->transport_criteria = cfg_struct(cr, criteria, a);
     __auto_type tls = GET(m, tls_options);
     if (tls) {
         s->alpn_count = LEN(tls, alpn_protocols);

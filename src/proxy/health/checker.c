@@ -63,8 +63,15 @@ struct conn *health_connect(struct health_session *s, const struct str *alpn, ui
         alpn = spec->alpn;
         alpn_count = spec->alpn_count;
     }
-    return upstream_connect_probe(cluster_here(s->checker->cluster), s->host, &s->host->check->addr, alpn, alpn_count, first_bytes,
-                                  handler, user);
+    return upstream_connect_probe(cluster_here(s->checker->cluster), s->host, health_transport(s), &s->host->check->addr, alpn,
+                                  alpn_count, first_bytes, handler, user);
+}
+
+const struct transport_socket_spec *health_transport(const struct health_session *s)
+{
+    const struct health_spec *spec = s->checker->spec;
+    return spec->transport_criteria.kind == META_STRUCT ? cluster_transport_by(s->checker->cluster->spec, &spec->transport_criteria)
+                                                        : s->host->transport;
 }
 
 /* ---- when to ask ---- */

@@ -10,6 +10,7 @@
 #include "http/client.h"
 #include "io/addr.h"
 #include "proxy/match/string_match.h"
+#include "proxy/metadata.h"
 #include "proxy/route/header_rules.h"
 
 struct cluster;
@@ -31,6 +32,7 @@ struct health_spec {
     bool reuse_connection;       /* true */
     bool log_failures, log_successes;
     struct str *log_paths; uint32_t log_path_count;
+    struct meta_value transport_criteria; /* transport_socket_match_criteria; META_NULL: the host's own transport */
     struct str *alpn; uint32_t alpn_count; /* tls_options; else the protocol's own */
 
     /* HTTP */

@@ -103,7 +103,7 @@ static void connect_client(struct health_session *s)
 
 static bool is_tls(const struct health_session *s)
 {
-    return s->checker->cluster->spec->transport->tls != NULL;
+    return health_transport(s)->tls != NULL;
 }
 
 static struct str authority(const struct health_session *s)

@@ -62,6 +62,7 @@ void health_count_verified(struct health_session *s);
 void health_passed(struct health_session *s, bool degraded);
 void health_failed(struct health_session *s, enum health_failure why, bool retriable);
 /* A connection for the session, TLS as the cluster's, with `alpn` offered unless the check brings its own. */
+const struct transport_socket_spec *health_transport(const struct health_session *s);
 struct conn *health_connect(struct health_session *s, const struct str *alpn, uint32_t alpn_count, struct str first_bytes,
                             const struct conn_handler *handler, void *user);
 
