@@ -192,7 +192,7 @@ def test_worker_utilization__flood_on_kept_connections__refuses_while_they_are_s
     routes = [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]
     proxy = start_proxy(config.bootstrap([config.http_listener(routes=routes)], [], overload_manager=overload), concurrency=1)
     name = "overload.envoy.overload_actions.reject_incoming_connections.active"
-    assert proxy.stat(name) == 0
+    proxy.wait_stat(name, 0)
     with socket.create_connection(proxy.address()) as s:
         def keep_busy():
             for _ in range(20):
