@@ -241,6 +241,12 @@ void xds_client_resume(struct xds_client *c, uint32_t type)
 
 /* ---- the stream ---- */
 
+/* Nothing to say: on a stream that hasn't heard of the type no names would mean all. */
+static bool is_moot(const struct type *t)
+{
+    return t->is_first && !t->is_wildcard && !t->wanted_count;
+}
+
 /* Names that are neither wanted nor known: those whose end the last stream hasn't been told of, which a new one needn't be. */
 static void forget_gone(struct type *t)
 {
@@ -281,6 +287,16 @@ void xds_client_disconnected(struct xds_client *c)
         type_reset(&c->types[i]);
 }
 
+bool xds_client_is_due(const struct xds_client *c)
+{
+    for (const struct list *it = c->ready.next; it != &c->ready; it = it->next) {
+        const struct type *t = LIST_ENTRY((struct list *)(uintptr_t)it, type, ready);
+        if (!t->held && !is_moot(t))
+            return true;
+    }
+    return false;
+}
+
 uint32_t xds_client_pending(const struct xds_client *c)
 {
     uint32_t n = 0;
@@ -292,12 +308,6 @@ uint32_t xds_client_pending(const struct xds_client *c)
 struct str type_url_of(const struct type *t, struct arena *a)
 {
     return arena_printf(a, "type.googleapis.com/%s", t->desc->name);
-}
-
-/* Nothing to say: on a stream that hasn't heard of the type no names would mean all. */
-static bool is_moot(const struct type *t)
-{
-    return t->is_first && !t->is_wildcard && !t->wanted_count;
 }
 
 static void take_answer(struct type *t, struct arena *a, struct xds_request *r)

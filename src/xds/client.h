@@ -21,7 +21,7 @@ struct xds_client;
 struct xds_type {
     const char *name;    /* "envoy.config.cluster.v3.Cluster" */
     unsigned name_field; /* where a resource has its own name (state of the world); 0: it has none */
-    bool is_whole;       /* state of the world: a wildcard's response tells all that there is */
+    bool is_whole;       /* state of the world: a response tells all that there is of what was asked for */
     bool is_namespaced;  /* a name asks for all below it: "routes" for "routes/host" (VHDS) */
 };
 
@@ -29,7 +29,7 @@ struct xds_type {
 struct xds_update {
     const struct xds_resource *items; uint32_t count;
     const struct str *removed; uint32_t removed_count; /* said by the server, or past its time to live */
-    bool is_whole;                                     /* what isn't among the items is gone */
+    bool is_whole;                                     /* of what was asked for, what isn't among the items is gone */
     struct str version;
 };
 struct xds_client_ops {
@@ -66,6 +66,7 @@ void xds_client_connected(struct xds_client *c);    /* a new stream: nonces are 
 void xds_client_disconnected(struct xds_client *c); /* nothing is due before the next */
 /* The next message to send, into `out` (emptied first); false: nothing is due. */
 bool xds_client_next(struct xds_client *c, struct strbuf *out);
+bool xds_client_is_due(const struct xds_client *c); /* something that isn't held */
 uint32_t xds_client_pending(const struct xds_client *c); /* types of which something is due, held ones included */
 
 enum xds_fed {

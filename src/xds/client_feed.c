@@ -117,7 +117,7 @@ static void tell(struct xds_client *c, struct type *t, const struct xds_response
 {
     struct xds_update u = {
         .items = items, .count = count, .removed = r->removed, .removed_count = r->removed_count, .version = r->version,
-        .is_whole = !c->opts.is_delta && t->desc->is_whole && t->is_wildcard && count == r->resource_count};
+        .is_whole = !c->opts.is_delta && t->desc->is_whole && count == r->resource_count};
     t->held++; /* what on_update wants and unwants goes with the answer */
     if (count || r->removed_count || !r->resource_count)
         c->ops->on_update(c->user, (uint32_t)(t - c->types), &u, faults);
@@ -149,8 +149,23 @@ static enum xds_fed take(struct xds_client *c, struct type *t, struct xds_respon
     return settle(c, t, r->nonce, faults, before);
 }
 
+/* A stream, file or poll of one type needn't repeat it. */
+static struct type *only_type(struct xds_client *c)
+{
+    struct type *only = NULL;
+    for (uint32_t i = 0; i < c->opts.type_count; i++) {
+        if (xds_client_wants(c, i) && only)
+            return NULL;
+        if (xds_client_wants(c, i))
+            only = &c->types[i];
+    }
+    return only;
+}
+
 static struct type *find_type(struct xds_client *c, struct str url)
 {
+    if (!url.n)
+        return only_type(c);
     for (uint32_t i = 0; i < c->opts.type_count; i++)
         if (str_has_suffix(url, str_from(c->types[i].desc->name))) {
             size_t head = url.n - strlen(c->types[i].desc->name);

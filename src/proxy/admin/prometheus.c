@@ -216,7 +216,7 @@ static void buf_to_lines(struct buf *b, struct strbuf *lines)
 static void on_sample(const struct stat_sample *s, void *arg)
 {
     struct exposition *x = arg;
-    if (!stats_selected(&x->sel, s))
+    if (s->kind == STAT_TEXT || !stats_selected(&x->sel, s))
         return;
     prometheus_name(&x->naming, s);
     struct metric *m = metric_of(x, s->kind);
@@ -252,6 +252,8 @@ static struct family *family_of(struct exposition *x, const struct stat_scope *s
     f->table = table;
     map_set(x->families, strbuf_str(&x->key), f);
     for (uint32_t i = 0; i < table->count; i++) {
+        if (table->rows[i].kind == STAT_TEXT)
+            continue;
         prometheus_row_name(&x->naming, str_from(table->rows[i].name));
         add_source(x, f, i);
     }

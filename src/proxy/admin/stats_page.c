@@ -89,6 +89,13 @@ static void add_value(struct strbuf *b, const struct stat_sample *s)
         strbuf_addu(b, s->value);
 }
 
+static void add_text(struct strbuf *b, struct str text)
+{
+    strbuf_addc(b, '"');
+    strbuf_add_json(b, text);
+    strbuf_addc(b, '"');
+}
+
 static void on_sample(const struct stat_sample *s, void *arg)
 {
     struct gather *g = arg;
@@ -102,6 +109,8 @@ static void on_sample(const struct stat_sample *s, void *arg)
         admin_histogram_json(&g->text, s, g->mode);
     else if (histogram)
         admin_histogram_text(&g->text, s, g->mode);
+    else if (s->kind == STAT_TEXT)
+        add_text(&g->text, s->text);
     else
         add_value(&g->text, s);
     line.text_n = g->text.n - line.text_at;

@@ -18,6 +18,8 @@
 #define RATE_PER_S 10.0
 #define RECEIVE_BYTES_MAX (1u << 30) /* of one message: a mesh's whole state is megabytes (gRPC's 4 MiB are not enough) */
 
+#define SEND_BYTES_MAX (64u << 20) /* of requests that wait: one names every subscription of a mesh */
+
 /* What shared_get keeps: the source and the names of clusters that it holds. */
 struct kept {
     struct config_source source;
@@ -61,6 +63,7 @@ static void read_services(struct config_reader *cr, const pb_api_config_source *
             cfg_grpc_service(cr, m->grpc_services[i], a, &services[i]);
             services[i].max_receive_bytes = RECEIVE_BYTES_MAX;
             services[i].timeout_ms = 0; /* a stream */
+            services[i].queue_limit_bytes = SEND_BYTES_MAX;
         }
     s->services = services;
     s->service_count = n;

@@ -18,6 +18,7 @@ struct stat_sample {
     uint8_t kind, unit;
     bool used;                /* was ever written */
     bool is_of_host;          /* told by a source of hosts: not every sink takes these */
+    struct str text;          /* of text readouts, which only pages show */
     uint64_t value;           /* counters; gauges as signed bits */
     uint64_t delta;           /* counters, while flushing: since the last flush */
     const struct histogram_view *histogram;

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "proxy/stats/stats_priv.h"
 
+#define TABLES_MAX 4  /* under one prefix */
 #define NAMED_MAX 256 /* distinct dynamic names per scope and thread: a peer's choice of cipher must not grow memory */
 
 __thread uint32_t stat_thread;
@@ -42,6 +43,9 @@ static void node_free(struct scope_node *n)
             continue;
         for (uint32_t i = 0; b->histograms && i < s->table->count; i++)
             histogram_free((struct histogram **)&b->histograms[i]);
+        for (uint32_t i = 0; i < s->table->count; i++)
+            if (s->table->rows[i].kind == STAT_TEXT)
+                mem_free((char *)(uintptr_t)b->values[i]);
         mem_free(b->histograms);
         mem_free(b->codes);
         mem_free(b);
@@ -61,15 +65,31 @@ static void node_free(struct scope_node *n)
     mem_free(n);
 }
 
+/* Several tables may stand under one prefix, under keys of their own (see below). */
+static struct stat_scope *find_scope(struct str prefix, const struct stat_table *table)
+{
+    struct strbuf key = {0};
+    struct stat_scope *found = NULL;
+    strbuf_adds(&key, prefix);
+    for (unsigned i = 0; i < TABLES_MAX && !found; i++) {
+        struct scope_node *n = map_get(stats_registry.scopes, strbuf_str(&key));
+        if (n && n->scope->table == table)
+            found = n->scope;
+        strbuf_addc(&key, '\1');
+    }
+    strbuf_fini(&key);
+    return found;
+}
+
 struct stat_scope *stat_scope_get(struct str prefix, const struct stat_table *table, struct str tag_extracted,
                                   const struct stat_tag *tags, size_t tag_count)
 {
-    struct scope_node *n = map_get(stats_registry.scopes, prefix);
-    if (n && n->scope->table == table) {
-        n->scope->refs++;
-        return n->scope;
+    struct stat_scope *there = find_scope(prefix, table);
+    if (there) {
+        there->refs++;
+        return there;
     }
-    n = NEW(scope_node);
+    struct scope_node *n = NEW(scope_node);
     struct stat_scope *s = mem_zalloc(sizeof(*s) + stats_registry.threads * sizeof(s->blocks[0]));
     s->table = table;
     s->prefix = keep(prefix);
@@ -140,6 +160,15 @@ void stat_set(struct stat_scope *s, uint32_t row, uint64_t value)
     struct stat_block *b = stat_block_of(s);
     __atomic_store_n(&b->values[row], value, __ATOMIC_RELAXED);
     stat_touch(b, row);
+}
+
+void stat_set_text(struct stat_scope *s, uint32_t row, struct str text)
+{
+    struct stat_block *b = stat_block_of(s);
+    char *old = (char *)(uintptr_t)b->values[row];
+    b->values[row] = (uintptr_t)mem_strndup(text.n ? text.p : "", text.n);
+    stat_touch(b, row);
+    mem_free(old);
 }
 
 void stat_record(struct stat_scope *s, uint32_t row, uint64_t value)

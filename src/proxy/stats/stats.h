@@ -97,6 +97,8 @@ static inline void stat_dec(struct stat_scope *s, uint32_t row)
 }
 /* Gauges that one thread owns (main): sets this thread's share. */
 void stat_set(struct stat_scope *s, uint32_t row, uint64_t value);
+/* STAT_TEXT. Copied; main thread. */
+void stat_set_text(struct stat_scope *s, uint32_t row, struct str text);
 void stat_record(struct stat_scope *s, uint32_t row, uint64_t value); /* histogram */
 /* Counter "<family>_<status>" (e.g. family "upstream_rq": "cluster.a.upstream_rq_200"); family: static text. */
 void stat_code(struct stat_scope *s, const char *family, uint32_t status);

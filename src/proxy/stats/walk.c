@@ -23,6 +23,12 @@ uint64_t stat_sum(const struct stat_scope *s, uint32_t row)
     return sum;
 }
 
+static struct str text_of(const struct stat_scope *s, uint32_t row)
+{
+    const struct stat_block *b = s->blocks[0]; /* the main thread's, as we are */
+    return str_from(b && b->values[row] ? (const char *)(uintptr_t)b->values[row] : "");
+}
+
 static bool row_is_touched(const struct stat_scope *s, uint32_t row)
 {
     for (uint32_t t = 0; t < stats_registry.threads; t++) {
@@ -127,6 +133,10 @@ static void walk_rows(struct walk *w, struct scope_node *n)
                 continue;
             if (flushed_interval(n, i, &w->interval))
                 sample.interval = &w->interval;
+        } else if (d->kind == STAT_TEXT) {
+            if (w->flushes)
+                continue;
+            sample.text = text_of(s, i);
         } else {
             sample.value = stat_sum(s, i);
             if (w->flushes)
@@ -306,6 +316,10 @@ bool stats_read_row(const struct stat_scope *s, uint32_t row, struct stat_sample
     if ((d->unit == STAT_UNIT_LAZY && !used) || !is_kept(s, row))
         return false;
     *sample = (struct stat_sample){.scope = s, .kind = d->kind, .unit = d->unit, .used = used};
+    if (d->kind == STAT_TEXT) {
+        sample->text = text_of(s, row);
+        return true;
+    }
     if (d->kind != STAT_HISTOGRAM) {
         sample->value = stat_sum(s, row);
         return true;

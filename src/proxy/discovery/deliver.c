@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From a response to who subscribed: everything to who asked for everything, each resource to who asked for its name, an alias of
+ * it, or (VHDS) what it stands below. The last good bytes of named resources are kept for who comes later. A subscription that
+ * begins during a delivery is told after it. Main thread.
+ */
+#include "base/clock.h"
+#include "base/mem.h"
+#include "proxy/discovery/discovery_priv.h"
+
+/* ---- one subscription ---- */
+
+/* False: it found faults. */
+static bool tell(struct subscription *s, const struct resource_update *u, struct err_list *faults)
+{
+    size_t before = faults->count + faults->dropped;
+    uint64_t begin_us = clock_mono_us();
+    timer_clear(&s->fetch);
+    s->has_heard = true;
+    s->ops->on_update(s->user, u, faults);
+    bool is_good = faults->count + faults->dropped == before;
+    if (is_good)
+        subscription_stats_success(s->stats, u->version, clock_wall_us(), clock_mono_us() - begin_us);
+    else
+        subscription_stats_rejected(s->stats);
+    return is_good;
+}
+
+static bool tell_all(struct watched *w, const struct resource_update *u, struct err_list *faults)
+{
+    bool is_good = true;
+    LIST_EACH(it, safe, &w->subscriptions) {
+        struct subscription *s = LIST_ENTRY(it, subscription, node);
+        if (!s->is_dead && list_is_empty(&s->turn))
+            is_good &= tell(s, u, faults);
+    }
+    return is_good;
+}
+
+/* ---- who comes later ---- */
+
+static void tell_latecomer(struct subscription *s)
+{
+    struct err_list faults = {0};
+    struct watched *w = s->watched;
+    struct resource item = {.name = w->name, .version = w->version, .packed = w->body};
+    struct resource_update u = {.items = &item, .count = 1, .version = w->version};
+    list_remove(&s->turn);
+    if (w->body.p)
+        tell(s, &u, &faults);
+    err_list_fini(&faults); /* they were named when the resource came */
+}
+
+static void tell_latecomers(struct turn_task *t)
+{
+    (void)t;
+    discovery.depth++;
+    for (struct list *node; (node = list_first(&discovery.latecomers));)
+        tell_latecomer(LIST_ENTRY(node, subscription, turn));
+    discovery.depth--;
+}
+
+void discovery_tell_later(struct subscription *s)
+{
+    list_push_back(&discovery.latecomers, &s->turn);
+    discovery.tell.run = tell_latecomers;
+    loop_at_turn_end(discovery.server->main_loop, &discovery.tell);
+}
+
+/* ---- one name ---- */
+
+static void keep_text(struct str *kept, struct str text)
+{
+    if (kept->p && str_eq(*kept, text))
+        return;
+    mem_free((char *)(uintptr_t)kept->p);
+    *kept = str_make(mem_strndup(text.n ? text.p : "", text.n), text.n);
+}
+
+static void forget(struct watched *w)
+{
+    mem_free((char *)(uintptr_t)w->body.p);
+    w->body = STR_NULL;
+}
+
+static void deliver_to(struct watched *w, const struct resource *item, struct str version, struct err_list *faults)
+{
+    struct resource_update u = {.items = item, .count = 1, .version = version};
+    if (tell_all(w, &u, faults)) {
+        keep_text(&w->body, item->packed);
+        keep_text(&w->version, item->version);
+    }
+}
+
+static void deliver_removal(struct watched *w, struct str name, struct str version, struct err_list *faults)
+{
+    struct resource_update u = {.removed = &name, .removed_count = 1, .version = version};
+    forget(w);
+    tell_all(w, &u, faults);
+}
+
+static struct watched *find(const struct channel *c, enum resource_type type, struct str name)
+{
+    return name.n ? map_get(c->by_name[type], name) : NULL;
+}
+
+/* What stands above the last '/' of a name. */
+static struct watched *find_above(const struct channel *c, enum resource_type type, struct str name)
+{
+    size_t n = name.n;
+    while (n && name.p[n - 1] != '/')
+        n--;
+    return n ? find(c, type, str_make(name.p, n - 1)) : NULL;
+}
+
+static void deliver_named(struct channel *c, enum resource_type type, const struct resource *item, struct str version,
+                          struct err_list *faults)
+{
+    struct watched *w = find(c, type, item->name), *above = NULL;
+    if (discovery_types[type].is_namespaced)
+        above = find_above(c, type, item->name);
+    if (w)
+        deliver_to(w, item, version, faults);
+    if (above)
+        tell_all(above, &(struct resource_update){.items = item, .count = 1, .version = version}, faults);
+    for (uint32_t i = 0; i < item->alias_count; i++) {
+        struct watched *alias = find(c, type, item->aliases[i]);
+        if (alias && alias != w)
+            deliver_to(alias, item, version, faults);
+    }
+}
+
+/* ---- a response ---- */
+
+static void convert(const struct xds_update *u, struct resource *items)
+{
+    for (uint32_t i = 0; i < u->count; i++) {
+        const struct xds_resource *from = &u->items[i];
+        items[i] = (struct resource){
+            .name = from->name, .packed = from->packed, .version = from->version.n ? from->version : u->version,
+            .aliases = from->aliases, .alias_count = from->alias_count};
+    }
+}
+
+/* State of the world of clusters and listeners: a name that was asked for and isn't in the response is gone. */
+static void deliver_absence(struct channel *c, enum resource_type type, const struct xds_update *u, struct err_list *faults)
+{
+    struct map *present = map_new();
+    for (uint32_t i = 0; i < u->count; i++)
+        map_set(present, u->items[i].name, present);
+    LIST_EACH(it, safe, &c->watched) {
+        struct watched *w = LIST_ENTRY(it, watched, node);
+        if (w->type == type && w->name.n && w->body.p && !map_get(present, w->name))
+            deliver_removal(w, w->name, u->version, faults);
+    }
+    map_free(&present);
+}
+
+void discovery_deliver(struct channel *c, enum resource_type type, const struct xds_update *u, struct err_list *faults)
+{
+    struct resource *items = mem_alloc((u->count + 1) * sizeof *items);
+    const struct resource_update all = {.items = items, .count = u->count, .removed = u->removed, .removed_count = u->removed_count,
+                                        .is_whole = u->is_whole, .version = u->version};
+    convert(u, items);
+    discovery.depth++;
+    struct watched *everything = c->by_name[type] ? map_get(c->by_name[type], STR("")) : NULL;
+    if (everything)
+        tell_all(everything, &all, faults);
+    for (uint32_t i = 0; c->by_name[type] && i < u->count; i++)
+        deliver_named(c, type, &items[i], u->version, faults);
+    for (uint32_t i = 0; c->by_name[type] && i < u->removed_count; i++) {
+        struct watched *w = find(c, type, u->removed[i]);
+        w = w ? w : discovery_types[type].is_namespaced ? find_above(c, type, u->removed[i]) : NULL;
+        if (w)
+            deliver_removal(w, u->removed[i], u->version, faults);
+    }
+    if (u->is_whole)
+        deliver_absence(c, type, u, faults);
+    discovery.depth--;
+    mem_free(items);
+}
