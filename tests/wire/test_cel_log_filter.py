@@ -20,6 +20,18 @@ EXPRESSIONS = [
     "request.scheme == 'http' ? response.code == 200 : false", "size(request.path) > 3", "upstream.port > 0", "1 / 0 == 1",
     "1 / 0 == 1 || true", "metadata.filter_metadata['none']['x'] == 'y'", "request.headers['x-one'].endsWith('d') && request.path != '/'",
     "int(request.headers['x-num']) > 10", "request.headers['x-one'] > 'a'",
+    "{'a': 1}['a'] == 1", "'a' in {'a': 1}",
+    "timestamp('2024-02-29T12:30:45Z').getMonth() == 1", "timestamp('2024-02-29T12:30:45Z').getDayOfYear() == 59",
+    "request.time > timestamp('2020-01-01T00:00:00Z')", "duration('90m').getHours() == 1", "b'abc' == bytes('abc')",
+    "xds.node.id == 'cel-node'", "xds.node.metadata['NAME'] == 'pod'",
+    "xds.cluster_metadata.filter_metadata['shop']['colour'] == 'blue'", "xds.route_metadata.filter_metadata['shop'].sizes[1] == 2.0",
+    "has(xds.cluster_metadata.filter_metadata.none)", "request.headers['x-one'].matches('^r.d$')", "connection.uri_san_peer_certificate == ''",
+    "upstream.request_attempt_count == 1u", "response.backend_latency < duration('1h')", "connection.id > 0u", "request.total_size > 10",
+]
+TEXTS = [
+    "request.method", "response.code", "request.path", "1 + 1", "2u", "1.5", "true", "request.headers['x-one']",
+    "request.headers['none']", "duration('1500ms')", "duration('90m')", "duration('3661.25s')", "duration('1500us')", "duration('-2s')", "duration('0s')", "timestamp('2024-01-31T10:20:30Z')", "response.code == 200 ? 'fine' : 'not'",
+    "xds.cluster_name", "xds.node.metadata['NAME']", "request.size", "has(request.referer)", "int('x')", "request.duration < duration('1h')",
 ]
 REQUESTS = [
     {}, {"target": "/a"}, {"target": "/a?x=1", "headers": [("x-one", "red")]}, {"target": "/none"}, {"method": "POST", "body": b"abc"},
@@ -32,8 +44,17 @@ def make_bootstrap(port, directory):
     for i, text in enumerate(EXPRESSIONS):
         only = {"extension_filter": {"name": "cel", "typed_config": {"@type": CEL, "expression": text}}}
         logs.append(config.file_log(os.path.join(directory, f"{i}.log"), text_format="%REQ(:METHOD)% %REQ(:PATH)% %REQ(X-ONE)%\n", filter=only))
-    routes = [{"match": {"path": "/none"}, "direct_response": {"status": 404}}, {**config.route(), "name": "known"}]
-    return config.bootstrap([config.http_listener(routes=routes, access_log=logs)], [config.cluster("origin", port)])
+    texts = {"name": "envoy.access_loggers.file", "typed_config": {
+        "@type": config.FILE_LOG, "path": os.path.join(directory, "texts.log"), "log_format": {
+            "text_format_source": {"inline_string": "|".join(f"%CEL({text})%" for text in TEXTS) + "|%REQ_WITHOUT_QUERY(:PATH)%\n"},
+            "formatters": [{"name": f"envoy.formatter.{name}", "typed_config": {"@type": config.TYPE + "extensions.formatter." + kind}}
+                           for name, kind in (("cel", "cel.v3.Cel"), ("req_without_query", "req_without_query.v3.ReqWithoutQuery"),
+                                              ("metadata", "metadata.v3.Metadata"))]}}}
+    metadata = {"filter_metadata": {"shop": {"colour": "blue", "sizes": [1, 2]}}}
+    routes = [{"match": {"path": "/none"}, "direct_response": {"status": 404}}, {**config.route(), "name": "known", "metadata": metadata}]
+    return config.bootstrap([config.http_listener(routes=routes, access_log=[*logs, texts])],
+                            [config.cluster("origin", port, metadata=metadata)],
+                            node={"id": "cel-node", "cluster": "cel", "metadata": {"NAME": "pod"}})
 
 
 def lines_of(binary, origin, directory):
@@ -48,6 +69,9 @@ def lines_of(binary, origin, directory):
     for i, text in enumerate(EXPRESSIONS):
         path = directory / f"{i}.log"
         found[text] = path.read_text().splitlines() if path.exists() else []
+    for number, line in enumerate((directory / "texts.log").read_text().splitlines()):
+        for text, value in zip([*TEXTS, "without query"], line.split("|")):
+            found[f"{number}: {text}"] = [value]
     return found
 
 

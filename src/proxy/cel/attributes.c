@@ -7,6 +7,9 @@
 
 #include "base/check.h"
 #include "http/codec/uri.h"
+#include "io/tls.h"
+#include "proxy/cluster/cluster.h"
+#include "proxy/route/route.h"
 #include "proxy/stream_info.h"
 
 static struct cel_value url_path(const struct format_context *cx, struct arena *a)
@@ -29,6 +32,94 @@ static struct cel_value duration(const struct format_context *cx, struct arena *
     if (!cx->info->end_us)
         return cel_error();
     return (struct cel_value){.kind = CEL_DURATION, .v.i = (int64_t)(cx->info->end_us - cx->info->start_us)};
+}
+
+/* Read without a format: what tags and filters ask for at every request. */
+static struct cel_value text_of(struct str s)
+{
+    return s.p ? cel_string(s) : cel_error();
+}
+
+#define HEADER(name_, id_)                                                                         \
+    static struct cel_value name_(const struct format_context *cx, struct arena *a)                \
+    {                                                                                              \
+        (void)a;                                                                                   \
+        return text_of(cx->request ? headers_get_id(cx->request, id_) : STR_NULL);                 \
+    }
+HEADER(path, HDR_PATH)
+HEADER(host, HDR_AUTHORITY)
+HEADER(scheme, HDR_SCHEME)
+HEADER(method, HDR_METHOD)
+HEADER(referer, HDR_REFERER)
+HEADER(useragent, HDR_USER_AGENT)
+HEADER(request_id, HDR_X_REQUEST_ID)
+
+static struct cel_value code(const struct format_context *cx, struct arena *a)
+{
+    (void)a;
+    return cx->info->status ? cel_int(cx->info->status) : cel_error();
+}
+
+static struct cel_value time_of(const struct format_context *cx, struct arena *a)
+{
+    (void)a;
+    return cx->info->start_wall_us ? (struct cel_value){.kind = CEL_TIMESTAMP, .v.i = (int64_t)cx->info->start_wall_us} : cel_error();
+}
+
+static struct cel_value between(uint64_t from, uint64_t to)
+{
+    return from && to >= from ? (struct cel_value){.kind = CEL_DURATION, .v.i = (int64_t)(to - from)} : cel_error();
+}
+
+static struct cel_value backend_latency(const struct format_context *cx, struct arena *a)
+{
+    (void)a;
+    return between(cx->info->upstream_last_tx_us, cx->info->upstream_first_rx_us);
+}
+
+static struct cel_value pool_ready(const struct format_context *cx, struct arena *a)
+{
+    (void)a;
+    return cx->info->pool_ready_us ? (struct cel_value){.kind = CEL_DURATION, .v.i = (int64_t)cx->info->pool_ready_us} : cel_error();
+}
+
+/* The first name of a kind, as Envoy takes it. */
+static struct cel_value first_san(const struct format_context *cx, bool upstream, bool peer, bool is_uri)
+{
+    struct tls_session *tls = upstream               ? (struct tls_session *)(uintptr_t)cx->info->upstream_tls
+                              : cx->info->downstream ? conn_tls(cx->info->downstream)
+                                                     : NULL;
+    const struct tls_cert_facts *f = !tls ? NULL : peer ? tls_session_peer(tls) : tls_session_local(tls);
+    const struct str *list = !f ? NULL : is_uri ? f->uri_sans : f->dns_sans;
+    return list && list[0].p ? cel_string(list[0]) : cel_error();
+}
+
+#define SAN(name_, upstream_, peer_, is_uri_)                                                      \
+    static struct cel_value name_(const struct format_context *cx, struct arena *a)                \
+    {                                                                                              \
+        (void)a;                                                                                   \
+        return first_san(cx, upstream_, peer_, is_uri_);                                           \
+    }
+SAN(down_local_dns, false, false, false)
+SAN(down_peer_dns, false, true, false)
+SAN(down_local_uri, false, false, true)
+SAN(down_peer_uri, false, true, true)
+SAN(up_local_dns, true, false, false)
+SAN(up_peer_dns, true, true, false)
+SAN(up_local_uri, true, false, true)
+SAN(up_peer_uri, true, true, true)
+
+static struct meta_value *node; /* main thread, before workers read it */
+
+void cel_set_node(const struct meta_value *keep_node)
+{
+    node = (struct meta_value *)(uintptr_t)keep_node;
+}
+
+static struct cel_value node_of(const struct format_context *cx, struct arena *a)
+{
+    (void)cx, (void)a;
+    return node ? cel_of_meta(node) : cel_error();
 }
 
 static struct cel_value flags(const struct format_context *cx, struct arena *a)
@@ -66,23 +157,28 @@ MAP_OF(response_headers, CEL_RESPONSE_HEADERS)
 MAP_OF(response_trailers, CEL_RESPONSE_TRAILERS)
 MAP_OF(metadata, CEL_METADATA)
 MAP_OF(filter_state, CEL_FILTER_STATE)
+MAP_OF(cluster_metadata, CEL_METADATA_OF_CLUSTER)
+MAP_OF(route_metadata, CEL_METADATA_OF_ROUTE)
+MAP_OF(vhost_metadata, CEL_METADATA_OF_VHOST)
+MAP_OF(host_metadata, CEL_METADATA_OF_HOST)
 
 static const struct cel_attribute attributes[] = {
-    {"request.path", CEL_STRING, "%REQ(:PATH)%", NULL},
+    {"request.path", CEL_STRING, NULL, path},
     {"request.url_path", CEL_STRING, NULL, url_path},
     {"request.query", CEL_STRING, NULL, query},
-    {"request.host", CEL_STRING, "%REQ(:AUTHORITY)%", NULL},
-    {"request.scheme", CEL_STRING, "%REQ(:SCHEME)%", NULL},
-    {"request.method", CEL_STRING, "%REQ(:METHOD)%", NULL},
+    {"request.host", CEL_STRING, NULL, host},
+    {"request.scheme", CEL_STRING, NULL, scheme},
+    {"request.method", CEL_STRING, NULL, method},
     {"request.headers", CEL_MAP, NULL, request_headers},
-    {"request.referer", CEL_STRING, "%REQ(REFERER)%", NULL},
-    {"request.useragent", CEL_STRING, "%REQ(USER-AGENT)%", NULL},
-    {"request.id", CEL_STRING, "%REQ(X-REQUEST-ID)%", NULL},
+    {"request.referer", CEL_STRING, NULL, referer},
+    {"request.useragent", CEL_STRING, NULL, useragent},
+    {"request.id", CEL_STRING, NULL, request_id},
+    {"request.time", CEL_TIMESTAMP, NULL, time_of},
     {"request.protocol", CEL_STRING, "%PROTOCOL%", NULL},
     {"request.duration", CEL_DURATION, NULL, duration},
     {"request.size", CEL_INT, "%BYTES_RECEIVED%", NULL},
     {"request.total_size", CEL_INT, NULL, total_size},
-    {"response.code", CEL_INT, "%RESPONSE_CODE%", NULL},
+    {"response.code", CEL_INT, NULL, code},
     {"response.code_details", CEL_STRING, "%RESPONSE_CODE_DETAILS%", NULL},
     {"response.flags", CEL_INT, NULL, flags},
     {"response.grpc_status", CEL_INT, "%GRPC_STATUS_NUMBER%", NULL},
@@ -90,16 +186,17 @@ static const struct cel_attribute attributes[] = {
     {"response.trailers", CEL_MAP, NULL, response_trailers},
     {"response.size", CEL_INT, "%BYTES_SENT%", NULL},
     {"response.total_size", CEL_INT, NULL, response_total_size},
+    {"response.backend_latency", CEL_DURATION, NULL, backend_latency},
     {"connection.id", CEL_UINT, "%CONNECTION_ID%", NULL},
     {"connection.mtls", CEL_BOOL, "%DOWNSTREAM_PEER_FINGERPRINT_256%", NULL},
     {"connection.requested_server_name", CEL_STRING, "%REQUESTED_SERVER_NAME%", NULL},
     {"connection.tls_version", CEL_STRING, "%DOWNSTREAM_TLS_VERSION%", NULL},
     {"connection.subject_local_certificate", CEL_STRING, "%DOWNSTREAM_LOCAL_SUBJECT%", NULL},
     {"connection.subject_peer_certificate", CEL_STRING, "%DOWNSTREAM_PEER_SUBJECT%", NULL},
-    {"connection.dns_san_local_certificate", CEL_STRING, "%DOWNSTREAM_LOCAL_DNS_SAN%", NULL},
-    {"connection.dns_san_peer_certificate", CEL_STRING, "%DOWNSTREAM_PEER_DNS_SAN%", NULL},
-    {"connection.uri_san_local_certificate", CEL_STRING, "%DOWNSTREAM_LOCAL_URI_SAN%", NULL},
-    {"connection.uri_san_peer_certificate", CEL_STRING, "%DOWNSTREAM_PEER_URI_SAN%", NULL},
+    {"connection.dns_san_local_certificate", CEL_STRING, NULL, down_local_dns},
+    {"connection.dns_san_peer_certificate", CEL_STRING, NULL, down_peer_dns},
+    {"connection.uri_san_local_certificate", CEL_STRING, NULL, down_local_uri},
+    {"connection.uri_san_peer_certificate", CEL_STRING, NULL, down_peer_uri},
     {"connection.sha256_peer_certificate_digest", CEL_STRING, "%DOWNSTREAM_PEER_FINGERPRINT_256%", NULL},
     {"connection.termination_details", CEL_STRING, "%CONNECTION_TERMINATION_DETAILS%", NULL},
     {"connection.transport_failure_reason", CEL_STRING, "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%", NULL},
@@ -112,15 +209,26 @@ static const struct cel_attribute attributes[] = {
     {"upstream.local_address", CEL_STRING, "%UPSTREAM_LOCAL_ADDRESS%", NULL},
     {"upstream.tls_version", CEL_STRING, "%UPSTREAM_TLS_VERSION%", NULL},
     {"upstream.subject_peer_certificate", CEL_STRING, "%UPSTREAM_PEER_SUBJECT%", NULL},
-    {"upstream.uri_san_peer_certificate", CEL_STRING, "%UPSTREAM_PEER_URI_SAN%", NULL},
+    {"upstream.subject_local_certificate", CEL_STRING, "%UPSTREAM_LOCAL_SUBJECT%", NULL},
+    {"upstream.dns_san_local_certificate", CEL_STRING, NULL, up_local_dns},
+    {"upstream.dns_san_peer_certificate", CEL_STRING, NULL, up_peer_dns},
+    {"upstream.uri_san_local_certificate", CEL_STRING, NULL, up_local_uri},
+    {"upstream.uri_san_peer_certificate", CEL_STRING, NULL, up_peer_uri},
+    {"upstream.cx_pool_ready_duration", CEL_DURATION, NULL, pool_ready},
     {"upstream.transport_failure_reason", CEL_STRING, "%UPSTREAM_TRANSPORT_FAILURE_REASON%", NULL},
     {"upstream.request_attempt_count", CEL_INT, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%", NULL},
     {"xds.cluster_name", CEL_STRING, "%UPSTREAM_CLUSTER%", NULL},
     {"xds.route_name", CEL_STRING, "%ROUTE_NAME%", NULL},
     {"xds.virtual_host_name", CEL_STRING, NULL, virtual_host},
     {"xds.filter_chain_name", CEL_STRING, "%FILTER_CHAIN_NAME%", NULL},
+    {"xds.node", CEL_META, NULL, node_of},
+    {"xds.cluster_metadata", CEL_MAP, NULL, cluster_metadata},
+    {"xds.route_metadata", CEL_MAP, NULL, route_metadata},
+    {"xds.virtual_host_metadata", CEL_MAP, NULL, vhost_metadata},
+    {"xds.upstream_host_metadata", CEL_MAP, NULL, host_metadata},
     {"metadata.filter_metadata", CEL_MAP, NULL, metadata},
     {"filter_state", CEL_MAP, NULL, filter_state},
+    {"upstream_filter_state", CEL_MAP, NULL, filter_state}, /* ours has one state for both sides */
 };
 
 bool cel_is_root(struct str name)
@@ -196,6 +304,31 @@ static struct cel_value header(const struct headers *h, struct str key, struct a
     return value.p ? cel_string(value) : cel_error();
 }
 
+static const struct metadata *metadata_behind(enum cel_map map, const struct stream_info *info)
+{
+    switch (map) {
+    case CEL_METADATA:
+        return &info->metadata;
+    case CEL_CLUSTER_METADATA:
+        return info->cluster ? cluster_spec(info->cluster)->metadata : NULL;
+    case CEL_ROUTE_METADATA:
+        return info->route ? info->route->metadata : NULL;
+    case CEL_VHOST_METADATA:
+        return info->route && info->route->vhost ? info->route->vhost->metadata : NULL;
+    case CEL_HOST_METADATA:
+        return info->host ? info->host->metadata : NULL;
+    default:
+        return NULL;
+    }
+}
+
+static struct cel_value state_value(const struct filter_state_entry *e)
+{
+    if (e && e->object)
+        return (struct cel_value){.kind = CEL_META, .v.meta = e->object->fields};
+    return e ? cel_string(e->value) : cel_error();
+}
+
 struct cel_value cel_map_get(enum cel_map map, struct str key, const struct format_context *cx, struct arena *a)
 {
     switch (map) {
@@ -205,12 +338,64 @@ struct cel_value cel_map_get(enum cel_map map, struct str key, const struct form
         return header(cx->response, key, a);
     case CEL_RESPONSE_TRAILERS:
         return header(cx->trailers, key, a);
+    case CEL_FILTER_STATE:
+        return state_value(filter_state_find(&cx->info->filter_state, key));
+    case CEL_METADATA_OF_CLUSTER:
+    case CEL_METADATA_OF_ROUTE:
+    case CEL_METADATA_OF_VHOST:
+    case CEL_METADATA_OF_HOST:
+        if (!str_eq(key, STR("filter_metadata")))
+            return cel_error();
+        return (struct cel_value){.kind = CEL_MAP, .v.map = map - CEL_METADATA_OF_CLUSTER + CEL_CLUSTER_METADATA};
+    default:
+        return cel_of_meta(metadata_find(metadata_behind(map, cx->info), key, NULL, 0));
+    }
+}
+
+static struct cel_value names_of_headers(const struct headers *h, struct arena *a)
+{
+    struct cel_value v = {.kind = CEL_LIST};
+    v.v.list.items = h ? arena_alloc(a, (h->count + 1) * sizeof(struct cel_value)) : NULL;
+    if (!v.v.list.items)
+        return cel_error();
+    for (uint32_t i = 0; i < h->count; i++) {
+        uint32_t j = 0;
+        while (j < v.v.list.count && !str_eq(v.v.list.items[j].v.s, h->items[i].name))
+            j++;
+        if (j == v.v.list.count)
+            v.v.list.items[v.v.list.count++] = cel_string(h->items[i].name);
+    }
+    return v;
+}
+
+static struct cel_value names_of_spaces(const struct metadata *m, struct arena *a)
+{
+    struct cel_value v = {.kind = CEL_LIST};
+    uint32_t n = m ? m->count : 0;
+    v.v.list.items = arena_alloc(a, (n + 1) * sizeof(struct cel_value));
+    if (!v.v.list.items)
+        return cel_error();
+    for (uint32_t i = 0; i < n; i++)
+        v.v.list.items[v.v.list.count++] = cel_string(m->items[i].name);
+    return v;
+}
+
+struct cel_value cel_map_keys(enum cel_map map, const struct format_context *cx, struct arena *a)
+{
+    switch (map) {
+    case CEL_REQUEST_HEADERS:
+        return names_of_headers(cx->request, a);
+    case CEL_RESPONSE_HEADERS:
+        return names_of_headers(cx->response, a);
+    case CEL_RESPONSE_TRAILERS:
+        return names_of_headers(cx->trailers, a);
     case CEL_METADATA:
-        return cel_of_meta(metadata_find(&cx->info->metadata, key, NULL, 0));
-    case CEL_FILTER_STATE: {
-        const struct filter_state_entry *e = filter_state_find(&cx->info->filter_state, key);
-        return e ? cel_string(e->value) : cel_error();
+    case CEL_CLUSTER_METADATA:
+    case CEL_ROUTE_METADATA:
+    case CEL_VHOST_METADATA:
+    case CEL_HOST_METADATA:
+        return names_of_spaces(metadata_behind(map, cx->info), a);
+    default:
+        return cel_error();
     }
-    }
-    return cel_error();
 }

@@ -13,12 +13,22 @@
 
 #define CEL_DEPTH_MAX 64    /* of nesting: the parser and the evaluator recurse */
 #define CEL_NODES_MAX 2000
+#define CEL_TEXT_MAX 65536  /* of an expression */
+#define CEL_STEPS_MAX 20000 /* of one evaluation: macros in macros must not burn a worker */
+#define CEL_MEMORY_MAX ((size_t)256 << 10)
+#define CEL_VARIABLES_MAX 16 /* of macros inside each other */
 
 enum cel_kind {
-    CEL_ERROR, CEL_NULL, CEL_BOOL, CEL_INT, CEL_UINT, CEL_DOUBLE, CEL_STRING, CEL_DURATION /* i: microseconds */, CEL_LIST,
-    CEL_META /* a value of metadata */, CEL_MAP,
+    CEL_ERROR, CEL_NULL, CEL_BOOL, CEL_INT, CEL_UINT, CEL_DOUBLE, CEL_STRING, CEL_BYTES /* s */,
+    CEL_DURATION /* i: microseconds */, CEL_TIMESTAMP /* i: microseconds since 1970 */, CEL_LIST,
+    CEL_PAIRS /* a map that the expression made: list of keys and values in turn */, CEL_META /* a value of metadata */, CEL_MAP,
 };
-enum cel_map { CEL_REQUEST_HEADERS, CEL_RESPONSE_HEADERS, CEL_RESPONSE_TRAILERS, CEL_METADATA, CEL_FILTER_STATE };
+/* Maps of attributes. A METADATA_OF is a message whose one member is the map behind it. */
+enum cel_map {
+    CEL_REQUEST_HEADERS, CEL_RESPONSE_HEADERS, CEL_RESPONSE_TRAILERS, CEL_METADATA, CEL_FILTER_STATE,
+    CEL_METADATA_OF_CLUSTER, CEL_METADATA_OF_ROUTE, CEL_METADATA_OF_VHOST, CEL_METADATA_OF_HOST,
+    CEL_CLUSTER_METADATA, CEL_ROUTE_METADATA, CEL_VHOST_METADATA, CEL_HOST_METADATA,
+};
 struct cel_value {
     enum cel_kind kind;
     union {
@@ -39,7 +49,14 @@ enum cel_op {
     CEL_EQ, CEL_NE, CEL_LT, CEL_LE, CEL_GT, CEL_GE, CEL_IN,
     CEL_ADD, CEL_SUB, CEL_MUL, CEL_DIV, CEL_MOD,
     CEL_SIZE, CEL_STARTS_WITH, CEL_ENDS_WITH, CEL_CONTAINS, CEL_MATCHES,
-    CEL_TO_INT, CEL_TO_UINT, CEL_TO_DOUBLE, CEL_TO_STRING,
+    CEL_TO_INT, CEL_TO_UINT, CEL_TO_DOUBLE, CEL_TO_STRING, CEL_TO_BYTES, CEL_TO_DURATION, CEL_TO_TIMESTAMP, CEL_TO_ITSELF /* dyn() */,
+    CEL_VARIABLE, CEL_PAIRS_OF, CEL_TIME_PART,
+    CEL_ALL, CEL_EXISTS, CEL_EXISTS_ONE, CEL_MAPPED, CEL_FILTERED, /* macros: range, what is asked of each, what is made of it */
+};
+/* Parts of a timestamp and of a duration, as methods call them. */
+enum cel_part {
+    CEL_YEAR, CEL_MONTH, CEL_DAY_OF_YEAR, CEL_DATE, CEL_DAY_OF_MONTH, CEL_DAY_OF_WEEK, CEL_HOURS, CEL_MINUTES, CEL_SECONDS,
+    CEL_MILLISECONDS,
 };
 struct cel_attribute;
 struct cel_node {
@@ -51,6 +68,7 @@ struct cel_node {
     struct cel_node **args;
     uint32_t arg_count;
     bool is_select;                         /* INDEX written as a.name */
+    uint8_t slot;                           /* VARIABLE, macros: which variable; TIME_PART: which part */
     struct cel_node *next;                  /* all nodes, for what they own */
 };
 struct cel {
@@ -71,8 +89,27 @@ bool cel_is_root(struct str name);
 struct cel_value cel_attribute_value(const struct cel_node *n, const struct format_context *cx, struct arena *a);
 struct cel_value cel_map_get(enum cel_map map, struct str key, const struct format_context *cx, struct arena *a);
 struct cel_value cel_of_meta(const struct meta_value *m);
+/* The keys of a map of attributes as a list; an error where they can't be told. */
+struct cel_value cel_map_keys(enum cel_map map, const struct format_context *cx, struct arena *a);
+/* One evaluation. */
+struct cel_run {
+    const struct format_context *cx;
+    struct arena *arena;
+    uint32_t steps;
+    struct cel_value variables[CEL_VARIABLES_MAX];
+};
 /* eval.c */
-struct cel_value cel_eval(const struct cel_node *n, const struct format_context *cx, struct arena *a);
+struct cel_value cel_eval(const struct cel_node *n, struct cel_run *r);
+bool cel_equal(const struct cel_value *a, const struct cel_value *b);
+/* macros.c */
+struct cel_value cel_macro(const struct cel_node *n, struct cel_run *r);
+struct cel_value cel_elements(const struct cel_value *in, struct cel_run *r); /* what a macro goes over: a CEL_LIST, or an error */
+/* time.c */
+bool cel_parse_duration(struct str text, int64_t *us);
+bool cel_parse_timestamp(struct str text, int64_t *us);
+struct cel_value cel_print_time(const struct cel_value *v, struct arena *a); /* of a duration or timestamp, as strings are made of them */
+struct str cel_show_time(const struct cel_value *v, struct arena *a); /* … as Envoy's formats show them: "1h30m", "…+00:00" */
+struct cel_value cel_time_part(enum cel_part part, const struct cel_value *v, const struct cel_value *zone /* NULL: UTC */);
 
 static inline struct cel_value cel_error(void)
 {

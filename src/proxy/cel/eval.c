@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Evaluation. Errors travel as values: "||" and "&&" let a decided side win over one (langdef: "Logical
- * Operators"), all else that meets one is one. Numbers of different kinds compare by value. Any worker.
+ * Operators"), all else that meets one is one. Numbers of different kinds compare by value. Each
+ * evaluation has a bound of steps and of memory, past which it is an error. Any worker.
  */
 #include "proxy/cel/cel_priv.h"
 
@@ -20,10 +21,25 @@ static long double number(const struct cel_value *v)
     return v->kind == CEL_INT ? (long double)v->v.i : v->kind == CEL_UINT ? (long double)v->v.u : (long double)v->v.d;
 }
 
-static bool equal(const struct cel_value *a, const struct cel_value *b)
+static bool meta_is(const struct cel_value *a, const struct cel_value *b);
+
+static bool pairs_equal(const struct cel_value *a, const struct cel_value *b)
+{
+    uint32_t found = 0, n = a->v.list.count;
+    for (uint32_t i = 0; i < n; i += 2)
+        for (uint32_t j = 0; j < n; j += 2)
+            found += cel_equal(&a->v.list.items[i], &b->v.list.items[j]) && cel_equal(&a->v.list.items[i + 1], &b->v.list.items[j + 1]);
+    return found * 2 == n;
+}
+
+bool cel_equal(const struct cel_value *a, const struct cel_value *b)
 {
     if (is_number(a) && is_number(b))
         return number(a) == number(b);
+    if (a->kind == CEL_META && b->kind == CEL_LIST)
+        return meta_is(a, b);
+    if (a->kind == CEL_LIST && b->kind == CEL_META)
+        return meta_is(b, a);
     if (a->kind != b->kind)
         return false;
     switch (a->kind) {
@@ -32,21 +48,37 @@ static bool equal(const struct cel_value *a, const struct cel_value *b)
     case CEL_BOOL:
         return a->v.b == b->v.b;
     case CEL_STRING:
+    case CEL_BYTES:
         return str_eq(a->v.s, b->v.s);
     case CEL_DURATION:
+    case CEL_TIMESTAMP:
         return a->v.i == b->v.i;
+    case CEL_PAIRS:
+        return a->v.list.count == b->v.list.count && pairs_equal(a, b);
     case CEL_META:
         return meta_equal(a->v.meta, b->v.meta);
     case CEL_LIST:
         if (a->v.list.count != b->v.list.count)
             return false;
         for (uint32_t i = 0; i < a->v.list.count; i++)
-            if (!equal(&a->v.list.items[i], &b->v.list.items[i]))
+            if (!cel_equal(&a->v.list.items[i], &b->v.list.items[i]))
                 return false;
         return true;
     default:
         return false;
     }
+}
+
+/* A list of metadata against one that the expression made. */
+static bool meta_is(const struct cel_value *a, const struct cel_value *b)
+{
+    const struct meta_value *m = a->v.meta;
+    bool same = m->kind == META_LIST && m->u.list.count == b->v.list.count;
+    for (uint32_t i = 0; same && i < b->v.list.count; i++) {
+        struct cel_value item = cel_of_meta(&m->u.list.items[i]);
+        same = cel_equal(&item, &b->v.list.items[i]);
+    }
+    return same;
 }
 
 static struct cel_value compare(enum cel_op op, const struct cel_value *a, const struct cel_value *b)
@@ -57,9 +89,9 @@ static struct cel_value compare(enum cel_op op, const struct cel_value *a, const
         if (isnan(x) || isnan(y))
             return cel_bool(false);
         order = x < y ? -1 : x > y;
-    } else if (a->kind == CEL_STRING && b->kind == CEL_STRING) {
+    } else if (a->kind == b->kind && (a->kind == CEL_STRING || a->kind == CEL_BYTES)) {
         order = str_cmp(a->v.s, b->v.s);
-    } else if (a->kind == b->kind && (a->kind == CEL_BOOL || a->kind == CEL_DURATION)) {
+    } else if (a->kind == b->kind && (a->kind == CEL_BOOL || a->kind == CEL_DURATION || a->kind == CEL_TIMESTAMP)) {
         int64_t x = a->kind == CEL_BOOL ? a->v.b : a->v.i, y = b->kind == CEL_BOOL ? b->v.b : b->v.i;
         order = x < y ? -1 : x > y;
     } else {
@@ -79,10 +111,13 @@ static struct cel_value compare(enum cel_op op, const struct cel_value *a, const
 
 /* ---- containers ---- */
 
-static struct cel_value at(const struct cel_value *in, const struct cel_value *key, const struct format_context *cx, struct arena *a)
+static struct cel_value at(const struct cel_value *in, const struct cel_value *key, struct cel_run *r)
 {
     if (in->kind == CEL_MAP && key->kind == CEL_STRING)
-        return cel_map_get(in->v.map, key->v.s, cx, a);
+        return cel_map_get(in->v.map, key->v.s, r->cx, r->arena);
+    for (uint32_t i = 0; in->kind == CEL_PAIRS && i < in->v.list.count; i += 2)
+        if (cel_equal(&in->v.list.items[i], key))
+            return in->v.list.items[i + 1];
     if (in->kind == CEL_META && in->v.meta->kind == META_STRUCT && key->kind == CEL_STRING)
         return cel_of_meta(meta_field(in->v.meta, key->v.s));
     if (in->kind == CEL_META && in->v.meta->kind == META_LIST && key->kind == CEL_INT && key->v.i >= 0 &&
@@ -93,20 +128,22 @@ static struct cel_value at(const struct cel_value *in, const struct cel_value *k
     return cel_error();
 }
 
-static struct cel_value is_in(const struct cel_value *what, const struct cel_value *in, const struct format_context *cx, struct arena *a)
+static struct cel_value is_in(const struct cel_value *what, const struct cel_value *in, struct cel_run *r)
 {
+    if (in->kind == CEL_PAIRS)
+        return cel_bool(at(in, what, r).kind != CEL_ERROR);
     if (in->kind == CEL_MAP || (in->kind == CEL_META && in->v.meta->kind == META_STRUCT))
-        return what->kind == CEL_STRING ? cel_bool(at(in, what, cx, a).kind != CEL_ERROR) : cel_error();
+        return what->kind == CEL_STRING ? cel_bool(at(in, what, r).kind != CEL_ERROR) : cel_error();
     if (in->kind == CEL_LIST) {
         for (uint32_t i = 0; i < in->v.list.count; i++)
-            if (equal(what, &in->v.list.items[i]))
+            if (cel_equal(what, &in->v.list.items[i]))
                 return cel_bool(true);
         return cel_bool(false);
     }
     if (in->kind == CEL_META) {
         for (uint32_t i = 0; i < in->v.meta->u.list.count; i++) {
             struct cel_value item = cel_of_meta(&in->v.meta->u.list.items[i]);
-            if (equal(what, &item))
+            if (cel_equal(what, &item))
                 return cel_bool(true);
         }
         return cel_bool(false);
@@ -114,7 +151,7 @@ static struct cel_value is_in(const struct cel_value *what, const struct cel_val
     return cel_error();
 }
 
-static struct cel_value size_of(const struct cel_value *v)
+static struct cel_value size_of(const struct cel_value *v, struct cel_run *r)
 {
     int64_t n = 0;
     switch (v->kind) {
@@ -122,8 +159,16 @@ static struct cel_value size_of(const struct cel_value *v)
         for (size_t i = 0; i < v->v.s.n; i++)
             n += ((unsigned char)v->v.s.p[i] & 0xc0) != 0x80;
         return cel_int(n);
+    case CEL_BYTES:
+        return cel_int((int64_t)v->v.s.n);
     case CEL_LIST:
         return cel_int(v->v.list.count);
+    case CEL_PAIRS:
+        return cel_int(v->v.list.count / 2);
+    case CEL_MAP: {
+        struct cel_value keys = cel_map_keys(v->v.map, r->cx, r->arena);
+        return keys.kind == CEL_LIST ? cel_int(keys.v.list.count) : keys;
+    }
     case CEL_META:
         return cel_int(v->v.meta->kind == META_LIST ? v->v.meta->u.list.count : v->v.meta->u.fields.count);
     default:
@@ -190,14 +235,50 @@ static struct cel_value calculate_uint(enum cel_op op, uint64_t a, uint64_t b)
     return bad ? cel_error() : r;
 }
 
+/* Times: what is between two of them is a duration, which moves one. */
+static struct cel_value calculate_time(enum cel_op op, const struct cel_value *a, const struct cel_value *b)
+{
+    if (op == CEL_SUB && a->kind == CEL_TIMESTAMP)
+        return calculate_int(op, a->v.i, b->v.i, b->kind == CEL_TIMESTAMP ? CEL_DURATION : CEL_TIMESTAMP);
+    return op == CEL_ADD && !(a->kind == CEL_TIMESTAMP && b->kind == CEL_TIMESTAMP) ? calculate_int(op, a->v.i, b->v.i, CEL_TIMESTAMP)
+                                                                                   : cel_error();
+}
+
+static struct cel_value join_lists(const struct cel_value *a, const struct cel_value *b, struct arena *arena)
+{
+    struct cel_value r = {.kind = CEL_LIST};
+    uint32_t n = a->v.list.count;
+    r.v.list.count = n + b->v.list.count;
+    r.v.list.items = arena_alloc(arena, (r.v.list.count + 1) * sizeof(struct cel_value));
+    if (!r.v.list.items)
+        return cel_error();
+    for (uint32_t i = 0; i < r.v.list.count; i++)
+        r.v.list.items[i] = i < n ? a->v.list.items[i] : b->v.list.items[i - n];
+    return r;
+}
+
+static bool is_time(const struct cel_value *v)
+{
+    return v->kind == CEL_DURATION || v->kind == CEL_TIMESTAMP;
+}
+
 static struct cel_value calculate(enum cel_op op, const struct cel_value *a, const struct cel_value *b, struct arena *arena)
 {
+    if (is_time(a) && is_time(b) && (a->kind == CEL_TIMESTAMP || b->kind == CEL_TIMESTAMP))
+        return calculate_time(op, a, b);
     if (a->kind != b->kind)
         return cel_error();
     struct cel_value r = {.kind = CEL_DOUBLE};
     switch (a->kind) {
     case CEL_STRING:
-        return op == CEL_ADD ? concat(a, b, arena) : cel_error();
+    case CEL_BYTES: {
+        struct cel_value whole = op == CEL_ADD ? concat(a, b, arena) : cel_error();
+        if (whole.kind == CEL_STRING)
+            whole.kind = a->kind;
+        return whole;
+    }
+    case CEL_LIST:
+        return op == CEL_ADD ? join_lists(a, b, arena) : cel_error();
     case CEL_DURATION:
         return op == CEL_ADD || op == CEL_SUB ? calculate_int(op, a->v.i, b->v.i, CEL_DURATION) : cel_error();
     case CEL_INT:
@@ -214,31 +295,42 @@ static struct cel_value calculate(enum cel_op op, const struct cel_value *a, con
     }
 }
 
-static struct cel_value convert(enum cel_op op, const struct cel_value *v, struct arena *a)
+static struct cel_value to_text(const struct cel_value *v, struct arena *a)
+{
+    struct cel_value r = *v;
+    switch (v->kind) {
+    case CEL_STRING:
+        return r;
+    case CEL_BYTES:
+        r.kind = CEL_STRING;
+        return r;
+    case CEL_BOOL:
+        return cel_string(v->v.b ? STR("true") : STR("false"));
+    case CEL_INT:
+        return cel_string(arena_printf(a, "%lld", (long long)v->v.i));
+    case CEL_UINT:
+        return cel_string(arena_printf(a, "%llu", (unsigned long long)v->v.u));
+    case CEL_DOUBLE:
+        return cel_string(arena_printf(a, "%.15g", v->v.d));
+    case CEL_DURATION:
+    case CEL_TIMESTAMP:
+        return cel_print_time(v, a);
+    default:
+        return cel_error();
+    }
+}
+
+static struct cel_value to_number(enum cel_op op, const struct cel_value *v)
 {
     struct cel_value r = {.kind = op == CEL_TO_INT ? CEL_INT : op == CEL_TO_UINT ? CEL_UINT : CEL_DOUBLE};
-    if (op == CEL_TO_STRING) {
-        switch (v->kind) {
-        case CEL_STRING:
-            return *v;
-        case CEL_BOOL:
-            return cel_string(v->v.b ? STR("true") : STR("false"));
-        case CEL_INT:
-            return cel_string(arena_printf(a, "%lld", (long long)v->v.i));
-        case CEL_UINT:
-            return cel_string(arena_printf(a, "%llu", (unsigned long long)v->v.u));
-        case CEL_DOUBLE:
-            return cel_string(arena_printf(a, "%.15g", v->v.d));
-        default:
-            return cel_error();
-        }
-    }
     if (v->kind == CEL_STRING) {
         bool ok = op == CEL_TO_INT    ? str_to_i64(v->v.s, &r.v.i)
                   : op == CEL_TO_UINT ? str_to_u64(v->v.s, &r.v.u)
                                       : str_to_double(v->v.s, &r.v.d);
         return ok ? r : cel_error();
     }
+    if (v->kind == CEL_TIMESTAMP && op == CEL_TO_INT)
+        return cel_int(v->v.i / 1000000);
     if (!is_number(v))
         return cel_error();
     long double x = number(v);
@@ -255,19 +347,37 @@ static struct cel_value convert(enum cel_op op, const struct cel_value *v, struc
     return r;
 }
 
-/* "1.5s" */
-static struct cel_value print_duration(const struct cel_value *v, struct arena *a)
+static struct cel_value convert(enum cel_op op, const struct cel_value *v, struct arena *a)
 {
-    return cel_string(arena_printf(a, "%.15gs", (double)v->v.i / 1e6));
+    struct cel_value r = *v;
+    switch (op) {
+    case CEL_TO_ITSELF:
+        return r;
+    case CEL_TO_STRING:
+        return to_text(v, a);
+    case CEL_TO_BYTES:
+        r.kind = CEL_BYTES;
+        return v->kind == CEL_STRING || v->kind == CEL_BYTES ? r : cel_error();
+    case CEL_TO_DURATION:
+        r.kind = CEL_DURATION;
+        return v->kind == CEL_DURATION || (v->kind == CEL_STRING && cel_parse_duration(v->v.s, &r.v.i)) ? r : cel_error();
+    case CEL_TO_TIMESTAMP:
+        r.kind = CEL_TIMESTAMP;
+        if (v->kind == CEL_INT)
+            return __builtin_mul_overflow(v->v.i, 1000000, &r.v.i) ? cel_error() : r;
+        return v->kind == CEL_TIMESTAMP || (v->kind == CEL_STRING && cel_parse_timestamp(v->v.s, &r.v.i)) ? r : cel_error();
+    default:
+        return to_number(op, v);
+    }
 }
 
 /* ---- nodes ---- */
 
-static struct cel_value logical(const struct cel_node *n, bool decides, const struct format_context *cx, struct arena *a)
+static struct cel_value logical(const struct cel_node *n, bool decides, struct cel_run *r)
 {
     bool failed = false;
     for (uint32_t i = 0; i < 2; i++) {
-        struct cel_value v = cel_eval(n->args[i], cx, a);
+        struct cel_value v = cel_eval(n->args[i], r);
         if (v.kind == CEL_BOOL && v.v.b == decides)
             return v;
         failed |= v.kind != CEL_BOOL;
@@ -293,53 +403,53 @@ static struct cel_value text_test(const struct cel_node *n, const struct cel_val
     }
 }
 
-static struct cel_value list_of(const struct cel_node *n, const struct format_context *cx, struct arena *a)
+static struct cel_value list_of(const struct cel_node *n, struct cel_run *r)
 {
-    struct cel_value v = {.kind = CEL_LIST};
+    struct cel_value v = {.kind = n->op == CEL_LIST_OF ? CEL_LIST : CEL_PAIRS};
     v.v.list.count = n->arg_count;
-    v.v.list.items = arena_zalloc(a, (n->arg_count + 1) * sizeof(struct cel_value));
+    v.v.list.items = arena_zalloc(r->arena, (n->arg_count + 1) * sizeof(struct cel_value));
     if (!v.v.list.items)
         return cel_error();
     for (uint32_t i = 0; i < n->arg_count; i++) {
-        v.v.list.items[i] = cel_eval(n->args[i], cx, a);
+        v.v.list.items[i] = cel_eval(n->args[i], r);
         if (v.v.list.items[i].kind == CEL_ERROR)
             return cel_error();
     }
     return v;
 }
 
-static struct cel_value binary(const struct cel_node *n, const struct format_context *cx, struct arena *arena)
+static struct cel_value binary(const struct cel_node *n, struct cel_run *r)
 {
-    struct cel_value a = cel_eval(n->args[0], cx, arena), b = cel_eval(n->args[1], cx, arena);
+    struct cel_value a = cel_eval(n->args[0], r), b = cel_eval(n->args[1], r);
     if (a.kind == CEL_ERROR || b.kind == CEL_ERROR)
         return cel_error();
     switch (n->op) {
     case CEL_INDEX:
-        return at(&a, &b, cx, arena);
+        return at(&a, &b, r);
     case CEL_EQ:
-        return cel_bool(equal(&a, &b));
+        return cel_bool(cel_equal(&a, &b));
     case CEL_NE:
-        return cel_bool(!equal(&a, &b));
+        return cel_bool(!cel_equal(&a, &b));
     case CEL_LT:
     case CEL_LE:
     case CEL_GT:
     case CEL_GE:
         return compare(n->op, &a, &b);
     case CEL_IN:
-        return is_in(&a, &b, cx, arena);
+        return is_in(&a, &b, r);
     case CEL_STARTS_WITH:
     case CEL_ENDS_WITH:
     case CEL_CONTAINS:
     case CEL_MATCHES:
         return text_test(n, &a, &b);
     default:
-        return calculate(n->op, &a, &b, arena);
+        return calculate(n->op, &a, &b, r->arena);
     }
 }
 
-static struct cel_value unary(const struct cel_node *n, const struct format_context *cx, struct arena *arena)
+static struct cel_value unary(const struct cel_node *n, struct cel_run *r)
 {
-    struct cel_value a = cel_eval(n->args[0], cx, arena);
+    struct cel_value a = cel_eval(n->args[0], r);
     if (n->op == CEL_HAS)
         return cel_bool(a.kind != CEL_ERROR);
     if (a.kind == CEL_ERROR)
@@ -350,88 +460,116 @@ static struct cel_value unary(const struct cel_node *n, const struct format_cont
     case CEL_NEGATE:
         if (a.kind == CEL_DOUBLE)
             return (struct cel_value){.kind = CEL_DOUBLE, .v.d = -a.v.d};
-        return a.kind == CEL_INT ? calculate_int(CEL_SUB, 0, a.v.i, CEL_INT) : cel_error();
+        return a.kind == CEL_INT || a.kind == CEL_DURATION ? calculate_int(CEL_SUB, 0, a.v.i, a.kind) : cel_error();
     case CEL_SIZE:
-        return size_of(&a);
+        return size_of(&a, r);
+    case CEL_TIME_PART: {
+        struct cel_value zone = n->arg_count > 1 ? cel_eval(n->args[1], r) : cel_error();
+        return cel_time_part((enum cel_part)n->slot, &a, n->arg_count > 1 ? &zone : NULL);
+    }
     default:
-        return convert(n->op, &a, arena);
+        return convert(n->op, &a, r->arena);
     }
 }
 
-struct cel_value cel_eval(const struct cel_node *n, const struct format_context *cx, struct arena *a)
+struct cel_value cel_eval(const struct cel_node *n, struct cel_run *r)
 {
+    if (++r->steps > CEL_STEPS_MAX)
+        return cel_error();
     switch (n->op) {
     case CEL_CONST:
         return n->value;
     case CEL_ATTRIBUTE:
-        return cel_attribute_value(n, cx, a);
+        return cel_attribute_value(n, r->cx, r->arena);
+    case CEL_VARIABLE:
+        return r->variables[n->slot];
     case CEL_LIST_OF:
-        return list_of(n, cx, a);
+    case CEL_PAIRS_OF:
+        return list_of(n, r);
     case CEL_OR:
-        return logical(n, true, cx, a);
+        return logical(n, true, r);
     case CEL_AND:
-        return logical(n, false, cx, a);
+        return logical(n, false, r);
     case CEL_TERNARY: {
-        struct cel_value test = cel_eval(n->args[0], cx, a);
-        return test.kind == CEL_BOOL ? cel_eval(n->args[test.v.b ? 1 : 2], cx, a) : cel_error();
+        struct cel_value test = cel_eval(n->args[0], r);
+        return test.kind == CEL_BOOL ? cel_eval(n->args[test.v.b ? 1 : 2], r) : cel_error();
     }
+    case CEL_ALL:
+    case CEL_EXISTS:
+    case CEL_EXISTS_ONE:
+    case CEL_MAPPED:
+    case CEL_FILTERED:
+        return cel_macro(n, r);
     case CEL_HAS:
     case CEL_NOT:
     case CEL_NEGATE:
     case CEL_SIZE:
+    case CEL_TIME_PART:
     case CEL_TO_INT:
     case CEL_TO_UINT:
     case CEL_TO_DOUBLE:
     case CEL_TO_STRING:
-        return unary(n, cx, a);
+    case CEL_TO_BYTES:
+    case CEL_TO_DURATION:
+    case CEL_TO_TIMESTAMP:
+    case CEL_TO_ITSELF:
+        return unary(n, r);
     default:
-        return binary(n, cx, a);
+        return binary(n, r);
     }
+}
+
+/* ---- the outside ---- */
+
+static struct cel_value run(const struct cel *e, const struct format_context *cx, struct arena *a)
+{
+    struct cel_run r = {.cx = cx, .arena = a};
+    struct cel_value v = cel_eval(e->root, &r);
+    return r.steps > CEL_STEPS_MAX || a->overflowed ? cel_error() : v;
 }
 
 bool cel_is_true(const struct cel *e, const struct format_context *cx)
 {
     struct arena scratch;
-    arena_init(&scratch, 0);
-    struct cel_value v = cel_eval(e->root, cx, &scratch);
-    bool is_true = v.kind == CEL_BOOL && v.v.b && !scratch.overflowed;
+    arena_init(&scratch, CEL_MEMORY_MAX);
+    struct cel_value v = run(e, cx, &scratch);
     arena_fini(&scratch);
-    return is_true;
-}
-
-static bool print_value(const struct cel_value *v, struct arena *a, struct str *out)
-{
-    struct cel_value text = v->kind == CEL_STRING ? *v : v->kind == CEL_DURATION ? print_duration(v, a) : convert(CEL_TO_STRING, v, a);
-    *out = text.kind == CEL_STRING ? text.v.s : STR_NULL;
-    return text.kind == CEL_STRING;
+    return v.kind == CEL_BOOL && v.v.b;
 }
 
 bool cel_text(const struct cel *e, const struct format_context *cx, struct arena *a, struct str *out)
 {
-    struct cel_value v = cel_eval(e->root, cx, a);
-    return print_value(&v, a, out) && !a->overflowed;
+    struct arena scratch;
+    arena_init(&scratch, CEL_MEMORY_MAX);
+    struct cel_value v = run(e, cx, &scratch), text = to_text(&v, &scratch);
+    bool ok = text.kind == CEL_STRING;
+    if (ok && is_time(&v))
+        text.v.s = cel_show_time(&v, &scratch);
+    ok = ok && !scratch.overflowed;
+    *out = ok ? arena_str(a, text.v.s) : STR_NULL;
+    arena_fini(&scratch);
+    return ok && !a->overflowed;
 }
 
 bool cel_count(const struct cel *e, const struct format_context *cx, uint64_t *out)
 {
     struct arena scratch;
-    arena_init(&scratch, 0);
-    struct cel_value v = cel_eval(e->root, cx, &scratch);
-    bool ok = !scratch.overflowed;
+    arena_init(&scratch, CEL_MEMORY_MAX);
+    struct cel_value v = run(e, cx, &scratch);
     arena_fini(&scratch);
     switch (v.kind) {
     case CEL_INT:
         *out = (uint64_t)v.v.i;
-        return ok && v.v.i >= 0;
+        return v.v.i >= 0;
     case CEL_UINT:
         *out = v.v.u;
-        return ok;
+        return true;
     case CEL_DOUBLE:
         *out = v.v.d >= 0 && v.v.d < 0x1p63 ? (uint64_t)v.v.d : 0;
-        return ok && v.v.d >= 0 && v.v.d < 0x1p63;
+        return v.v.d >= 0 && v.v.d < 0x1p63;
     case CEL_DURATION:
         *out = v.v.i > 0 ? (uint64_t)v.v.i / 1000 : 0;
-        return ok && v.v.i >= 0;
+        return v.v.i >= 0;
     default:
         return false;
     }

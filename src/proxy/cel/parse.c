@@ -18,6 +18,9 @@ struct parser {
     uint32_t depth;
     struct err *err;
     bool failed;
+    struct str variables[CEL_VARIABLES_MAX]; /* of the macros that are being read */
+    uint32_t variable_count;
+    bool in_bytes;      /* the literal that is being read: \xff is one byte there, a code point elsewhere */
 };
 
 static struct cel_node *expression(struct parser *p);
@@ -157,6 +160,14 @@ static void add_utf8(struct strbuf *b, uint32_t c)
     }
 }
 
+static void add_code(const struct parser *p, struct strbuf *b, uint32_t code)
+{
+    if (p->in_bytes)
+        strbuf_addc(b, (char)code);
+    else
+        add_utf8(b, code);
+}
+
 static bool escape(struct parser *p, struct strbuf *b)
 {
     static const char plain[][2] = {{'n', '\n'}, {'t', '\t'}, {'r', '\r'}, {'a', '\a'},  {'b', '\b'}, {'f', '\f'},
@@ -170,31 +181,54 @@ static bool escape(struct parser *p, struct strbuf *b)
         }
     }
     int digits = c == 'x' || c == 'X' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
+    if (c >= '0' && c <= '3') { /* \ooo */
+        int second = p->at < p->text.n ? p->text.p[p->at] - '0' : -1, third = p->at + 1 < p->text.n ? p->text.p[p->at + 1] - '0' : -1;
+        if (second < 0 || second > 7 || third < 0 || third > 7)
+            return false;
+        p->at += 2;
+        add_code(p, b, (uint32_t)((c - '0') * 64 + second * 8 + third));
+        return true;
+    }
     if (!digits || hex_digits(p, digits, &code) < 0 || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
         return false;
-    add_utf8(b, code);
+    if (digits == 2)
+        add_code(p, b, code);
+    else
+        add_utf8(b, code);
     return true;
 }
 
-static struct cel_node *string_literal(struct parser *p, bool raw)
+static bool has_quotes(const struct parser *p, char quote, size_t n)
 {
-    char quote = p->text.p[p->at++];
+    for (size_t i = 0; i < n; i++)
+        if (p->at + i >= p->text.n || p->text.p[p->at + i] != quote)
+            return false;
+    return true;
+}
+
+static struct cel_node *string_literal(struct parser *p, bool raw, enum cel_kind kind)
+{
+    char quote = p->text.p[p->at];
+    size_t quotes = has_quotes(p, quote, 3) ? 3 : 1;
     struct strbuf b = {0};
     bool ok = false;
+    p->in_bytes = kind == CEL_BYTES;
+    p->at += quotes;
     while (p->at < p->text.n) {
-        char c = p->text.p[p->at++];
-        if (c == quote) {
+        if (has_quotes(p, quote, quotes)) {
+            p->at += quotes;
             ok = true;
             break;
         }
-        if (c == '\n' || (c == '\\' && !raw && !escape(p, &b)))
+        char c = p->text.p[p->at++];
+        if ((c == '\n' && quotes == 1) || (c == '\\' && !raw && !escape(p, &b)))
             break;
         if (c != '\\' || raw)
             strbuf_addc(&b, c);
     }
     struct str s = arena_str(&p->cel->arena, strbuf_str(&b));
     strbuf_fini(&b);
-    return ok ? constant(p, cel_string(s)) : fail(p, "a string doesn't end, or has an escape that isn't one", STR(""));
+    return ok ? constant(p, (struct cel_value){.kind = kind, .v.s = s}) : fail(p, "a string doesn't end, or has an escape that isn't one", STR(""));
 }
 
 static struct cel_node *number_literal(struct parser *p)
@@ -266,36 +300,107 @@ static struct cel_node *method(struct parser *p, struct cel_node *on, struct str
     return fail(p, "this function is not supported:", name);
 }
 
-static struct cel_node *duration_literal(struct parser *p)
+/* "1.5s" and "2024-01-31T12:00:00Z" written out are checked and made now. */
+static struct cel_node *time_literal(struct parser *p, enum cel_op op)
 {
-    static const struct { const char *unit; double us; } units[] = {{"ms", 1e3}, {"us", 1}, {"ns", 1e-3}, {"h", 3.6e9}, {"m", 6e7}, {"s", 1e6}};
     struct cel_node *arg = expression(p);
-    double total = 0, amount;
-    if (!arg || arg->op != CEL_CONST || arg->value.kind != CEL_STRING || !arg->value.v.s.n)
-        return fail(p, "duration() takes a literal such as \"1.5s\"", STR(""));
-    for (struct str s = arg->value.v.s; s.n;) {
-        size_t n = 0, i = 0;
-        while (n < s.n && (is_digit(s.p[n]) || s.p[n] == '.'))
-            n++;
-        struct str rest = str_make(s.p + n, s.n - n);
-        while (i < ARRAY_LEN(units) && !str_has_prefix(rest, str_from(units[i].unit)))
-            i++;
-        if (i == ARRAY_LEN(units) || !str_to_double(str_make(s.p, n), &amount) || amount > 1e9)
-            return fail(p, "not a duration:", arg->value.v.s);
-        total += amount * units[i].us;
-        s = str_make(rest.p + strlen(units[i].unit), rest.n - strlen(units[i].unit));
+    struct cel_value v = {.kind = op == CEL_TO_DURATION ? CEL_DURATION : CEL_TIMESTAMP};
+    if (!arg || arg->op != CEL_CONST || arg->value.kind != CEL_STRING)
+        return closed(p, arg ? node(p, op, arg, NULL) : NULL);
+    struct str text = arg->value.v.s;
+    if (op == CEL_TO_DURATION ? !cel_parse_duration(text, &v.v.i) : !cel_parse_timestamp(text, &v.v.i))
+        return fail(p, op == CEL_TO_DURATION ? "not a duration:" : "not a timestamp:", text);
+    return closed(p, constant(p, v));
+}
+
+/* The variable of a macro, for as long as its body is read. */
+static struct cel_node *macro(struct parser *p, struct cel_node *on, enum cel_op op)
+{
+    struct str name = take_word(p);
+    if (!name.n || !take(p, ","))
+        return fail(p, "a macro takes a variable and an expression", STR(""));
+    if (p->variable_count == CEL_VARIABLES_MAX)
+        return fail(p, "too many macros inside each other", STR(""));
+    uint32_t slot = p->variable_count;
+    p->variables[p->variable_count++] = name;
+    struct cel_node *body = expression(p), *made = NULL;
+    if (body && op == CEL_MAPPED && take(p, ","))
+        made = expression(p);
+    p->variable_count--;
+    if (!body || p->failed)
+        return NULL;
+    struct cel_node *n = node(p, op, on, body);
+    if (!n)
+        return NULL;
+    n->slot = (uint8_t)slot;
+    if (op == CEL_MAPPED && !made) {
+        n->args[2] = body;
+        n->args[1] = NULL;
+    } else {
+        n->args[2] = made;
     }
-    if (total > 9e18)
-        return fail(p, "not a duration:", arg->value.v.s);
-    return closed(p, constant(p, (struct cel_value){.kind = CEL_DURATION, .v.i = (int64_t)total}));
+    n->arg_count = 3;
+    return closed(p, n);
+}
+
+static struct cel_node *time_part(struct parser *p, struct cel_node *on, enum cel_part part)
+{
+    struct cel_node *zone = peek(p) == ')' ? NULL : expression(p), *n = p->failed ? NULL : node(p, CEL_TIME_PART, on, zone);
+    if (n)
+        n->slot = (uint8_t)part;
+    return closed(p, n);
+}
+
+static bool find_part(struct str name, enum cel_part *part)
+{
+    static const char *const parts[] = {
+        [CEL_YEAR] = "getFullYear",        [CEL_MONTH] = "getMonth",           [CEL_DAY_OF_YEAR] = "getDayOfYear",
+        [CEL_DATE] = "getDate",            [CEL_DAY_OF_MONTH] = "getDayOfMonth", [CEL_DAY_OF_WEEK] = "getDayOfWeek",
+        [CEL_HOURS] = "getHours",          [CEL_MINUTES] = "getMinutes",       [CEL_SECONDS] = "getSeconds",
+        [CEL_MILLISECONDS] = "getMilliseconds"};
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        if (str_eq(name, str_from(parts[i]))) {
+            *part = (enum cel_part)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool find_macro(struct str name, enum cel_op *op)
+{
+    static const struct { const char *name; enum cel_op op; } macros[] = {
+        {"all", CEL_ALL}, {"exists", CEL_EXISTS}, {"exists_one", CEL_EXISTS_ONE}, {"map", CEL_MAPPED}, {"filter", CEL_FILTERED}};
+    for (size_t i = 0; i < ARRAY_LEN(macros); i++) {
+        if (str_eq(name, str_from(macros[i].name))) {
+            *op = macros[i].op;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* a.name(…) */
+static struct cel_node *call_on(struct parser *p, struct cel_node *on, struct str name)
+{
+    enum cel_op op;
+    enum cel_part part;
+    if (find_macro(name, &op))
+        return macro(p, on, op);
+    if (find_part(name, &part))
+        return time_part(p, on, part);
+    return method(p, on, name);
 }
 
 static struct cel_node *function(struct parser *p, struct str name)
 {
     static const struct { const char *name; enum cel_op op; } functions[] = {
-        {"size", CEL_SIZE}, {"int", CEL_TO_INT}, {"uint", CEL_TO_UINT}, {"double", CEL_TO_DOUBLE}, {"string", CEL_TO_STRING}};
+        {"size", CEL_SIZE}, {"int", CEL_TO_INT}, {"uint", CEL_TO_UINT}, {"double", CEL_TO_DOUBLE}, {"string", CEL_TO_STRING},
+        {"bytes", CEL_TO_BYTES}, {"dyn", CEL_TO_ITSELF}};
     if (str_eq(name, STR("duration")))
-        return duration_literal(p);
+        return time_literal(p, CEL_TO_DURATION);
+    if (str_eq(name, STR("timestamp")))
+        return time_literal(p, CEL_TO_TIMESTAMP);
     if (str_eq(name, STR("matches"))) {
         struct cel_node *on = expression(p);
         return on && take(p, ",") ? method(p, on, name) : fail(p, "matches() takes a text and a pattern", STR(""));
@@ -317,32 +422,57 @@ static struct cel_node *function(struct parser *p, struct str name)
 
 /* ---- the grammar, from its tightest level ---- */
 
-static struct cel_node *list_literal(struct parser *p)
+static bool add_item(struct parser *p, struct cel_node *n, uint32_t *cap, struct cel_node *item)
 {
-    struct cel_node *n = node(p, CEL_LIST_OF, NULL, NULL);
-    uint32_t cap = 0;
-    while (n && !take(p, "]")) {
-        struct cel_node *item = (n->arg_count && !take(p, ",")) ? fail(p, "expected , or ]", STR("")) : expression(p);
-        if (!item)
-            return NULL;
-        if (n->arg_count == cap) {
-            struct cel_node **bigger = arena_zalloc(&p->cel->arena, (cap * 2 + 4) * sizeof(*bigger));
-            if (!bigger)
-                return fail(p, "the expression is too large", STR(""));
-            if (cap)
-                memcpy(bigger, n->args, cap * sizeof(*bigger));
-            n->args = bigger;
-            cap = cap * 2 + 4;
-        }
+    if (item && n->arg_count == *cap) {
+        struct cel_node **bigger = arena_zalloc(&p->cel->arena, (*cap * 2 + 4) * sizeof(*bigger));
+        if (!bigger)
+            return fail(p, "the expression is too large", STR("")) != NULL;
+        if (*cap)
+            memcpy(bigger, n->args, *cap * sizeof(*bigger));
+        n->args = bigger;
+        *cap = *cap * 2 + 4;
+    }
+    if (item)
         n->args[n->arg_count++] = item;
+    return item != NULL;
+}
+
+/* [a, b] and {a: b, c: d}; a comma may stand behind the last. */
+static struct cel_node *literal_of(struct parser *p, enum cel_op op, const char *close)
+{
+    struct cel_node *n = node(p, op, NULL, NULL);
+    uint32_t cap = 0;
+    while (n && !take(p, close)) {
+        if (n->arg_count && !take(p, ","))
+            return fail(p, "expected , or", str_from(close));
+        if (n->arg_count && take(p, close))
+            break;
+        if (!add_item(p, n, &cap, expression(p)))
+            return NULL;
+        if (op == CEL_PAIRS_OF && (!take(p, ":") || !add_item(p, n, &cap, expression(p))))
+            return fail(p, "expected : and a value", STR(""));
     }
     return n;
+}
+
+static struct cel_node *variable(struct parser *p, struct str name)
+{
+    for (uint32_t i = p->variable_count; i > 0; i--) {
+        if (!str_eq(p->variables[i - 1], name))
+            continue;
+        struct cel_node *n = node(p, CEL_VARIABLE, NULL, NULL);
+        if (n)
+            n->slot = (uint8_t)(i - 1);
+        return n;
+    }
+    return NULL;
 }
 
 /* "request.method": the attribute takes its first select with it. */
 static struct cel_node *root(struct parser *p, struct str name)
 {
-    if (str_eq(name, STR("filter_state")))
+    if (cel_attribute_find(name)) /* filter_state, metadata: by themselves */
         return attribute(p, name);
     if (!cel_is_root(name))
         return fail(p, "there is no attribute", name);
@@ -353,21 +483,41 @@ static struct cel_node *root(struct parser *p, struct str name)
                     : fail(p, "expected a name", STR(""));
 }
 
+/* r"", b"", rb"", br"" in either case; then `at` is on the quote. */
+static bool string_prefix(struct parser *p, bool *raw, bool *is_bytes)
+{
+    size_t n = 0;
+    *raw = *is_bytes = false;
+    for (; n < 2 && p->at + n < p->text.n; n++) {
+        char c = p->text.p[p->at + n] | 32;
+        bool *mark = c == 'r' ? raw : c == 'b' ? is_bytes : NULL;
+        if (!mark || *mark)
+            break;
+        *mark = true;
+    }
+    char quote = p->at + n < p->text.n ? p->text.p[p->at + n] : '\0';
+    if (!n || (quote != '"' && quote != '\''))
+        return false;
+    p->at += n;
+    return true;
+}
+
 static struct cel_node *primary(struct parser *p)
 {
+    bool raw, is_bytes;
     char c = peek(p), after = p->at + 1 < p->text.n ? p->text.p[p->at + 1] : '\0';
     if (c == '"' || c == '\'')
-        return string_literal(p, false);
-    if ((c | 32) == 'r' && (after == '"' || after == '\'')) {
-        p->at++;
-        return string_literal(p, true);
-    }
+        return string_literal(p, false, CEL_STRING);
+    if (string_prefix(p, &raw, &is_bytes))
+        return string_literal(p, raw, is_bytes ? CEL_BYTES : CEL_STRING);
     if (is_digit(c) || (c == '.' && is_digit(after)))
         return number_literal(p);
     if (take(p, "("))
         return closed(p, expression(p));
     if (take(p, "["))
-        return list_literal(p);
+        return literal_of(p, CEL_LIST_OF, "]");
+    if (take(p, "{"))
+        return literal_of(p, CEL_PAIRS_OF, "}");
     struct str name = take_word(p);
     if (!name.n)
         return fail(p, "expected a value", STR(""));
@@ -375,6 +525,9 @@ static struct cel_node *primary(struct parser *p)
         return constant(p, cel_bool(name.n == 4));
     if (str_eq(name, STR("null")))
         return constant(p, (struct cel_value){.kind = CEL_NULL});
+    struct cel_node *bound = peek(p) == '(' ? NULL : variable(p, name);
+    if (bound || p->failed)
+        return bound;
     return take(p, "(") ? function(p, name) : root(p, name);
 }
 
@@ -390,7 +543,7 @@ static struct cel_node *member(struct parser *p)
             if (!name.n)
                 return fail(p, "expected a name", STR(""));
             if (take(p, "(")) {
-                n = method(p, n, name);
+                n = call_on(p, n, name);
                 continue;
             }
             n = node(p, CEL_INDEX, n, constant(p, cel_string(arena_str(&p->cel->arena, name))));
@@ -493,7 +646,7 @@ struct cel *cel_new(struct str text, struct err *err)
     struct cel *e = NEW(cel);
     arena_init(&e->arena, 0);
     struct parser p = {.cel = e, .text = arena_str(&e->arena, text), .err = err};
-    e->root = expression(&p);
+    e->root = text.n > CEL_TEXT_MAX ? fail(&p, "the expression is too long", STR("")) : expression(&p);
     if (e->root && peek(&p))
         e->root = fail(&p, "unexpected text after the expression", STR(""));
     if (!e->root)

@@ -111,6 +111,7 @@ static bool is_json(const pb_format_string *m)
 struct format *cfg_format(struct config_reader *cr, const pb_format_string *m, struct arena *a, struct str *content_type)
 {
     bool omit = GET(m, omit_empty_values);
+    cfg_formatters(cr, m->formatters, LEN(m, formatters));
     struct str type = TEXT(m, content_type);
     const pb_json_format_options *json = GET(m, json_format_options);
     if (json)

@@ -136,6 +136,7 @@ enum extension_kind {
     EXT_RETRY_HOST, EXT_RETRY_PRIORITY, EXT_PATH_MATCH, EXT_PATH_REWRITE, EXT_REDIRECT_PREDICATE, /* of routes */
     EXT_EARLY_MUTATION,
     EXT_HEALTH_SINK,             /* event logs of health checks */
+    EXT_FORMATTER,               /* operators of formats: nothing */
     EXT_UPSTREAM_FILTER,         /* of a cluster's connections: struct cfg_upstream_filter */
     EXT_MATCH_INPUT,             /* of matcher trees (matcher_priv.h) */
     EXT_RBAC_PERMISSION, EXT_RBAC_PRINCIPAL, /* struct rbac_rule (rbac/rbac.h) */
@@ -333,6 +334,8 @@ struct custom_tag *cfg_custom_tags(struct config_reader *cr, const char *field, 
                                    uint32_t *count);
 int cfg_cel_filter(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* EXT_LOG_FILTER: struct log_filter */
 struct log_filter *cfg_log_filter(struct config_reader *cr, const pb_log_filter *m); /* heap; NULL for NULL */
+int cfg_formatter(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* formatters.c */
+void cfg_formatters(struct config_reader *cr, pb_extension *const *items, uint32_t n);
 struct format *cfg_format(struct config_reader *cr, const pb_format_string *m, struct arena *a, struct str *content_type);
 
 /* stats_sinks.c */

@@ -266,6 +266,10 @@ static const struct extension extensions[] = {
     {P "matching.common_inputs.ssl.v3.SubjectInput", EXT_MATCH_INPUT, "envoy.matching.inputs.subject", cfg_input_connection, NULL},
     {P "matching.common_inputs.network.v3.ServerNameInput", EXT_MATCH_INPUT, "envoy.matching.inputs.server_name", cfg_input_connection, NULL},
 
+    {"envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery", EXT_FORMATTER, "envoy.formatter.req_without_query",
+     cfg_formatter, NULL},
+    {"envoy.extensions.formatter.metadata.v3.Metadata", EXT_FORMATTER, "envoy.formatter.metadata", cfg_formatter, NULL},
+    {"envoy.extensions.formatter.cel.v3.Cel", EXT_FORMATTER, "envoy.formatter.cel", cfg_formatter, NULL},
     {"envoy.tcp.metadataexchange.config.MetadataExchange", EXT_NETWORK_FILTER, "istio.metadata_exchange", cfg_istio_tcp_mx,
      &istio_tcp_mx_filter},
     {"envoy.tcp.metadataexchange.config.MetadataExchange", EXT_UPSTREAM_FILTER, "istio.metadata_exchange", cfg_istio_upstream_mx,

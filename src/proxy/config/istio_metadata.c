@@ -8,14 +8,26 @@
 
 #include "base/base64.h"
 #include "base/mem.h"
+#include "proxy/cel/cel.h"
 #include "proxy/config/config_priv.h"
 #include "proxy/config/istio_priv.h"
 
 static struct {
     struct arena arena;
     struct str id;
-    struct meta_value metadata;
+    struct meta_value metadata, node;
 } self;
+
+/* xds.node, as expressions see it. */
+static void make_node(struct str cluster)
+{
+    struct meta_field *items = arena_zalloc(&self.arena, 3 * sizeof(*items));
+    items[0] = (struct meta_field){STR("id"), {.kind = META_STRING, .u.string = self.id}};
+    items[1] = (struct meta_field){STR("cluster"), {.kind = META_STRING, .u.string = arena_str(&self.arena, cluster)}};
+    items[2] = (struct meta_field){STR("metadata"), self.metadata};
+    self.node = (struct meta_value){.kind = META_STRUCT, .u.fields = {items, 3}};
+    cel_set_node(&self.node);
+}
 
 void cfg_istio_node(struct config_reader *cr, const pb_node *m)
 {
@@ -25,6 +37,7 @@ void cfg_istio_node(struct config_reader *cr, const pb_node *m)
     self.metadata = (struct meta_value){.kind = META_STRUCT};
     if (m && GET(m, metadata))
         self.metadata = cfg_struct(cr, m->metadata, &self.arena);
+    make_node(m ? str_from(m->cluster) : STR(""));
 }
 
 const struct meta_value *cfg_istio_node_metadata(void)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "proxy/cel/cel.h"
 #include "proxy/log/format_priv.h"
 
 /* ---- parsing ---- */
@@ -135,8 +136,10 @@ int format_text_parse(struct str text, struct format_text *out, struct err *err)
 void format_text_fini(struct format_text *t)
 {
     for (uint32_t i = 0; i < t->count; i++) {
-        mem_free((char *)(uintptr_t)t->pieces[i].text.p);
-        mem_free(t->pieces[i].extra);
+        struct format_piece *p = &t->pieces[i];
+        cel_free(&p->cel);
+        mem_free((char *)(uintptr_t)p->text.p);
+        mem_free(p->extra);
     }
     mem_free(t->pieces);
     *t = (struct format_text){0};

@@ -32,6 +32,7 @@ struct format_piece {
     size_t max_len;                /* ":Z"; SIZE_MAX = none */
     int variant;                   /* what `check` made of the argument */
     void *extra;                   /* owned (mem_free) */
+    struct cel *cel;               /* owned; CEL's */
 };
 
 struct format_text {
@@ -71,6 +72,10 @@ bool op_filter_state(const struct format_piece *p, const struct format_context *
 int check_filter_state(struct format_piece *p, struct err *err);
 /* SHAPE_VALUE: as run, but the value as JSON. */
 bool operator_json(const struct format_piece *p, const struct format_context *cx, struct strbuf *out);
+
+/* operators_cel.c */
+bool op_cel(const struct format_piece *p, const struct format_context *cx, struct strbuf *out);
+int check_cel(struct format_piece *p, struct err *err);
 
 /* operators_peer.c: addresses and TLS. `variant` says which end and fact. */
 bool op_address(const struct format_piece *p, const struct format_context *cx, struct strbuf *out);

@@ -70,6 +70,17 @@ OPERATOR(op_req)
     return add_header(p, cx->request, out);
 }
 
+OPERATOR(op_req_without_query)
+{
+    size_t from = out->n;
+    if (!add_header(p, cx->request, out))
+        return false;
+    const char *mark = out->n > from ? memchr(out->p + from, '?', out->n - from) : NULL;
+    if (mark)
+        out->n = (size_t)(mark - out->p);
+    return true;
+}
+
 OPERATOR(op_resp)
 {
     return add_header(p, cx->response, out);
@@ -409,6 +420,8 @@ static int check_peer(struct format_piece *p, struct err *err)
 
 static const struct operator_def operators[] = {
     {"REQ", ARG_REQUIRED, false, op_req, check_header},
+    {"REQ_WITHOUT_QUERY", ARG_REQUIRED, false, op_req_without_query, check_header},
+    {"CEL", ARG_REQUIRED, false, op_cel, check_cel},
     {"RESP", ARG_REQUIRED, false, op_resp, check_header},
     {"TRAILER", ARG_REQUIRED, false, op_trailer, check_header},
     {"REQUEST_HEADERS_BYTES", ARG_NONE, true, op_request_headers_bytes, NULL},
