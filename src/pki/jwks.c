@@ -210,7 +210,7 @@ struct jwks *jwks_new(struct str text, struct err *err)
     else
         rc = read_set(s, trimmed, err);
     if (rc == 0 && s->count == 0)
-        rc = err_set(err, ERR_INVALID, "the key set has no key that a signature could be verified with");
+        rc = err_set(err, ERR_NOT_FOUND, "the key set has no key that a signature could be verified with");
     ERR_clear_error();
     if (rc)
         jwks_unref(&s);

@@ -94,7 +94,7 @@ enum jwt_status jwt_check_time(const struct jwt *t, uint64_t now_s, uint64_t ske
 
 struct jwks;
 /* A key set ({"keys": [...]}), or one or more PEM public keys or certificates. Keys that can't be used (encryption, other
- * types) are left out; a set without any usable key is an error. */
+ * types) are left out; a set without any usable key is an error, ERR_NOT_FOUND. */
 #define JWKS_MAX_BYTES (1u << 20)
 #define JWKS_KEYS_MAX 256u
 struct jwks *jwks_new(struct str text, struct err *err);

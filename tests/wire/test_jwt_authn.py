@@ -110,6 +110,14 @@ def test_what_is_wrong__said_as_envoy_says_it(start_two, origin, signers):
     two.same_stats(r"jwt_authn\.(allowed|denied)")
 
 
+def test_no_keys__every_token_is_refused(start_proxy, origin, signers):
+    """What istiod sends for a key server that it can't reach; Envoy refuses the configuration."""
+    proxy = start_proxy(boot({"http": authn({"p": {"issuer": "me", "local_jwks": {"inline_string": '{"keys":[]}'}}}, need("p"))}, origin.port))
+    answer = h1(proxy, headers=bearer(signers["RS256"].token({"iss": "me"})))
+    assert (answer.status, answer.body) == (401, b"Jwks doesn't have any valid public key")
+    assert h1(proxy).body == b"Jwt is missing"
+
+
 def test_places_and_outputs__as_configured(start_two, origin, signers):
     s = signers["RS256"]
     places = {"from_headers": [{"name": "X-Token"}, {"name": "x-own", "value_prefix": "JWT "}], "from_params": ["tok"], "from_cookies": ["jar"]}

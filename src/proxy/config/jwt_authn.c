@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "http/codec/uri.h"
 #include "proxy/config/route_priv.h"
@@ -93,7 +94,9 @@ static void read_local(struct config_reader *cr, const pb_data_source *m, struct
     arena_init(&a, 0);
     if (cfg_data_source(cr, &a, m, JWKS_MAX_BYTES, &text) == 0) {
         p->local = jwks_new(text, &err);
-        if (!p->local)
+        if (!p->local && err.code == ERR_NOT_FOUND) /* a control plane that found no keys says so: every token is refused */
+            LOG(CONFIG, WARNING, "jwt_authn: provider %.*s: %s", STR_ARG(p->name), err.message);
+        else if (!p->local)
             cfg_fault_err(cr, "", &err);
     }
     arena_fini(&a);

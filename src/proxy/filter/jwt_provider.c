@@ -393,7 +393,7 @@ enum jwt_status jwt_provider_verify(const struct jwt_provider *p, const struct j
     rc = check_claims(p, r, &v->jwt, now_s);
     const struct jwks *keys = rc == JWT_OK ? keys_of(p, has_waited, must_wait) : NULL;
     if (rc == JWT_OK)
-        rc = keys ? jwt_verify(&v->jwt, keys) : JWT_FETCH_FAILED;
+        rc = keys ? jwt_verify(&v->jwt, keys) : p->remote ? JWT_FETCH_FAILED : JWT_NO_KEYS;
     if (rc != JWT_OK) {
         jwt_verified_unref(&v);
         return rc;

@@ -54,6 +54,7 @@ const struct filter_state_kind *filter_state_kind_find(struct str key)
     static const struct filter_state_kind kinds[] = {
         {"envoy.string", NULL},
         {"envoy.hashable_string", NULL},
+        {"istio.hashable_string", NULL},
         {"envoy.tcp_proxy.cluster", NULL},
         {"envoy.tcp_proxy.disable_tunneling", is_bool},
         {"envoy.tcp_proxy.per_connection_idle_timeout_ms", is_number},
