@@ -11,6 +11,7 @@
 #include "envoy/admin/v3/config_dump_shared.pb-c.h"
 #include "proto/dump.h"
 #include "proto/fields.h"
+#include "proxy/config/dump_listeners.h"
 #include "proxy/config/dump_store.h"
 #include "proxy/config/pb.h"
 #include "proxy/config/secret_source.h"
@@ -52,6 +53,7 @@ uint64_t dump_store_wall_us(const struct dump_store *s)
 }
 
 struct dumping {
+    const struct server *server;
     struct proto_arena *arena;
     const pb_bootstrap *boot;
     Google__Protobuf__Timestamp *updated;
@@ -122,6 +124,25 @@ static ProtobufCMessage *clusters_dump(struct dumping *d, bool items_only)
     return &dump->base;
 }
 
+static void add_dynamic_listeners(struct dumping *d, Envoy__Admin__V3__ListenersConfigDump *dump)
+{
+    Envoy__Admin__V3__ListenersConfigDump__DynamicListener **items;
+    size_t n = dump_dynamic_listeners(d->arena, d->server, &items);
+    dump->dynamic_listeners = items;
+    for (size_t i = 0; i < n; i++)
+        if (is_wanted(d, items[i]->name))
+            dump->dynamic_listeners[dump->n_dynamic_listeners++] = items[i];
+}
+
+static void dynamic_listener_items(struct dumping *d)
+{
+    Envoy__Admin__V3__ListenersConfigDump__DynamicListener **items;
+    size_t n = dump_dynamic_listeners(d->arena, d->server, &items);
+    for (size_t i = 0; i < n; i++)
+        if (is_wanted(d, items[i]->name))
+            add_item(d, &items[i]->base);
+}
+
 static ProtobufCMessage *listeners_dump(struct dumping *d, bool items_only)
 {
     Envoy__Admin__V3__ListenersConfigDump *dump =
@@ -143,6 +164,8 @@ static ProtobufCMessage *listeners_dump(struct dumping *d, bool items_only)
         else
             dump->static_listeners[dump->n_static_listeners++] = item;
     }
+    if (!items_only)
+        add_dynamic_listeners(d, dump);
     return &dump->base;
 }
 
@@ -342,7 +365,7 @@ static ProtobufCMessage *bootstrap_dump(struct dumping *d)
 /* Names of dynamic resources are known and empty: no xDS yet. */
 static int collect(struct dumping *d, struct str resource)
 {
-    static const char *const empty[] = {"dynamic_active_clusters", "dynamic_warming_clusters", "dynamic_listeners",
+    static const char *const empty[] = {"dynamic_active_clusters", "dynamic_warming_clusters",
                                         "dynamic_route_configs",
                                         "static_endpoint_configs", "dynamic_endpoint_configs", "ecds_filters"};
     if (resource.n == 0) {
@@ -360,6 +383,8 @@ static int collect(struct dumping *d, struct str resource)
         clusters_dump(d, true);
     else if (str_eq(resource, STR("static_listeners")))
         listeners_dump(d, true);
+    else if (str_eq(resource, STR("dynamic_listeners")))
+        dynamic_listener_items(d);
     else if (str_eq(resource, STR("static_route_configs")))
         routes_dump(d, true);
     else if (!collect_secret_items(d, resource)) {
@@ -394,7 +419,7 @@ int config_dump_json(const struct server *s, struct str resource, struct str mas
                      struct strbuf *out, struct err *err)
 {
     const struct dump_store *store = s->config_dump;
-    struct dumping d = {.mask = mask, .err = err};
+    struct dumping d = {.server = s, .mask = mask, .err = err};
     ProtobufCMessage *boot = NULL;
     (void)include_eds;
     if (!store)
