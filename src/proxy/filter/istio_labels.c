@@ -111,6 +111,20 @@ void istio_facts_take_sans(struct tls_session *tls, struct str *peer, struct str
     *local = ours && ours->uri_sans && ours->uri_sans[0].p ? cut(ours->uri_sans[0]) : STR("");
 }
 
+static struct str principal_of(const struct stream_info *info, struct str key)
+{
+    const struct filter_state_entry *e = filter_state_find(&info->filter_state, key);
+    return e ? cut(e->value) : STR("");
+}
+
+void istio_facts_take_server_sans(struct istio_facts *f, const struct stream_info *info)
+{
+    f->peer_san = principal_of(info, STR("io.istio.peer_principal"));
+    f->local_san = principal_of(info, STR("io.istio.local_principal"));
+    if (!f->peer_san.n && !f->local_san.n)
+        istio_facts_take_sans(info->downstream ? conn_tls(info->downstream) : NULL, &f->peer_san, &f->local_san);
+}
+
 void istio_facts_evaluate(struct istio_facts *f, const struct istio_stats_config *c, const struct format_context *cx, struct arena *a)
 {
     for (uint32_t i = 0; i < c->override_count; i++) {

@@ -116,7 +116,7 @@ static void on_complete(struct http_filter *f)
     const struct headers *request = exchange_request_headers(f->x);
     struct istio_facts facts = {.kind = ISTIO_HTTP, .grpc_status = -1, .status = info->status, .peer_san = s->peer_san, .local_san = s->local_san};
     if (c->reporter != ISTIO_REPORTS_SOURCE)
-        istio_facts_take_sans(info->downstream ? conn_tls(info->downstream) : NULL, &facts.peer_san, &facts.local_san);
+        istio_facts_take_server_sans(&facts, info);
     if (is_grpc(request))
         take_grpc(&facts, f->x);
     istio_facts_of_peer(&facts, c, info, headers_get_id(request, HDR_AUTHORITY));
@@ -176,8 +176,10 @@ static void open_series(struct session *s, const struct stream_info *info)
     struct istio_facts facts = {.kind = ISTIO_TCP, .grpc_status = -1};
     struct format_context cx = {.info = info};
     struct arena a;
-    const void *tls = c->reporter == ISTIO_REPORTS_SOURCE ? info->upstream_tls : info->downstream ? conn_tls(info->downstream) : NULL;
-    istio_facts_take_sans((struct tls_session *)(uintptr_t)tls, &facts.peer_san, &facts.local_san);
+    if (c->reporter == ISTIO_REPORTS_SOURCE)
+        istio_facts_take_sans((struct tls_session *)(uintptr_t)info->upstream_tls, &facts.peer_san, &facts.local_san);
+    else
+        istio_facts_take_server_sans(&facts, info);
     istio_facts_of_peer(&facts, c, info, STR(""));
     arena_init(&a, 0);
     istio_facts_evaluate(&facts, c, &cx, &a);

@@ -67,6 +67,8 @@ void istio_facts_of_peer(struct istio_facts *f, const struct istio_stats_config 
 void istio_facts_evaluate(struct istio_facts *f, const struct istio_stats_config *c, const struct format_context *cx, struct arena *a);
 struct tls_session;
 void istio_facts_take_sans(struct tls_session *tls, struct str *peer, struct str *local); /* first URI SANs; "" none */
+/* Of whoever reports for a server: what an outer tunnel's filters have left in the filter state, else the connection's. */
+void istio_facts_take_server_sans(struct istio_facts *f, const struct stream_info *info);
 
 extern const struct http_filter_def istio_http_stats_filter;
 extern const struct network_filter_def istio_tcp_stats_filter;
