@@ -151,7 +151,7 @@ void log_reopen(void)
 static const char time_operators[] = "aAbBcCYDxmdHIMSprRTXyz";
 static const char own_operators[] = "vnlLtPefFs#g@E%_j";
 
-int log_set_format(const char *format, struct err *err)
+int log_check_format(const char *format, struct err *err)
 {
     for (const char *p = format; *p; p++) {
         if (*p != '%')
@@ -161,8 +161,15 @@ int log_set_format(const char *format, struct err *err)
             return err_set(err, ERR_INVALID, "log format '%s' has the unknown operator '%%%.1s'",
                            format, p);
     }
-    log_format = format;
     return 0;
+}
+
+int log_set_format(const char *format, struct err *err)
+{
+    int rc = log_check_format(format, err);
+    if (rc == 0)
+        log_format = format;
+    return rc;
 }
 
 static const char *base_name(const char *path)

@@ -95,6 +95,7 @@ bool log_set_level(const char *component, enum log_level l); /* false: no such c
 /* NULL path = stderr. Reopened by log_reopen (SIGUSR1). */
 int log_open(const char *path, struct err *err);
 void log_reopen(void);
+int log_check_format(const char *format, struct err *err); /* names an operator that there isn't */
 int log_set_format(const char *format, struct err *err); /* borrowed for ever */
 
 #endif

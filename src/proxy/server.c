@@ -386,9 +386,24 @@ static void take_config(struct server *s)
     c->packed = STR_NULL;
 }
 
+/* The log outlives the configuration: it keeps a text of its own. */
+static int apply_log_format(struct str format, struct err *err)
+{
+    static char *kept;
+    if (!format.n)
+        return 0;
+    char *text = mem_strndup(format.p, format.n);
+    int rc = log_set_format(text, err);
+    mem_free(rc == 0 ? kept : text);
+    kept = rc == 0 ? text : kept;
+    return rc;
+}
+
 static int make(struct frame *f, struct err *err)
 {
     struct server *s = &f->server;
+    if (apply_log_format(s->opts.config->log_format, err) < 0)
+        return err->code;
     s->main_loop = loop_new("main", err);
     if (!s->main_loop)
         return err->code;

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from lib import config
 from lib.proxy import ROOT, run_to_end, weft
 from lib.sidecar import print_bootstrap, write
 
@@ -125,6 +126,30 @@ def test_mesh_root_is_missing__refused_by_name(tmp_path):
     made = subprocess.run([weft(), "sidecar"], env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert made.returncode != 0
     assert "./var/run/secrets/istio/root-cert.pem" in made.stderr
+
+
+AGENTS_FLAGS = ["--drain-time-s", "45", "--drain-strategy", "immediate", "--local-address-ip-version", "v4",
+                "--file-flush-interval-msec", "1000", "--disable-hot-restart", "--allow-unknown-static-fields", "-l", "warning",
+                "--skip-deprecated-logs", "--concurrency", "1"]
+
+
+def test_pilot_agents_own_bootstrap__taken_with_its_flags():
+    code, output = run_to_end(["-c", RECORDED, *AGENTS_FLAGS, "--mode", "validate"])
+    assert code == 0, output
+
+
+def test_application_log_config__format_of_the_log(start_proxy):
+    for form, want in (({"text_format": "<%l> %v"}, "<warning> caught SIGTERM"),
+                       ({"json_format": {"level": "%l", "message": "%j"}}, '"message":"caught SIGTERM"')):
+        proxy = start_proxy(config.bootstrap([], application_log_config={"log_format": form}))
+        proxy.stop()
+        assert want in proxy.stderr()
+
+
+def test_application_log_config__unknown_operator__named(tmp_path):
+    path = write(tmp_path, "b.json", json.dumps(config.bootstrap([], application_log_config={"log_format": {"text_format": "%Q"}})))
+    code, output = run_to_end(["-c", path, "--mode", "validate"])
+    assert code == 1 and "application_log_config.log_format.text_format" in output
 
 
 def test_version__build_libraries_features():

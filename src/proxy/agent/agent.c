@@ -9,6 +9,7 @@
 #include "proxy/agent/bootstrap.h"
 #include "proxy/agent/file_secrets.h"
 #include "proxy/agent/identity.h"
+#include "proxy/agent/pushed_roots.h"
 #include "proxy/agent/secrets.h"
 #include "proxy/agent/token.h"
 #include "proxy/service/grpc_credentials.h"
@@ -25,6 +26,7 @@ struct agent {
     struct trust trust;
     struct file_secrets *files;
     struct identity *identity;    /* IDENTITY_CA, once started */
+    struct pushed_roots *pushed;
 };
 
 /* ---- the store ---- */
@@ -137,6 +139,8 @@ static int start(struct server *s, struct err *err)
     (void)err;
     file_secrets_watch(a->files, s->main_loop, s->files);
     grpc_credentials_set(STR(AGENT_XDS_CLUSTER), show_token, a);
+    if (a->env.takes_proxy_config && a->env.identity != IDENTITY_SPIFFE)
+        a->pushed = pushed_roots_new(&a->trust);
     if (a->env.identity == IDENTITY_CA)
         a->identity = identity_new(&a->env, &a->trust, s->main_loop);
     return 0;
@@ -147,6 +151,7 @@ static void stop(struct server *s)
 {
     struct agent *a = s->opts.agent;
     grpc_credentials_set(STR(AGENT_XDS_CLUSTER), NULL, NULL);
+    pushed_roots_free(&a->pushed);
     identity_free(&a->identity);
     secret_store_close();
     file_secrets_free(&a->files);

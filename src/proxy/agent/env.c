@@ -32,6 +32,7 @@ static const struct var vars[] = {
     {"ISTIO_DUAL_STACK", VAR_BOOL, AT(is_dual_stack), NULL},
     {"ISTIO_BOOTSTRAP_OVERRIDE", VAR_TEXT, AT(bootstrap_override), NULL},
     {"ISTIO_DELTA_XDS", VAR_BOOL, AT(delta_xds), "true"},
+    {"PROXY_CONFIG_XDS_AGENT", VAR_BOOL, AT(takes_proxy_config), NULL},
     {"PROV_CERT", VAR_TEXT, AT(client_dir), NULL},
     {"OUTPUT_CERTS", VAR_TEXT, AT(output_dir), NULL},
     {"GRPC_KEEPALIVE_INTERVAL", VAR_DURATION, AT(keepalive_ms), "30s"},

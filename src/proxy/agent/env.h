@@ -68,6 +68,7 @@ struct agent_env {
     /* the control plane */
     struct control_endpoint discovery, ca;
     bool delta_xds;
+    bool takes_proxy_config;         /* PROXY_CONFIG_XDS_AGENT: roots pushed by PCDS are trusted too */
     struct str token_path;           /* "" without a token */
     struct str client_dir;           /* PROV_CERT: cert-chain.pem and key.pem to present; "" none */
     struct text_pairs xds_headers, ca_headers; /* names in lower case */

@@ -65,7 +65,7 @@ int64_t identity_renew_at(int64_t now_s, int64_t not_after_s, double ratio, doub
     double share = ratio + jitter * (2 * roll - 1);
     share = share < 0 ? 0 : share > 1 ? 1 : share;
     int64_t life = not_after_s - now_s;
-    return life <= 0 ? now_s : not_after_s - (int64_t)((double)life * share);
+    return life <= 0 ? now_s : not_after_s - (int64_t)((double)life * share + 0.5);
 }
 
 static double roll(struct identity *id)

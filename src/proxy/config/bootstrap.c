@@ -243,6 +243,7 @@ static void read_bootstrap(struct config_reader *cr, const pb_bootstrap *m)
     struct config_result *out = cr->out;
     read_node(cr, GET(m, node));
     (void)LEN(m, node_context_params);
+    cfg_process(cr, m);
     cfg_runtime(cr, GET(m, layered_runtime));
     cfg_stats(cr, GET(m, stats_config));
     out->stats_flush_interval_ms = proto_ms_or(GET(m, stats_flush_interval), STATS_FLUSH_MS);

@@ -42,6 +42,7 @@ struct config_result {
     struct stats_config *stats;      /* NULL when it says nothing */
     uint64_t stats_flush_interval_ms; /* 5000 */
     struct str header_prefix;        /* "x-envoy" */
+    struct str log_format;           /* of the process's log; "" the command line's */
     struct str packed;               /* the whole bootstrap, packed, for /config_dump; may be taken (set to the null str) */
     const struct config_source *lds, *cds, *ads; struct str lds_locator, cds_locator; /* dynamic_resources; NULL none */
     struct str node_packed;          /* core.v3.Node, for management servers */
