@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The workload's certificate: asked of a real gRPC CA, renewed at half of its life, kept through whatever the CA does."""
+import base64
+import json
 import os
+import time
 
 import grpc
 import pytest
@@ -119,6 +122,27 @@ def test_token__renewed_in_its_file__shown_at_the_next_call(start, make_ca):
     sidecar.wait_stat("agent.ca.issued", 1, exactly=False)
     write(sidecar.directory, "var/run/secrets/tokens/istio-token", "another.one")
     wait_until(lambda: mesh_ca.calls[-1][1]["authorization"] == "Bearer another.one", "the new token at the CA")
+
+
+def test_token__expired__shown_and_said(start, make_ca):
+    def part(fields):
+        return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
+    token = f'{part({"alg": "RS256"})}.{part({"exp": int(time.time()) - 100, "iss": "kubernetes/serviceaccount"})}.c2ln'
+    mesh_ca = make_ca()
+    mesh_ca.answer = refuse(grpc.StatusCode.UNAUTHENTICATED)
+    sidecar = start(mesh_ca, token=token)
+    mesh_ca.wait_calls(1)
+    assert mesh_ca.calls[0][1]["authorization"] == "Bearer " + token
+    wait_until(lambda: "istio-token expired 1" in sidecar.stderr(), "the reason in the log")
+    assert token not in sidecar.stderr()
+
+
+def test_token__isnt_there__asked_without(start, make_ca):
+    mesh_ca = make_ca()
+    sidecar = start(mesh_ca, token=None)
+    sidecar.wait_stat("agent.ca.issued", 1)
+    assert "authorization" not in mesh_ca.calls[0][1]
+    assert "there is no token" in sidecar.stderr()
 
 
 def refuse(code):

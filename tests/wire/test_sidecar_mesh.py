@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A sidecar in its mesh: discovery over ADS with its token, a listener whose certificate and roots are the sidecar's own, and
 what clients see of them while the CA renews, hangs, refuses, or changes its root; SPIRE's socket in the CA's place."""
+import json
 import os
 import ssl
 import tempfile
@@ -16,7 +17,7 @@ from lib.ads_server import AdsServer
 from lib.ca import CA
 from lib.http1 import read_response, request_bytes
 from lib.mesh_ca import MeshCA, pem
-from lib.sidecar import Sidecar, pod
+from lib.sidecar import Sidecar, pod, write
 from lib.streams import connect
 from lib.wait import wait_until
 
@@ -34,11 +35,11 @@ def sds(name):
         "initial_fetch_timeout": "0s", "resource_api_version": "V3"}}
 
 
-def mesh_listener():
+def mesh_listener(certificate="default", roots="ROOTCA"):
     return config.listener("inbound", config.hcm(routes=OK), stat_prefix="inbound", tls={
         "require_client_certificate": True, "common_tls_context": {
-            "tls_certificate_sds_secret_configs": [sds("default")],
-            "validation_context_sds_secret_config": sds("ROOTCA")}})
+            "tls_certificate_sds_secret_configs": [sds(certificate)],
+            "validation_context_sds_secret_config": sds(roots)}})
 
 
 class Mesh:
@@ -202,6 +203,53 @@ def test_root_changes__peers_of_the_new_one_are_let_in(mesh, tmp_path):
     sidecar.wait_stat("agent.ca.root_changes", 1)
     assert http1.fetch(sidecar.address("inbound"), "GET", "/", tls=stranger, server_name="x").body == b"ok"
     assert mesh.get(sidecar).body == b"ok"
+
+
+def test_ca_certificates_of_proxy_config__trusted_besides(mesh, tmp_path):
+    other = CA(tmp_path / "other", name="other")
+    sidecar = mesh.sidecar(mesh.discovery(), mesh.authority(), {"caCertificatesPem": [pem(other.certificate)]})
+    sidecar.wait_ready()
+    for leaf in (other.issue("stranger", ["URI:spiffe://other/ns/x/sa/y"]), mesh.peer):
+        assert mesh.get(sidecar, leaf).body == b"ok"
+
+
+def test_revocation_list__file_comes_and_goes__peer_refused_and_let_in(mesh, ca):
+    sidecar = mesh.sidecar(mesh.discovery(), mesh.authority())
+    sidecar.wait_ready()
+    revoked = mesh.context(ca.issue("revoked", ["URI:spiffe://cluster.local/ns/x/sa/revoked"]))
+    assert not mesh.is_refused(sidecar, revoked)
+    with open(ca.crl([ca.issue("revoked", ["URI:spiffe://cluster.local/ns/x/sa/revoked"])]), encoding="ascii") as text:
+        unrelated = text.read()
+    leaf = ca.issue("another", ["URI:spiffe://cluster.local/ns/x/sa/another"])
+    context = mesh.context(leaf)
+    with open(ca.crl([leaf]), encoding="ascii") as text:
+        listed = text.read()
+    write(mesh.directory, "var/run/secrets/istio/crl/ca-crl.pem", listed)
+    wait_until(lambda: mesh.is_refused(sidecar, context), "the revoked peer to be refused")
+    assert mesh.get(sidecar).body == b"ok"
+    write(mesh.directory, "var/run/secrets/istio/crl/ca-crl.pem", unrelated)
+    wait_until(lambda: not mesh.is_refused(sidecar, context), "the peer that isn't listed any more to be let in")
+
+
+def test_file_secrets__named_by_discovery__followed(mesh, ca):
+    leaf = ca.issue("filed", [f"URI:{IDENTITY}"])
+    discovery = mesh.discovery()
+    discovery.set_resources("lds", {"inbound": mesh_listener(f"file-cert:{leaf.cert}~{leaf.key}", f"file-root:{ca.cert}")})
+    sidecar = mesh.sidecar(discovery, mesh.authority())
+    sidecar.wait_ready()
+    assert mesh.serial(sidecar) == leaf.certificate.serial_number
+    renewed = ca.issue("filed", [f"URI:{IDENTITY}"])  # the same files
+    wait_until(lambda: mesh.serial(sidecar) == renewed.certificate.serial_number, "the renewed certificate")
+
+
+def test_bootstrap_override__merged_what_is_unknown_warned_of(mesh):
+    override = {"static_resources": {"listeners": [config.listener("own", config.hcm(routes=OK))]}, "watchdogs": {}}
+    path = write(mesh.directory, "override.json", json.dumps(override))
+    sidecar = mesh.sidecar(mesh.discovery(), mesh.authority(), ISTIO_BOOTSTRAP_OVERRIDE=path)
+    sidecar.wait_ready()
+    assert http1.fetch(sidecar.address("own")).body == b"ok"
+    assert mesh.get(sidecar).body == b"ok"
+    assert "warning: " in sidecar.stderr() and "watchdogs" in sidecar.stderr()
 
 
 def proxy_config_of(*roots):

@@ -5,7 +5,10 @@
  */
 #include "proxy/agent/token.h"
 
-#define TOKEN_MAX_BYTES 12288 /* what a call's headers have room for; service account tokens have about one kilobyte */
+#include "base/clock.h"
+#include "pki/jwt.h"
+
+#define TOKEN_MAX_BYTES 8192 /* what a call's headers have room for; service account tokens have about one kilobyte */
 
 static struct str trim(struct str s)
 {
@@ -16,20 +19,36 @@ static struct str trim(struct str s)
     return s;
 }
 
+/* Sent all the same: whether it is taken is the control plane's to say, but it won't say why not. */
+static void note_expiry(const char *path, struct str token, struct arena *a)
+{
+    struct jwt jwt;
+    uint64_t now_s = clock_wall_us() / 1000000;
+    if (jwt_parse(token, a, &jwt) != JWT_OK)
+        return; /* not every token is a JWT */
+    if (jwt_check_time(&jwt, now_s, 0) == JWT_EXPIRED)
+        LOG_SELDOM(MAIN, WARNING, "the token in %s expired %lld s ago", path, (long long)((int64_t)now_s - jwt.exp));
+    jwt_fini(&jwt);
+}
+
 static void add_token(const char *path, struct headers *h)
 {
     struct err err = {0};
-    struct str text, token;
-    if (text_read_file(path, h->arena, TOKEN_MAX_BYTES, &text, &err) < 0) {
+    struct str text = STR_NULL;
+    struct arena a;
+    arena_init(&a, 0);
+    if (text_read_file(path, &a, TOKEN_MAX_BYTES, &text, &err) < 0)
         LOG_SELDOM(MAIN, WARNING, "there is no token to show to the control plane: %s", err.message);
-        return;
-    }
-    token = trim(text);
-    struct str value = arena_printf(h->arena, "Bearer %.*s", STR_ARG(token));
-    if (token.n && header_value_is_valid(value) && headers_set(h, STR("authorization"), value))
-        headers_find_id(h, HDR_AUTHORIZATION)->never_index = true;
-    else
+    struct str token = trim(text), value = arena_printf(&a, "Bearer %.*s", STR_ARG(token));
+    if (token.n && header_value_is_valid(value)) {
+        note_expiry(path, token, &a);
+        if (headers_set(h, STR("authorization"), value))
+            headers_find_id(h, HDR_AUTHORIZATION)->never_index = true;
+    } else if (!err.code)
         LOG_SELDOM(MAIN, WARNING, "%s holds no token", path);
+    if (text.n)
+        explicit_bzero((char *)text.p, text.n);
+    arena_fini(&a);
 }
 
 void token_add_headers(const struct agent_env *e, const struct text_pairs *more, struct headers *h)
