@@ -13,7 +13,6 @@
 #include <stdio.h>
 
 #define BUFFER_LIMIT_BYTES (1u << 20)
-#define LISTENER_FILTERS_TIMEOUT_MS 15000u
 
 /* ---- filter chains ---- */
 
@@ -39,43 +38,6 @@ static void read_chains(struct config_reader *cr, const pb_listener *m, const st
         cfg_fault_err(cr, err.path[0] ? "" : "filter_chains", &err);
 }
 
-/* ---- listener filters ---- */
-
-static int read_listener_filter(struct config_reader *cr, const pb_listener_filter *m, struct listener_spec *l,
-                                struct listener_filter_spec *spec)
-{
-    ProtobufCMessage *msg = NULL;
-    int rc = ERR_INVALID;
-    struct str name = TEXT(m, name);
-    if (m->config_type_case == ENVOY__CONFIG__LISTENER__V3__LISTENER_FILTER__CONFIG_TYPE_CONFIG_DISCOVERY) {
-        proto_read_whole(&cr->r, &GET(m, config_discovery)->base);
-        UNSUPPORTED("config_discovery", NULL);
-        return ERR_UNSUPPORTED;
-    }
-    const pb_any *any = m->config_type_case ? GET(m, typed_config) : NULL;
-    const struct extension *ext = cfg_extension(cr, EXT_LISTENER_FILTER, "typed_config", name, any, &msg);
-    if (!ext)
-        return ERR_UNSUPPORTED;
-    struct cfg_listener_filter out = {spec, &l->arena};
-    spec->name = arena_str(&l->arena, name);
-    spec->def = ext->def;
-    IN("typed_config")
-        rc = ext->read(cr, msg, &out);
-    return rc;
-}
-
-static void read_listener_filters(struct config_reader *cr, const pb_listener *m, struct listener_spec *l)
-{
-    uint32_t n = LEN(m, listener_filters);
-    l->listener_filters = ARENA_ARRAY(&l->arena, struct listener_filter_spec, n);
-    for (uint32_t i = 0; i < n; i++)
-        IN("listener_filters[%u]", i)
-            if (read_listener_filter(cr, m->listener_filters[i], l, &l->listener_filters[l->listener_filter_count]) == 0)
-                l->listener_filter_count++;
-    l->listener_filters_timeout_ms = proto_ms_or(GET(m, listener_filters_timeout), LISTENER_FILTERS_TIMEOUT_MS);
-    l->continue_on_listener_filters_timeout = GET(m, continue_on_listener_filters_timeout);
-}
-
 /* ---- sockets ---- */
 
 static void read_address(struct config_reader *cr, const pb_listener *m, const pb_address *address, pb_socket_option *const *options,
@@ -84,6 +46,11 @@ static void read_address(struct config_reader *cr, const pb_listener *m, const p
     struct listen_opts *o = &l->listen[l->address_count];
     struct addr *addr = &l->addresses[l->address_count++];
     uint32_t before = 0, listening = 0;
+    if (m->listener_specifier_case == ENVOY__CONFIG__LISTENER__V3__LISTENER__LISTENER_SPECIFIER_INTERNAL_LISTENER) {
+        proto_read_whole(&cr->r, &GET(m, internal_listener)->base);
+        UNSUPPORTED("internal_listener", NULL);
+        return;
+    }
     if (!address) {
         FAULT("address", "must be set");
         return;
@@ -173,7 +140,6 @@ static void read_direction(struct config_reader *cr, const pb_listener *m, struc
 
 static void read_rest(struct config_reader *cr, const pb_listener *m, struct listener_spec *l)
 {
-    l->use_original_dst = proto_bool_or(GET(m, use_original_dst), false);
     if (GET(m, metadata))
         proto_read_whole(&cr->r, &m->metadata->base);
     l->access_logs = cfg_access_logs(cr, "access_log", GET(m, access_log), LEN(m, access_log), &l->arena, &l->access_log_count);
@@ -215,7 +181,7 @@ static void read_listener(struct config_reader *cr, const pb_listener *m, const 
     read_direction(cr, m, l);
     read_limits(cr, m, l);
     read_balance(cr, m, l);
-    read_listener_filters(cr, m, l);
+    cfg_listener_filters(cr, m, l);
     read_chains(cr, m, lr);
     read_rest(cr, m, l);
     cr->slots = outer;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Readers of listener filters. Their configurations live in the listener's arena. Main thread.
+ * A listener's filters: the list with when each is left out, and their readers. Their configurations live in the listener's arena. Main thread.
  */
 #include "proxy/listener/listener_filter.h"
 
-#include "proxy/config/config_priv.h"
+#include "proxy/config/listener_priv.h"
+
+#define LISTENER_FILTERS_TIMEOUT_MS 15000u
 
 /* Envoy's default and ceiling for max_client_hello_size. */
 #define CLIENT_HELLO_BYTES 16384
@@ -72,4 +74,107 @@ int cfg_proxy_protocol(struct config_reader *cr, const ProtobufCMessage *msg, vo
         cfg_pass_tlvs(cr, GET(m, pass_through_tlvs), f->arena, &c->keep_all_tlvs, &c->keep_tlvs, &c->keep_tlv_count);
     f->spec->config = c; /* rules (TLVs as metadata, which nothing reads yet) and tlv_location stay unread */
     return 0;
+}
+
+/* ---- when they are left out ---- */
+
+#define RULE(x) ENVOY__CONFIG__LISTENER__V3__LISTENER_FILTER_CHAIN_MATCH_PREDICATE__RULE_##x
+
+static struct listener_predicate *read_predicate(struct config_reader *cr, const pb_listener_predicate *m, struct listener_predicate *p,
+                                                 struct arena *a);
+
+static void read_predicates(struct config_reader *cr, const char *field, const pb_listener_predicates *m, struct listener_predicate *p,
+                            struct arena *a)
+{
+    uint32_t n = LEN(m, rules);
+    p->children = ARENA_ARRAY(a, struct listener_predicate, n);
+    for (uint32_t i = 0; i < n; i++)
+        IN("%s.rules[%u]", field, i)
+            read_predicate(cr, m->rules[i], &p->children[p->child_count++], a);
+}
+
+static struct listener_predicate *read_predicate(struct config_reader *cr, const pb_listener_predicate *m, struct listener_predicate *p,
+                                                 struct arena *a)
+{
+    switch (m->rule_case) {
+    case RULE(OR_MATCH):
+        p->kind = PORTS_ONE;
+        read_predicates(cr, "or_match", GET(m, or_match), p, a);
+        break;
+    case RULE(AND_MATCH):
+        p->kind = PORTS_ALL;
+        read_predicates(cr, "and_match", GET(m, and_match), p, a);
+        break;
+    case RULE(NOT_MATCH):
+        p->kind = PORTS_NOT;
+        p->children = arena_zalloc(a, sizeof *p->children);
+        IN("not_match")
+            read_predicate(cr, GET(m, not_match), p->children, a);
+        break;
+    case RULE(DESTINATION_PORT_RANGE): {
+        __auto_type range = GET(m, destination_port_range);
+        p->kind = PORTS_RANGE;
+        p->start = GET(range, start);
+        p->end = GET(range, end);
+        break;
+    }
+    default:
+        (void)GET(m, any_match);
+        p->kind = PORTS_ANY;
+    }
+    return p;
+}
+
+/* ---- listener filters ---- */
+
+static int read_listener_filter(struct config_reader *cr, const pb_listener_filter *m, struct listener_spec *l,
+                                struct listener_filter_spec *spec)
+{
+    ProtobufCMessage *msg = NULL;
+    int rc = ERR_INVALID;
+    struct str name = TEXT(m, name);
+    if (m->config_type_case == ENVOY__CONFIG__LISTENER__V3__LISTENER_FILTER__CONFIG_TYPE_CONFIG_DISCOVERY) {
+        proto_read_whole(&cr->r, &GET(m, config_discovery)->base);
+        UNSUPPORTED("config_discovery", NULL);
+        return ERR_UNSUPPORTED;
+    }
+    const pb_any *any = m->config_type_case ? GET(m, typed_config) : NULL;
+    const struct extension *ext = cfg_extension(cr, EXT_LISTENER_FILTER, "typed_config", name, any, &msg);
+    if (!ext)
+        return ERR_UNSUPPORTED;
+    struct cfg_listener_filter out = {spec, &l->arena};
+    spec->name = arena_str(&l->arena, name);
+    spec->def = ext->def;
+    if (GET(m, filter_disabled))
+        IN("filter_disabled")
+            spec->disabled = read_predicate(cr, m->filter_disabled, arena_zalloc(&l->arena, sizeof(struct listener_predicate)), &l->arena);
+    IN("typed_config")
+        rc = ext->read(cr, msg, &out);
+    return rc;
+}
+
+/* Envoy adds the filter last where a listener hands connections over and doesn't name it itself. */
+static void add_original_dst(struct listener_spec *l)
+{
+    if (!l->use_original_dst)
+        return;
+    for (uint32_t i = 0; i < l->listener_filter_count; i++)
+        if (l->listener_filters[i].def == &original_dst_filter)
+            return;
+    l->listener_filters[l->listener_filter_count++] =
+        (struct listener_filter_spec){.name = STR("envoy.filters.listener.original_dst"), .def = &original_dst_filter};
+}
+
+void cfg_listener_filters(struct config_reader *cr, const pb_listener *m, struct listener_spec *l)
+{
+    uint32_t n = LEN(m, listener_filters);
+    l->listener_filters = ARENA_ARRAY(&l->arena, struct listener_filter_spec, n + 1);
+    for (uint32_t i = 0; i < n; i++)
+        IN("listener_filters[%u]", i)
+            if (read_listener_filter(cr, m->listener_filters[i], l, &l->listener_filters[l->listener_filter_count]) == 0)
+                l->listener_filter_count++;
+    l->use_original_dst = proto_bool_or(GET(m, use_original_dst), false);
+    add_original_dst(l);
+    l->listener_filters_timeout_ms = proto_ms_or(GET(m, listener_filters_timeout), LISTENER_FILTERS_TIMEOUT_MS);
+    l->continue_on_listener_filters_timeout = GET(m, continue_on_listener_filters_timeout);
 }

@@ -15,6 +15,7 @@ struct listener_reading {
 /* A reference: a new chain, or an older generation's. */
 struct filter_chain *cfg_filter_chain(struct config_reader *cr, const pb_filter_chain *m, const struct listener_reading *lr);
 void filter_chain_unref(struct filter_chain **c); /* NULL is fine */
+void cfg_listener_filters(struct config_reader *cr, const pb_listener *m, struct listener_spec *l); /* listener_filters.c */
 struct content_digest cfg_digest(const struct strbuf *bytes);
 
 #endif

@@ -522,6 +522,8 @@ static void inspect(struct connection *c)
     struct pending *p = c->pending;
     for (; p->filter < spec->listener_filter_count; p->filter++) {
         const struct listener_filter_spec *f = &spec->listener_filters[p->filter];
+        if (f->disabled && listener_predicate_holds(f->disabled, conn_local(c->d.conn)))
+            continue;
         p->in.stats = shared_of(c)->filter_stats[p->filter];
         switch (f->def->look(&p->in, f->config)) {
         case INSPECT_DONE:

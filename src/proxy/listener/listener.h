@@ -78,9 +78,15 @@ enum chain_criterion {
 enum chain_criterion chain_index_refusal(const struct chain_index *ix, const struct chain_query *q, const struct filter_chain *chain);
 const char *chain_criterion_text(enum chain_criterion c); /* the field of FilterChainMatch */
 
-enum listener_filter_kind { LF_TLS_INSPECTOR, LF_HTTP_INSPECTOR, LF_PROXY_PROTOCOL, LF_ORIGINAL_DST };
 struct listener_filter_def;
-struct listener_filter_spec { struct str name; const struct listener_filter_def *def; const void *config; void (*free_config)(void *); };
+struct listener_predicate; /* listener_filter.h */
+struct listener_filter_spec {
+    struct str name;
+    const struct listener_filter_def *def;
+    const void *config;
+    void (*free_config)(void *);
+    const struct listener_predicate *disabled; /* filter_disabled: left out where this holds; NULL never */
+};
 
 struct listener_spec {
     struct str name, stat_prefix;

@@ -38,6 +38,14 @@ struct listener_filter_def {
 extern const struct listener_filter_def tls_inspector_filter, http_inspector_filter,
     proxy_protocol_filter, original_dst_filter;
 
+/* ListenerFilterChainMatchPredicate: of the address that a connection goes to, as far as that is known by then. */
+struct listener_predicate {
+    enum { PORTS_ANY, PORTS_NOT, PORTS_ALL, PORTS_ONE, PORTS_RANGE } kind;
+    int32_t start, end; /* RANGE: [start, end) */
+    struct listener_predicate *children; uint32_t child_count; /* NOT: one */
+};
+bool listener_predicate_holds(const struct listener_predicate *p, const struct addr *local);
+
 /* ---- their configurations (const void *config); NULL where there is nothing to say ---- */
 struct tls_inspector_config {
     uint32_t max_client_hello_bytes; /* max_client_hello_size; 16 KiB */
