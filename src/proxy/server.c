@@ -204,7 +204,7 @@ static void on_warm_up_limit(struct timer *t)
     if (f->server.opts.config->frame)
         return;
     LOG(MAIN, WARNING, "%u clusters are still without their first members: serving without them",
-        cluster_manager_cold_count(f->cluster_manager));
+        cluster_manager_cold_count(f->server.cluster_manager));
     warm_listeners(f);
 }
 
@@ -219,7 +219,7 @@ static void on_static_clusters_warm(void *arg)
     struct frame *f = arg;
     const struct config_result *c = f->server.opts.config;
     if (c->cds)
-        f->cds = cds_new(f->cluster_manager, c->frame, c->cds, c->cds_locator, on_clusters_discovered, f);
+        f->cds = cds_new(f->server.cluster_manager, c->frame, c->cds, c->cds_locator, on_clusters_discovered, f);
     else
         on_clusters_discovered(f);
 }
@@ -230,7 +230,7 @@ static void warm_clusters(struct frame *f)
     f->discovery = (struct discovery_opts){.packed_node = c->node_packed, .ads = c->ads};
     discovery_start(&f->server, &f->discovery);
     timer_set_ms(&f->warm_up, WARM_UP_LIMIT_MS);
-    cluster_manager_start(f->cluster_manager, on_static_clusters_warm, f);
+    cluster_manager_start(f->server.cluster_manager, on_static_clusters_warm, f);
 }
 
 /* ---- the way down ---- */
@@ -344,12 +344,12 @@ static int make_clusters(struct server *s, struct err *err)
 {
     struct config_result *c = s->opts.config;
     struct frame *f = frame_of(s);
-    f->cluster_manager = cluster_manager_new(c->frame);
-    s->clusters = cluster_manager_active(f->cluster_manager);
+    f->server.cluster_manager = cluster_manager_new(c->frame);
+    s->clusters = cluster_manager_active(f->server.cluster_manager);
     for (uint32_t i = 0; i < c->cluster_count; i++) {
         struct cluster_spec *spec = c->clusters[i];
         c->clusters[i] = NULL;
-        if (cluster_manager_add(f->cluster_manager, spec, err) != 0)
+        if (cluster_manager_add(f->server.cluster_manager, spec, err) != 0)
             return err->code;
     }
     s->sinks = stats_sinks_new(s, c->sinks, c->sink_count, c->stats_flush_on_admin ? 0 : c->stats_flush_interval_ms);
@@ -502,7 +502,7 @@ void server_free(struct server **server)
     listener_manager_free(&s->listeners);
     workers_free(s);
     cds_free(&f->cds);
-    cluster_manager_free(&f->cluster_manager);
+    cluster_manager_free(&f->server.cluster_manager);
     discovery_stop();
     tls_sources_watch(NULL);
     file_watcher_free(&s->files);

@@ -17,6 +17,7 @@
 #include "proxy/stats/stats.h"
 
 struct agent;
+struct cluster_manager;
 struct listener_manager;
 struct file_watcher; /* io/file_watch.h */
 struct server;
@@ -103,6 +104,7 @@ struct server {
     struct dns_resolver *dns;       /* lazily made default resolver (main thread) */
     struct file_watcher *files;     /* main thread */
     struct listener_manager *listeners;
+    struct cluster_manager *cluster_manager; /* cluster/manager.h */
     const struct map *clusters;     /* name -> struct cluster; main thread. Workers find clusters through slots (cluster/slot.h) */
     struct stat_scope *stats;       /* "server." */
     _Atomic int state;              /* enum server_state */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clusters and endpoints that change while requests run: nobody's request fails for it."""
+import json
 import threading
 
 import pytest
@@ -174,3 +175,16 @@ def test_cluster_without_endpoints__warms_until_they_come(server, start_proxy, o
     proxy.wait_ready()
     proxy.wait_listener("http")
     assert fetch(proxy.address()).status == 200
+
+
+def test_config_dump__clusters_of_discovery__with_version_and_time(server, start_proxy, origin):
+    server.set_resources("eds", {"origin": assignment(origin.port)})
+    server.set_resources("cds", {"origin": eds_cluster(), "b": eds_cluster("b", eds_cluster_config={
+        "service_name": "origin", "eds_config": {"resource_api_version": "V3", "ads": {}}})}, version="v7")
+    proxy = start(start_proxy, server)
+    dump = json.loads(proxy.admin("/config_dump").body)
+    clusters = next(c for c in dump["configs"] if c["@type"].endswith("ClustersConfigDump"))
+    found = [(c["cluster"]["name"], c["version_info"]) for c in clusters["dynamic_active_clusters"]]
+    assert found == [("b", "v7"), ("origin", "v7")]
+    one = json.loads(proxy.admin("/config_dump?resource=dynamic_active_clusters&name_regex=ori.*").body)["configs"]
+    assert [c["cluster"]["type"] for c in one] == ["EDS"] and one[0]["last_updated"]

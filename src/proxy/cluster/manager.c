@@ -273,10 +273,10 @@ void cluster_manager_when_warm(struct cluster_manager *m, void (*on_warm)(void *
     tell_if_warm(m);
 }
 
-static void dump(const struct version *v, bool is_warming, void (*fn)(const struct dynamic_cluster *d, void *arg), void *arg)
+static void dump(struct str name, const struct version *v, bool is_warming, void (*fn)(const struct dynamic_cluster *d, void *arg), void *arg)
 {
     if (v->cluster)
-        fn(&(struct dynamic_cluster){v->packed, v->text, v->wall_us, is_warming}, arg);
+        fn(&(struct dynamic_cluster){name, v->packed, v->text, v->wall_us, is_warming}, arg);
 }
 
 void cluster_manager_each_dump(const struct cluster_manager *m, void (*fn)(const struct dynamic_cluster *d, void *arg), void *arg)
@@ -287,8 +287,8 @@ void cluster_manager_each_dump(const struct cluster_manager *m, void (*fn)(const
         const struct entry *e = value;
         if (e->is_static)
             continue;
-        dump(&e->active, false, fn, arg);
-        dump(&e->warming, true, fn, arg);
+        dump(e->slot->name, &e->active, false, fn, arg);
+        dump(e->slot->name, &e->warming, true, fn, arg);
     }
 }
 

@@ -36,7 +36,7 @@ void cluster_manager_each_dynamic(struct cluster_manager *m, void (*fn)(struct s
 /* on_warm(arg) when nothing that discovery has brought so far is still warming; at once where nothing is. */
 void cluster_manager_when_warm(struct cluster_manager *m, void (*on_warm)(void *arg), void *arg);
 
-struct dynamic_cluster { struct str packed, version; uint64_t updated_wall_us; bool is_warming; };
+struct dynamic_cluster { struct str name, packed, version; uint64_t updated_wall_us; bool is_warming; };
 void cluster_manager_each_dump(const struct cluster_manager *m, void (*fn)(const struct dynamic_cluster *d, void *arg), void *arg);
 
 /* The frame for assignments. */

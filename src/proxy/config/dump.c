@@ -11,6 +11,7 @@
 #include "envoy/admin/v3/config_dump_shared.pb-c.h"
 #include "proto/dump.h"
 #include "proto/fields.h"
+#include "proxy/config/dump_clusters.h"
 #include "proxy/config/dump_listeners.h"
 #include "proxy/config/dump_store.h"
 #include "proxy/config/pb.h"
@@ -100,6 +101,31 @@ typedef Envoy__Admin__V3__RoutesConfigDump__StaticRouteConfig pb_static_route;
 typedef Envoy__Admin__V3__SecretsConfigDump__StaticSecret pb_static_secret;
 typedef Envoy__Admin__V3__SecretsConfigDump__DynamicSecret pb_dynamic_secret;
 
+static void add_dynamic_clusters(struct dumping *d, Envoy__Admin__V3__ClustersConfigDump *dump)
+{
+    struct dumped_cluster *items;
+    size_t n = dump_dynamic_clusters(d->arena, d->server, &items);
+    dump->dynamic_active_clusters = proto_arena_alloc(d->arena, (n + 1) * sizeof *dump->dynamic_active_clusters);
+    dump->dynamic_warming_clusters = proto_arena_alloc(d->arena, (n + 1) * sizeof *dump->dynamic_warming_clusters);
+    for (size_t i = 0; dump->dynamic_active_clusters && dump->dynamic_warming_clusters && i < n; i++) {
+        if (!is_wanted(d, items[i].name.p))
+            continue;
+        if (items[i].is_warming)
+            dump->dynamic_warming_clusters[dump->n_dynamic_warming_clusters++] = items[i].item;
+        else
+            dump->dynamic_active_clusters[dump->n_dynamic_active_clusters++] = items[i].item;
+    }
+}
+
+static void dynamic_cluster_items(struct dumping *d, bool warming)
+{
+    struct dumped_cluster *items;
+    size_t n = dump_dynamic_clusters(d->arena, d->server, &items);
+    for (size_t i = 0; i < n; i++)
+        if (items[i].is_warming == warming && is_wanted(d, items[i].name.p))
+            add_item(d, &items[i].item->base);
+}
+
 static ProtobufCMessage *clusters_dump(struct dumping *d, bool items_only)
 {
     Envoy__Admin__V3__ClustersConfigDump *dump =
@@ -121,6 +147,8 @@ static ProtobufCMessage *clusters_dump(struct dumping *d, bool items_only)
         else
             dump->static_clusters[dump->n_static_clusters++] = item;
     }
+    if (!items_only)
+        add_dynamic_clusters(d, dump);
     return &dump->base;
 }
 
@@ -365,8 +393,7 @@ static ProtobufCMessage *bootstrap_dump(struct dumping *d)
 /* Names of dynamic resources are known and empty: no xDS yet. */
 static int collect(struct dumping *d, struct str resource)
 {
-    static const char *const empty[] = {"dynamic_active_clusters", "dynamic_warming_clusters",
-                                        "dynamic_route_configs",
+    static const char *const empty[] = {"dynamic_route_configs",
                                         "static_endpoint_configs", "dynamic_endpoint_configs", "ecds_filters"};
     if (resource.n == 0) {
         add_dump(d, bootstrap_dump(d));
@@ -381,6 +408,10 @@ static int collect(struct dumping *d, struct str resource)
         return err_set(d->err, ERR_INVALID, "bootstrap is not a repeated field. Use ?mask=bootstrap to get only this field");
     if (str_eq(resource, STR("static_clusters")))
         clusters_dump(d, true);
+    else if (str_eq(resource, STR("dynamic_active_clusters")))
+        dynamic_cluster_items(d, false);
+    else if (str_eq(resource, STR("dynamic_warming_clusters")))
+        dynamic_cluster_items(d, true);
     else if (str_eq(resource, STR("static_listeners")))
         listeners_dump(d, true);
     else if (str_eq(resource, STR("dynamic_listeners")))
