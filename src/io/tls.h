@@ -34,6 +34,10 @@ struct tls_cert_opts {         /* PEM (several certificates = chain) or PKCS#12 
     struct str source;         /* file name or "<inline>", for messages and /certs */
 };
 
+/* Roots of one SPIFFE trust domain. */
+struct tls_trust_domain {
+    struct str name, ca_pem, source;
+};
 enum tls_trust_mode { TLS_TRUST_VERIFY, TLS_TRUST_ACCEPT_UNTRUSTED };
 enum tls_ocsp_policy { TLS_OCSP_LENIENT, TLS_OCSP_STRICT, TLS_OCSP_MUST_STAPLE };
 enum tls_crl_depth { TLS_CRL_ALL, TLS_CRL_LEAF };
@@ -45,6 +49,9 @@ struct tls_context_opts {
     struct str trusted_ca_pem, trusted_ca_source;
     struct str crl_pem;
     bool crl_leaf_only;
+    /* Peers are verified by the domain that their URI names; then trusted_ca_pem must hold the roots of all. */
+    const struct tls_trust_domain *domains;
+    size_t domain_count;
     const struct tls_san_matcher *sans; /* any one match is enough; needs trusted_ca. Kept: borrowed until release */
     size_t san_count;
     const struct str *spki_pins;  /* base64 SHA-256 */

@@ -80,6 +80,8 @@ struct tls_context {
     struct map *names; /* tls_select.c: lower-case name -> tls_name_certs; NULL when not needed */
     struct tls_store *store; /* NULL: no trusted CA */
     char *ca_source;
+    struct tls_domain *domains; /* tls_spiffe.c */
+    size_t domain_count;
     const struct tls_san_matcher *sans;
     size_t san_count;
     struct tls_digest *spki_pins, *cert_hashes;
@@ -121,6 +123,12 @@ bool tls_dns_matches(struct str pattern, struct str name);
 /* Calls fn for every SAN; addresses come as text. Stops when fn returns true, and returns that. */
 bool tls_each_san(X509 *cert, bool (*fn)(void *arg, enum tls_san_type type, struct str name),
                   void *arg);
+
+/* ---- trust domains (tls_spiffe.c) ---- */
+int tls_spiffe_init(struct tls_context *ctx, const struct tls_context_opts *o, struct err *err);
+void tls_spiffe_fini(struct tls_context *ctx);
+/* Makes `x` trust the roots of the peer's domain. False: it has none here, or is no leaf; recorded in s. */
+bool tls_spiffe_choose(struct tls_session *s, X509_STORE_CTX *x);
 
 /* ---- facts (tls_facts.c) ---- */
 struct tls_facts {

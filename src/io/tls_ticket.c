@@ -109,6 +109,10 @@ int tls_ticket_setup(struct tls_context *ctx, const struct tls_context_opts *opt
             memcpy(&ctx->ticket_keys[i], opts->ticket_keys[i].p, TICKET_KEY_BYTES);
         SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx->ssl, on_ticket);
     }
+    /* A ticket with a peer's certificate in it costs as much as verifying one: OpenSSL encodes and decodes it again. One a
+     * connection will do, since each resumption brings the next. */
+    if (SSL_CTX_get_verify_mode(ctx->ssl) & SSL_VERIFY_PEER)
+        SSL_CTX_set_num_tickets(ctx->ssl, 1);
     SSL_CTX_set_session_cache_mode(ctx->ssl,
                                    opts->no_session_ids ? SSL_SESS_CACHE_OFF : SSL_SESS_CACHE_SERVER);
     SSL_CTX_sess_set_cache_size(ctx->ssl, SERVER_SESSIONS_MAX);

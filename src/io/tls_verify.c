@@ -160,6 +160,8 @@ static bool verify_chain(struct tls_session *s, X509_STORE_CTX *x)
     const struct tls_context *ctx = s->ctx;
     if (!ctx->store)
         return true;
+    if (ctx->domain_count && !tls_spiffe_choose(s, x))
+        return false;
     if (ctx->allow_expired)
         X509_STORE_CTX_set_verify_cb(x, ignore_expiry);
     if (X509_verify_cert(x) == 1)
@@ -279,6 +281,8 @@ int tls_verify_init(struct tls_context *ctx, const struct tls_context_opts *o, s
     int rc = read_pins(ctx, o, err);
     if (rc == 0 && o->trusted_ca_pem.n)
         rc = use_store(ctx, o, err);
+    if (rc == 0)
+        rc = tls_spiffe_init(ctx, o, err);
     if (rc)
         return rc;
     ctx->sans = o->sans;
@@ -302,5 +306,6 @@ void tls_verify_fini(struct tls_context *ctx)
     mem_free(ctx->spki_pins);
     mem_free(ctx->cert_hashes);
     mem_free(ctx->ca_source);
+    tls_spiffe_fini(ctx);
     tls_store_unref(&ctx->store);
 }

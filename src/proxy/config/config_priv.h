@@ -131,6 +131,7 @@ enum extension_kind {
     EXT_TRACE_SAMPLER,           /* struct cfg_sampler */
     EXT_RESOURCE_DETECTOR,       /* attributes of this process for OpenTelemetry: struct cfg_resource */
     EXT_ROUTE_FILTER,            /* per-route settings of an HTTP filter */
+    EXT_CERT_VALIDATOR,          /* of peers, in place of the usual one: struct secret_spec (secret.h) */
     EXT_SESSION_STATE,           /* where a session stands: struct cfg_session */
     EXT_COMPRESSION, EXT_DECOMPRESSION, /* libraries of compressor and decompressor */
     EXT_RETRY_HOST, EXT_RETRY_PRIORITY, EXT_PATH_MATCH, EXT_PATH_REWRITE, EXT_REDIRECT_PREDICATE, /* of routes */
@@ -174,6 +175,7 @@ struct cfg_socket { /* EXT_DOWNSTREAM_SOCKET, EXT_UPSTREAM_SOCKET */
 
 int cfg_listener(struct config_reader *cr, const pb_listener *m, struct listener_spec **out);
 /* Reads a static secret for its faults alone; users read it again. */
+int cfg_spiffe_validator(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* EXT_CERT_VALIDATOR */
 void cfg_check_secret(struct config_reader *cr, const pb_secret *m);
 int cfg_raw_socket(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_downstream_tls(struct config_reader *cr, const ProtobufCMessage *msg, void *out);

@@ -131,6 +131,8 @@ static const struct extension extensions[] = {
     {P "filters.listener.original_dst.v3.OriginalDst", EXT_LISTENER_FILTER, "envoy.filters.listener.original_dst",
      cfg_original_dst, &original_dst_filter},
 
+    {P "transport_sockets.tls.v3.SPIFFECertValidatorConfig", EXT_CERT_VALIDATOR, "envoy.tls.cert_validator.spiffe", cfg_spiffe_validator,
+     NULL},
     {P "transport_sockets.raw_buffer.v3.RawBuffer", EXT_DOWNSTREAM_SOCKET, "envoy.transport_sockets.raw_buffer",
      cfg_raw_socket, NULL},
     {P "transport_sockets.tls.v3.DownstreamTlsContext", EXT_DOWNSTREAM_SOCKET, "envoy.transport_sockets.tls",

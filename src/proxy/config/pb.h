@@ -132,6 +132,7 @@
 #include "envoy/extensions/transport_sockets/tls/v3/common.pb-c.h"
 #include "envoy/extensions/transport_sockets/tls/v3/secret.pb-c.h"
 #include "envoy/extensions/transport_sockets/tls/v3/tls.pb-c.h"
+#include "envoy/extensions/transport_sockets/tls/v3/tls_spiffe_validator_config.pb-c.h"
 #include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb-c.h"
 #include "envoy/type/http/v3/cookie.pb-c.h"
 #include "envoy/extensions/matching/common_inputs/network/v3/network_inputs.pb-c.h"
@@ -214,6 +215,7 @@ typedef Envoy__Extensions__Filters__Listener__ProxyProtocol__V3__ProxyProtocol p
 typedef Envoy__Extensions__Filters__Listener__ProxyProtocol__V3__ProxyProtocol__Rule
     pb_proxy_protocol_rule;
 typedef Envoy__Extensions__TransportSockets__Tls__V3__Secret pb_secret;
+typedef Envoy__Extensions__TransportSockets__Tls__V3__SPIFFECertValidatorConfig pb_spiffe_validator;
 typedef Envoy__Extensions__TransportSockets__Tls__V3__SdsSecretConfig pb_sds_config;
 typedef Envoy__Extensions__TransportSockets__Tls__V3__UpstreamTlsContext pb_upstream_tls;
 typedef Envoy__Extensions__TransportSockets__Tls__V3__DownstreamTlsContext pb_downstream_tls;

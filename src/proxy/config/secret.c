@@ -65,6 +65,9 @@ void secret_spec_each_path(const struct secret_spec *s, void (*fn)(struct str pa
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (all[i]->path.n)
             fn(all[i]->path, arg);
+    for (size_t i = 0; i < s->validation.domain_count; i++)
+        if (s->validation.domains[i].ca.path.n)
+            fn(s->validation.domains[i].ca.path, arg);
     for (size_t i = 0; i < s->ticket_key_count; i++)
         if (s->ticket_keys[i].path.n)
             fn(s->ticket_keys[i].path, arg);
@@ -223,6 +226,50 @@ static void read_system_roots(struct config_reader *cr, struct tls_validation *v
     FAULT("system_root_certs", "this system has no bundle of root certificates");
 }
 
+int cfg_spiffe_validator(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    const pb_spiffe_validator *m = (const pb_spiffe_validator *)msg;
+    struct secret_spec *s = out;
+    uint32_t n = LEN(m, trust_domains);
+    struct tls_domain_material *all = ARENA_ARRAY(&s->arena, struct tls_domain_material, n);
+    for (uint32_t i = 0; i < n; i++)
+        IN("trust_domains[%u]", i) {
+            __auto_type domain = m->trust_domains[i];
+            all[i].name = arena_str(&s->arena, TEXT(domain, name));
+            for (uint32_t j = 0; j < i; j++)
+                if (str_eq(all[j].name, all[i].name))
+                    FAULT("name", "'%.*s' is the name of an earlier trust domain", STR_ARG(all[i].name));
+            if (GET(domain, trust_bundle))
+                read_material(cr, "trust_bundle", domain->trust_bundle, s, &all[i].ca);
+            else
+                FAULT("trust_bundle", "must be set");
+        }
+    if (n == 0 && !m->trust_bundles)
+        FAULT("trust_domains", "one at least must be set");
+    s->validation.domains = all;
+    s->validation.domain_count = n;
+    return 0;
+}
+
+/* It looks at names and at expiry, as Envoy's does; what it doesn't use may not be set beside it. */
+static void read_custom_validator(struct config_reader *cr, const pb_validation *m, struct secret_spec *s)
+{
+    __auto_type custom = GET(m, custom_validator_config);
+    ProtobufCMessage *msg = NULL;
+    if (!custom)
+        return;
+    IN("custom_validator_config") {
+        const struct extension *ext =
+            cfg_extension(cr, EXT_CERT_VALIDATOR, "typed_config", TEXT(custom, name), GET(custom, typed_config), &msg);
+        if (ext)
+            IN("typed_config")
+                ext->read(cr, msg, s);
+    }
+    if (m->trusted_ca || m->crl || m->n_verify_certificate_spki || m->n_verify_certificate_hash || m->trust_chain_verification)
+        FAULT("custom_validator_config",
+              "excludes trusted_ca, crl, verify_certificate_spki, verify_certificate_hash and trust_chain_verification");
+}
+
 static void read_validation(struct config_reader *cr, const pb_validation *m, struct secret_spec *r)
 {
     struct tls_validation *v = &r->validation;
@@ -246,6 +293,7 @@ static void read_validation(struct config_reader *cr, const pb_validation *m, st
         GET(m, trust_chain_verification) ==
         ENVOY__EXTENSIONS__TRANSPORT_SOCKETS__TLS__V3__CERTIFICATE_VALIDATION_CONTEXT__TRUST_CHAIN_VERIFICATION__ACCEPT_UNTRUSTED;
     v->max_verify_depth = proto_u32_or(GET(m, max_verify_depth), 0);
+    read_custom_validator(cr, m, r);
 }
 
 /* ---- keys of tickets ---- */

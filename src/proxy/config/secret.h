@@ -23,6 +23,10 @@ struct tls_material { /* a DataSource; neither: not given */
 struct tls_recipe_cert {
     struct tls_material chain, key, password, pkcs12, ocsp;
 };
+struct tls_domain_material {
+    struct str name;
+    struct tls_material ca;
+};
 struct tls_validation {
     struct tls_material ca, crl;
     const struct tls_san_matcher *sans;
@@ -31,6 +35,8 @@ struct tls_validation {
     size_t spki_pin_count, cert_hash_count;
     bool crl_leaf_only, allow_expired, accept_untrusted;
     uint32_t max_verify_depth;     /* 0: not given */
+    const struct tls_domain_material *domains; /* SPIFFECertValidatorConfig */
+    size_t domain_count;
 };
 enum secret_kind { SECRET_CERTIFICATE, SECRET_VALIDATION, SECRET_TICKET_KEYS };
 struct secret_spec {

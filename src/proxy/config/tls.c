@@ -123,6 +123,29 @@ static void read_params(struct config_reader *cr, const pb_tls_params *m, struct
     r->opts.signature_algorithms = colon_list(r, GET(m, signature_algorithms), LEN(m, signature_algorithms));
 }
 
+/* As BoringSSL's policy of that name; it stands over all other parameters. */
+static void read_policies(struct config_reader *cr, const pb_tls_params *m, struct tls_context_opts *o)
+{
+    uint32_t n = m ? LEN(m, compliance_policies) : 0;
+    if (n > 1)
+        FAULT("compliance_policies", "one at most, not %u", n);
+    if (n != 1)
+        return;
+    if ((int)m->compliance_policies[0] !=
+        ENVOY__EXTENSIONS__TRANSPORT_SOCKETS__TLS__V3__TLS_PARAMETERS__COMPLIANCE_POLICY__FIPS_202205) {
+        FAULT("compliance_policies[0]", "only FIPS_202205 is known");
+        return;
+    }
+    o->min_version = TLS_1_2;
+    o->max_version = TLS_1_3;
+    o->cipher_list = STR("ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+                         "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384");
+    o->cipher_suites_13 = STR("TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256");
+    o->curves = STR("P-256:P-384");
+    o->signature_algorithms = STR("rsa_pkcs1_sha256:ecdsa_secp256r1_sha256:rsa_pss_rsae_sha256:rsa_pkcs1_sha384:"
+                                  "ecdsa_secp384r1_sha384:rsa_pss_rsae_sha384:rsa_pkcs1_sha512:rsa_pss_rsae_sha512");
+}
+
 static void read_certificates(struct config_reader *cr, const pb_common_tls *m, struct tls_reading *t)
 {
     struct tls_recipe *r = t->recipe;
@@ -151,8 +174,10 @@ static void read_common(struct config_reader *cr, const pb_common_tls *m, struct
     struct tls_recipe *r = t->recipe;
     if (!m)
         return;
-    IN("tls_params")
+    IN("tls_params") {
         read_params(cr, GET(m, tls_params), r);
+        read_policies(cr, m->tls_params, &r->opts);
+    }
     read_certificates(cr, m, t);
     read_validations(cr, m, t);
     read_alpn(r, GET(m, alpn_protocols), LEN(m, alpn_protocols));

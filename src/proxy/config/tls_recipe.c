@@ -221,6 +221,28 @@ static int merge(const struct tls_validation *v, struct arena *a, struct hold *h
     return 0;
 }
 
+/* The context's own roots are those of all domains, its verification goes by domain. */
+static int load_domains(const struct tls_validation *v, struct arena *a, struct tls_context_opts *o, struct err *err)
+{
+    struct tls_trust_domain *all = ARENA_ARRAY(a, struct tls_trust_domain, v->domain_count);
+    struct strbuf together = {0};
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < v->domain_count; i++) {
+        const struct tls_domain_material *d = &v->domains[i];
+        all[i].name = d->name;
+        all[i].source = d->ca.path.n ? d->ca.path : STR("<inline>");
+        rc = load(&d->ca, "trust_bundle", a, &all[i].ca_pem, err);
+        strbuf_adds(&together, all[i].ca_pem);
+        strbuf_addc(&together, '\n');
+    }
+    o->domains = all;
+    o->domain_count = v->domain_count;
+    o->trusted_ca_pem = arena_str(a, strbuf_str(&together));
+    o->trusted_ca_source = STR("<trust domains>");
+    strbuf_fini(&together);
+    return rc;
+}
+
 static int add_validations(const struct tls_recipe *r, struct arena *a, struct hold *h, struct tls_context_opts *o, struct err *err)
 {
     for (size_t i = 0; i < ARRAY_LEN(r->validations); i++) {
@@ -228,7 +250,7 @@ static int add_validations(const struct tls_recipe *r, struct arena *a, struct h
         if (!s)
             continue;
         h->validations[i] = secret_spec_ref(s);
-        if (merge(&s->validation, a, h, o, err) < 0)
+        if (merge(&s->validation, a, h, o, err) < 0 || (s->validation.domain_count && load_domains(&s->validation, a, o, err) < 0))
             return ERR_TLS;
     }
     return 0;

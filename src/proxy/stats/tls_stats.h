@@ -30,7 +30,6 @@ extern const struct stat_table tls_stat_table;
 
 /* What comes before a handshake: "listener.<address>.server_ssl_socket_factory.", "cluster.<name>.client_ssl_socket_factory." */
 #define TLS_SOCKET_STATS(X)                                                                        \
-    X(TLS_CONTEXT_UPDATE_BY_SDS, COUNTER, NONE, "ssl_context_update_by_sds", "Contexts made again since a secret changed") \
     X(TLS_UPSTREAM_NOT_READY, COUNTER, NONE, "upstream_context_secrets_not_ready", "Connections that failed for want of a secret") \
     X(TLS_DOWNSTREAM_NOT_READY, COUNTER, NONE, "downstream_context_secrets_not_ready", "Connections closed for want of a secret")
 enum tls_socket_stat {

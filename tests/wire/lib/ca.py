@@ -70,8 +70,9 @@ class CA:
             out.write(data)
         os.replace(path + ".new", path)
 
-    def issue(self, name, sans=(), key="ec", days=10, usages=("server", "client"), file_name=None):
-        """A leaf with common name `name`; `days` below 0: expired already."""
+    def issue(self, name, sans=(), key="ec", days=10, usages=("server", "client"), file_name=None,
+              svid=False):
+        """A leaf with common name `name`; `days` below 0: expired already. `svid`: with the keyUsage that SPIFFE asks for."""
         private = make_key(key)
         subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "weft test"),
                              x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -79,6 +80,8 @@ class CA:
         builder = self._builder(subject, private.public_key(), DAY * days).add_extension(
             x509.BasicConstraints(False, None), True).add_extension(
             x509.ExtendedKeyUsage([oids[u] for u in usages]), False)
+        if svid:
+            builder = builder.add_extension(x509.KeyUsage(True, *[False] * 8), True)
         if sans:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([general_name(s) for s in sans]), False)
