@@ -275,3 +275,34 @@ def test_tcp__no_upstream__flags(start_proxy, ca):
         assert stream.is_ended()
     labels, _ = wait_sample(outer, "istio_tcp_connections_closed_total")
     assert labels["reporter"] == "source" and labels["request_protocol"] == "tcp"
+
+
+# ---- many at once ----
+
+@pytest.mark.threads
+def test_http__many_workers_and_hosts__nothing_is_lost(start_proxy, origin):
+    listener = config.http_listener(http_filters=[istio.http_exchange(False), istio.stats(), istio.router()])
+    proxy = start_proxy(config.bootstrap([listener], [config.cluster("origin", origin.port)], node=istio.node("productpage")), concurrency=4)
+    streams = [connect(proxy.address()) for _ in range(16)]
+    for turn in range(10):
+        for stream in streams:
+            stream.send(http1.request_bytes(host=f"host{turn % 3}"))
+        for stream in streams:
+            assert http1.read_response(stream).status == 200
+    wait_until(lambda: sum(v for _, v in samples(proxy, "istio_requests_total")) == 160, "160 requests")
+    found = {labels["destination_service"]: value for labels, value in samples(proxy, "istio_requests_total")}
+    assert found == {"host0": 64, "host1": 48, "host2": 48}
+    assert sum(v for _, v in samples(proxy, "istio_request_duration_milliseconds_count")) == 160
+
+
+def test_http__hosts_without_end__bounded_and_counted(start_proxy, origin, ca):
+    """Labels are an attacker's choice here: what is cut merges, what is past the limit isn't counted."""
+    listener = config.http_listener(http_filters=[istio.stats(), istio.router()])
+    proxy = start_proxy(config.bootstrap([listener], [config.cluster("origin", origin.port)], node=istio.node("productpage")))
+    stream = connect(proxy.address())
+    for i in range(300):
+        stream.send(http1.request_bytes(host="x" * 300 + str(i)))
+        assert http1.read_response(stream).status == 200
+    labels, value = wait_sample(proxy, "istio_requests_total")
+    assert labels["destination_service"] == "x" * 256 and value == 300
+    assert proxy.stat("istio_stats.label_sets") == 1
