@@ -85,12 +85,8 @@ static void take_endpoint(struct istio_facts *f, const struct host *host)
 void istio_facts_of_peer(struct istio_facts *f, const struct istio_stats_config *c, const struct stream_info *info, struct str host)
 {
     bool is_client = c->reporter == ISTIO_REPORTS_SOURCE;
-    const struct istio_peer *peer =
-        istio_peer_find(&info->filter_state, is_client ? ISTIO_UPSTREAM_PEER : ISTIO_DOWNSTREAM_PEER);
-    f->peer = peer ? peer->packed : STR("");
-    for (int i = 0; i < ISTIO_PEER_FACT_COUNT; i++)
-        f->peer_facts[i] = peer ? peer->facts[i] : STR("");
-    if (c->reporter == ISTIO_REPORTS_WAYPOINT || (is_client && !peer))
+    f->peer = istio_peer_find(&info->filter_state, is_client ? ISTIO_UPSTREAM_PEER : ISTIO_DOWNSTREAM_PEER);
+    if (c->reporter == ISTIO_REPORTS_WAYPOINT || (is_client && !f->peer))
         take_endpoint(f, info->host);
     if (c->host_fallback)
         f->service = f->service_name = cut(host);
@@ -127,6 +123,8 @@ void istio_facts_take_server_sans(struct istio_facts *f, const struct stream_inf
 
 void istio_facts_evaluate(struct istio_facts *f, const struct istio_stats_config *c, const struct format_context *cx, struct arena *a)
 {
+    for (uint32_t i = 0; i < c->dimension_count; i++)
+        f->values[i] = STR(""); /* of overrides that don't match */
     for (uint32_t i = 0; i < c->override_count; i++) {
         const struct istio_override *o = &c->overrides[i];
         if (o->match && !cel_is_true(o->match, cx))
@@ -175,7 +173,7 @@ static void make_key(struct key *k, const struct istio_stats_config *c, const st
     key_text(k, f->service_name);
     key_text(k, f->service_namespace);
     key_text(k, f->endpoint);
-    key_text(k, f->peer);
+    key_text(k, f->peer ? f->peer->packed : STR_NULL);
     for (uint32_t i = 0; i < c->dimension_count; i++)
         key_text(k, f->values[i]);
 }
@@ -253,9 +251,10 @@ static void label_service(struct str *l, const struct istio_facts *f, struct str
 
 static void label_ends(struct str *l, const struct istio_stats_config *c, const struct istio_facts *f)
 {
-    struct end peer = end_of_facts(f->peer_facts, f->peer_san), self = end_of_facts(c->local->facts, f->local_san);
+    static const struct str nobody[ISTIO_PEER_FACT_COUNT];
+    struct end peer = end_of_facts(f->peer ? f->peer->facts : nobody, f->peer_san), self = end_of_facts(c->local->facts, f->local_san);
     struct str san_space = namespace_of(f->peer_san);
-    if (c->reporter == ISTIO_REPORTS_SOURCE && !f->peer.n && f->endpoint.n)
+    if (c->reporter == ISTIO_REPORTS_SOURCE && !f->peer && f->endpoint.n)
         peer = end_of_endpoint(f->endpoint, f->peer_san);
     if (san_space.n)
         peer.space = san_space;

@@ -114,7 +114,9 @@ static void on_complete(struct http_filter *f)
     const struct state *s = f->state;
     const struct stream_info *info = exchange_info(f->x);
     const struct headers *request = exchange_request_headers(f->x);
-    struct istio_facts facts = {.kind = ISTIO_HTTP, .grpc_status = -1, .status = info->status, .peer_san = s->peer_san, .local_san = s->local_san};
+    struct str values[ISTIO_DIMENSIONS_MAX];
+    struct istio_facts facts = {.kind = ISTIO_HTTP, .grpc_status = -1, .status = info->status, .peer_san = s->peer_san,
+                                .local_san = s->local_san, .values = values};
     if (c->reporter != ISTIO_REPORTS_SOURCE)
         istio_facts_take_server_sans(&facts, info);
     if (is_grpc(request))
@@ -173,7 +175,8 @@ static bool peer_is_decided(const struct session *s)
 static void open_series(struct session *s, const struct stream_info *info)
 {
     const struct istio_stats_config *c = s->config;
-    struct istio_facts facts = {.kind = ISTIO_TCP, .grpc_status = -1};
+    struct str values[ISTIO_DIMENSIONS_MAX];
+    struct istio_facts facts = {.kind = ISTIO_TCP, .grpc_status = -1, .values = values};
     struct format_context cx = {.info = info};
     struct arena a;
     if (c->reporter == ISTIO_REPORTS_SOURCE)

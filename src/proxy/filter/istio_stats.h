@@ -52,12 +52,12 @@ struct istio_facts {
     uint32_t status, flags;
     int32_t grpc_status;          /* -1 none */
     bool mutual_tls;
-    struct str peer_facts[ISTIO_PEER_FACT_COUNT], peer; /* "" unknown; all in one text */
+    const struct istio_peer *peer; /* NULL: not known */
     struct str endpoint;          /* the chosen endpoint's workload: "name;namespace;canonical name;revision;cluster" */
     struct str peer_san, local_san;
     struct str service, service_name, service_namespace;
     uint64_t matched;             /* bit per override */
-    struct str values[ISTIO_DIMENSIONS_MAX]; /* of dimensions */
+    struct str *values;           /* of dimensions: the caller's room for as many as the configuration has; filled by evaluate */
 };
 /* The label set of these facts; made when it is met for the first time. NULL: there are too many. */
 struct istio_series *istio_stats_series(const struct istio_stats_config *c, const struct istio_facts *f);
