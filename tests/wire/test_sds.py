@@ -148,14 +148,16 @@ def test_server__bad_secret__nack_names_it_and_the_old_one_serves(start_proxy, s
     context = ca.client_context(client)
     for bad in (certificate(first, key=second.key), {"name": "default"},
                 {"name": "default", "tls_certificate": {"certificate_chain": {"inline_string": "rubbish"},
-                                                        "private_key": {"inline_string": "rubbish"}}}):
+                                                        "private_key": {"inline_string": "rubbish"}}},
+                {"name": "default", "tls_certificate": {"certificate_chain": {"inline_string": text(second.cert)},
+                                                        "private_key_provider": {"provider_name": "cryptomb"}}}):
         server.update("sds", "default", bad)
         assert "default" in server.wait_nack("sds")
         assert serial(proxy, context) == first.certificate.serial_number
     server.update("sds", "default", certificate(second))
     wait_until(lambda: serial(proxy, context) == second.certificate.serial_number, what="the new certificate")
     stats = proxy.stats()
-    assert stats["sds.default.update_rejected"] == 3 and stats["sds.default.update_success"] == 2
+    assert stats["sds.default.update_rejected"] == 4 and stats["sds.default.update_success"] == 2
 
 
 def test_server__rotation_under_load__no_handshake_fails(start_proxy, server, ca):
