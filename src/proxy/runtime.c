@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Runtime values. The main thread keeps the layers; what readers see is one immutable version, a
- * sorted array, behind an atomic pointer. A change makes a new version; old ones are kept until the
- * end, since a worker may be reading one: changes come from a person on the admin page and are few
- * (RUNTIME_VERSIONS_MAX bounds what a loop on that page can take).
+ * sorted array, behind an atomic pointer. A change makes a new version. Old ones of the admin page's
+ * changes are kept until the end, since a worker may be reading one: they come from a person and are few
+ * (RUNTIME_VERSIONS_MAX bounds what a loop on that page can take). Those of discovery's go to the caller,
+ * who knows when no worker is.
  */
 #include "proxy/runtime.h"
 
@@ -19,8 +20,8 @@
 struct entry {
     struct str key, value; /* the value of the last layer that has one */
 };
-struct version {
-    struct version *older;
+struct runtime_version {
+    struct runtime_version *older;
     size_t count;
     struct entry entries[]; /* sorted by key */
 };
@@ -35,7 +36,7 @@ struct runtime {
     uint64_t versions;
 };
 
-static _Atomic(struct version *) current;
+static _Atomic(struct runtime_version *) current;
 static struct runtime *the_runtime;
 
 static int compare_entries(const void *a, const void *b)
@@ -49,7 +50,7 @@ static struct str copy(struct str s)
 }
 
 /* Merges the layers, last one wins, into a new version. */
-static struct version *version_new(const struct runtime *rt)
+static struct runtime_version *version_new(const struct runtime *rt)
 {
     struct map *merged = map_new();
     struct str key;
@@ -60,7 +61,7 @@ static struct version *version_new(const struct runtime *rt)
             map_set(merged, key, value);
     }
     size_t n = map_count(merged), pos = 0;
-    struct version *v = mem_zalloc(sizeof *v + n * sizeof v->entries[0]);
+    struct runtime_version *v = mem_zalloc(sizeof *v + n * sizeof v->entries[0]);
     while (map_next(merged, &pos, &key, &value))
         v->entries[v->count++] = (struct entry){copy(key), copy(str_from(value))};
     qsort(v->entries, v->count, sizeof v->entries[0], compare_entries);
@@ -70,7 +71,7 @@ static struct version *version_new(const struct runtime *rt)
 
 static void publish(struct runtime *rt)
 {
-    struct version *v = version_new(rt);
+    struct runtime_version *v = version_new(rt);
     v->older = atomic_load_explicit(&current, memory_order_relaxed);
     rt->versions++;
     atomic_store_explicit(&current, v, memory_order_release);
@@ -97,6 +98,16 @@ struct runtime *runtime_new(const struct runtime_layer_spec *layers, size_t coun
     return rt;
 }
 
+void runtime_version_free(void *version)
+{
+    struct runtime_version *v = version;
+    for (size_t i = 0; i < v->count; i++) {
+        mem_free((char *)v->entries[i].key.p);
+        mem_free((char *)v->entries[i].value.p);
+    }
+    mem_free(v);
+}
+
 static void layer_fini(struct layer *l)
 {
     size_t pos = 0;
@@ -114,14 +125,10 @@ void runtime_free(struct runtime **p)
     *p = NULL;
     if (!rt)
         return;
-    struct version *v = atomic_exchange(&current, NULL);
+    struct runtime_version *v = atomic_exchange(&current, NULL);
     while (v) {
-        struct version *older = v->older;
-        for (size_t i = 0; i < v->count; i++) {
-            mem_free((char *)v->entries[i].key.p);
-            mem_free((char *)v->entries[i].value.p);
-        }
-        mem_free(v);
+        struct runtime_version *older = v->older;
+        runtime_version_free(v);
         v = older;
     }
     for (size_t i = 0; i < rt->count; i++)
@@ -133,7 +140,7 @@ void runtime_free(struct runtime **p)
 
 struct str runtime_get(struct str key)
 {
-    const struct version *v = atomic_load_explicit(&current, memory_order_acquire);
+    const struct runtime_version *v = atomic_load_explicit(&current, memory_order_acquire);
     if (!v || v->count == 0)
         return STR_NULL;
     struct entry wanted = {key, STR_NULL};
@@ -193,6 +200,36 @@ int runtime_modify(struct str key, struct str value, struct err *err)
     return 0;
 }
 
+static bool has_just(const struct layer *l, const struct str *keys, const struct str *values, size_t count)
+{
+    if (map_count(l->values) != count)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        const char *value = map_get(l->values, keys[i]);
+        if (!value || !str_eq(str_from(value), values[i]))
+            return false;
+    }
+    return true;
+}
+
+struct runtime_version *runtime_replace_layer(size_t index, const struct str *keys, const struct str *values, size_t count)
+{
+    struct runtime *rt = the_runtime;
+    struct layer *l = &rt->layers[index];
+    if (has_just(l, keys, values, count))
+        return NULL;
+    struct str name = copy(l->name);
+    layer_fini(l);
+    *l = (struct layer){name, false, map_new()};
+    for (size_t i = 0; i < count; i++)
+        layer_set(l, keys[i], values[i]);
+    publish(rt);
+    struct runtime_version *now = atomic_load_explicit(&current, memory_order_relaxed), *old = now->older;
+    now->older = old->older;
+    rt->versions--; /* it won't be kept */
+    return old;
+}
+
 static void dump_entry(const struct runtime *rt, const struct entry *e, struct strbuf *out)
 {
     strbuf_addz(out, "  \"");
@@ -212,7 +249,7 @@ static void dump_entry(const struct runtime *rt, const struct entry *e, struct s
 void runtime_dump_json(struct strbuf *out)
 {
     const struct runtime *rt = the_runtime;
-    const struct version *v = atomic_load_explicit(&current, memory_order_acquire);
+    const struct runtime_version *v = atomic_load_explicit(&current, memory_order_acquire);
     strbuf_addz(out, "{\n \"layers\": [\n");
     for (size_t i = 0; rt && i < rt->count; i++) {
         strbuf_addz(out, "  \"");

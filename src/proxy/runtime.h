@@ -13,10 +13,12 @@
 #include "base/rng.h"
 #include "base/str.h"
 
+struct config_source; /* proxy/discovery/discovery.h */
 struct runtime;
 struct runtime_layer_spec {
     struct str name;
     bool is_admin;
+    const struct config_source *source; struct str rtds_name; /* rtds_layer: values come (discovery/rtds.h); NULL: it isn't one */
     size_t count;
     const struct str *keys;
     const struct str *values; /* text of the value: "5", "true", "50" */
@@ -34,6 +36,10 @@ static inline bool runtime_fraction_hits(const struct runtime_fraction *f, uint6
 {
     return runtime_fraction(f->key, f->numerator, f->denominator, random_value);
 }
+/* All values of the `index`-th layer anew. Gives the version that readers may still be at, NULL where nothing changed:
+ * runtime_version_free once no thread can be (clusters_after_turns). */
+struct runtime_version *runtime_replace_layer(size_t index, const struct str *keys, const struct str *values, size_t count);
+void runtime_version_free(void *version);
 /* Admin: POST /runtime_modify?key=value ("" removes). ERR_STATE without an admin layer. */
 int runtime_modify(struct str key, struct str value, struct err *err);
 struct strbuf;

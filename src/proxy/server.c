@@ -27,6 +27,7 @@
 #include "proxy/config/bootstrap.h"
 #include "proxy/config/dump_store.h"
 #include "proxy/discovery/cds.h"
+#include "proxy/discovery/rtds.h"
 #include "proxy/discovery/lds.h"
 #include "proxy/config/tls_source.h"
 #include "proxy/log/access_log.h"
@@ -208,13 +209,13 @@ static void on_warm_up_limit(struct timer *t)
     warm_listeners(f);
 }
 
-/* Envoy's order: static clusters, those of CDS, then listeners. */
+/* Envoy's order: static clusters, runtime, clusters of CDS, then listeners. */
 static void on_clusters_discovered(void *arg)
 {
     warm_listeners(arg);
 }
 
-static void on_static_clusters_warm(void *arg)
+static void on_runtime_discovered(void *arg)
 {
     struct frame *f = arg;
     const struct config_result *c = f->server.opts.config;
@@ -222,6 +223,13 @@ static void on_static_clusters_warm(void *arg)
         f->cds = cds_new(f->server.cluster_manager, c->frame, c->cds, c->cds_locator, on_clusters_discovered, f);
     else
         on_clusters_discovered(f);
+}
+
+static void on_static_clusters_warm(void *arg)
+{
+    struct frame *f = arg;
+    const struct config_result *c = f->server.opts.config;
+    f->rtds = rtds_new(c->frame, c->layers, c->layer_count, on_runtime_discovered, f);
 }
 
 static void warm_clusters(struct frame *f)
@@ -502,6 +510,7 @@ void server_free(struct server **server)
     listener_manager_free(&s->listeners);
     workers_free(s);
     cds_free(&f->cds);
+    rtds_free(&f->rtds);
     cluster_manager_free(&f->server.cluster_manager);
     discovery_stop();
     tls_sources_watch(NULL);

@@ -23,6 +23,7 @@ struct frame {
     struct loop **worker_loops; /* for clusters_init */
     struct timer tick, warm_up, drain, drain_listeners;
     uint64_t ticks;
+    struct rtds *rtds;
     struct cds *cds;
     struct lds *lds;
     struct warmth *init;    /* of listeners, before serving */

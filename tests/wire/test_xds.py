@@ -334,3 +334,26 @@ def test_source__fields_of_a_source__are_read(start, server, origin):
     server.wait_ack("cds")
     assert server.streams[0].metadata["clusterid"] == "Kubernetes"
     assert api_source()["api_type"] == "GRPC"
+
+
+# ---- runtime ----
+
+@EVERY
+def test_rtds__values_come_change_and_go(server, start, origin, binary):
+    server.set_resources("cds", {"origin": config.cluster("origin", origin.port)})
+    server.set_resources("rtds", {"mine": {"name": "mine", "layer": {"a": {"b": 7}, "fraction": {"numerator": 3}}}})
+    layers = [{"name": "static", "static_layer": {"a": {"b": 1, "c": 2}}},
+              {"name": "rtds", "rtds_layer": {"name": "mine", "rtds_config": {"resource_api_version": "V3", "ads": {}}}},
+              {"name": "admin", "admin_layer": {}}]
+    proxy = start(bootstrap(server, layered_runtime={"layers": layers}), binary)
+
+    def values():
+        entries = json.loads(proxy.admin("/runtime").body)["entries"]
+        return {key: entry["final_value"] for key, entry in entries.items() if key.startswith("a.")}
+    assert values() == {"a.b": "7", "a.c": "2"}
+    assert server.wait_request("rtds").message.resource_names == ["mine"]
+    server.wait_ack("rtds")
+    server.set_resources("rtds", {"mine": {"name": "mine", "layer": {"a": {"c": 9}}}})
+    wait_until(lambda: values() == {"a.b": "1", "a.c": "9"}, "the new values")
+    first = [r.kind for r in server.requests].index
+    assert first("rtds") < first("cds")

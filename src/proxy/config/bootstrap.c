@@ -482,6 +482,8 @@ void config_result_free(struct config_result **r)
     admin_fini(&out->admin);
     cfg_stats_sinks_fini(out->sinks, out->sink_count);
     stats_config_free(&out->stats);
+    for (uint32_t i = 0; i < out->layer_count; i++)
+        config_source_unref(&out->layers[i].source);
     config_source_unref(&out->lds);
     config_source_unref(&out->cds);
     config_source_unref(&out->ads);

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/str.h"
 
+struct arena; /* base/arena.h */
 struct cluster;
 struct cluster_spec;
 struct listener_spec;
@@ -26,6 +27,9 @@ void config_batch_free(struct config_batch **b);
 int config_read_cluster(struct config_batch *b, struct str packed, struct cluster_spec **out, struct err_list *faults);
 /* A ClusterLoadAssignment, at once for the cluster that has asked: nothing is kept of it but members. */
 int config_read_assignment(struct config_batch *b, struct str packed, struct cluster *c, struct err_list *faults);
+/* A Runtime, into the arena. */
+struct runtime_values { const struct str *keys, *values; size_t count; };
+int config_read_runtime(struct config_batch *b, struct str packed, struct arena *a, struct runtime_values *out, struct err_list *faults);
 /* `older`: generations of this listener that filter chains may be shared with. */
 int config_read_listener(struct config_batch *b, struct str packed, const struct listener_spec *const *older, uint32_t older_count,
                          struct listener_spec **out, struct err_list *faults);

@@ -5,6 +5,7 @@
  */
 #include "base/mem.h"
 #include "proxy/config/config_priv.h"
+#include "proxy/config/resources_priv.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -83,28 +84,70 @@ static void flatten(struct config_reader *cr, struct flattening *f, const pb_str
     f->path.n = mark;
 }
 
+static void read_values(struct config_reader *cr, const pb_struct *m, struct arena *a, struct runtime_values *out)
+{
+    struct flattening f = {.a = a};
+    flatten(cr, &f, m);
+    struct str *keys = ARENA_ARRAY(a, struct str, f.count), *values = ARENA_ARRAY(a, struct str, f.count);
+    if (f.count) {
+        memcpy(keys, f.keys, f.count * sizeof *keys);
+        memcpy(values, f.values, f.count * sizeof *values);
+    }
+    *out = (struct runtime_values){keys, values, f.count};
+    mem_free(f.keys);
+    mem_free(f.values);
+    strbuf_fini(&f.path);
+}
+
+static void read_rtds(struct config_reader *cr, const Envoy__Config__Bootstrap__V3__RuntimeLayer__RtdsLayer *m, struct runtime_layer_spec *out)
+{
+    IN("rtds_layer") {
+        out->rtds_name = arena_str(&cr->out->arena, TEXT(m, name));
+        IN("rtds_config")
+            out->source = cfg_config_source(cr, GET(m, rtds_config));
+        cr->out->has_sources = true;
+        if (!out->source)
+            FAULT("rtds_config", "must be set");
+    }
+}
+
 static void read_layer(struct config_reader *cr, const pb_runtime_layer *m, struct runtime_layer_spec *out)
 {
     struct arena *a = &cr->out->arena;
-    struct flattening f = {.a = a};
     out->name = arena_str(a, TEXT(m, name));
     if (m->layer_specifier_case == LAYER(ADMIN_LAYER)) {
         out->is_admin = true;
         (void)GET(m, admin_layer);
         return;
     }
-    if (m->layer_specifier_case != LAYER(STATIC_LAYER))
-        return; /* disk and RTDS layers stay unread */
-    flatten(cr, &f, GET(m, static_layer));
-    struct str *keys = ARENA_ARRAY(a, struct str, f.count), *values = ARENA_ARRAY(a, struct str, f.count);
-    if (f.count) {
-        memcpy(keys, f.keys, f.count * sizeof *keys);
-        memcpy(values, f.values, f.count * sizeof *values);
+    if (m->layer_specifier_case == LAYER(RTDS_LAYER)) {
+        read_rtds(cr, GET(m, rtds_layer), out);
+        return;
     }
-    *out = (struct runtime_layer_spec){out->name, false, f.count, keys, values};
-    mem_free(f.keys);
-    mem_free(f.values);
-    strbuf_fini(&f.path);
+    if (m->layer_specifier_case != LAYER(STATIC_LAYER))
+        return; /* disk layers stay unread */
+    struct runtime_values values;
+    read_values(cr, GET(m, static_layer), a, &values);
+    out->count = values.count;
+    out->keys = values.keys;
+    out->values = values.values;
+}
+
+int config_read_runtime(struct config_batch *b, struct str packed, struct arena *a, struct runtime_values *out, struct err_list *faults)
+{
+    struct config_resource r;
+    struct cluster_slots none = {0};
+    const Envoy__Service__Runtime__V3__Runtime *m = (const Envoy__Service__Runtime__V3__Runtime *)cfg_resource_begin(
+        &r, b, &envoy__service__runtime__v3__runtime__descriptor, packed, faults);
+    struct config_reader *cr = &r.cr;
+    *out = (struct runtime_values){0};
+    r.cr.slots = &none;
+    if (m) {
+        (void)TEXT(m, name);
+        if (GET(m, layer))
+            read_values(cr, m->layer, a, out);
+    }
+    return cfg_resource_end(&r, m ? &m->base : NULL);
 }
 
 void cfg_runtime(struct config_reader *cr, const pb_layered_runtime *m)

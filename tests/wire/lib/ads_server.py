@@ -268,9 +268,10 @@ def version_of(body):
 
 
 class AdsServer:
-    """Serves from construction on a free loopback port; close() ends it. `credentials`: grpc server credentials (TLS)."""
+    """Serves from construction on a loopback port, a free one unless told; close() ends it. `credentials`: grpc server
+    credentials (TLS)."""
 
-    def __init__(self, tells_missing=False, credentials=None, control_plane="test-server"):
+    def __init__(self, tells_missing=False, credentials=None, control_plane="test-server", port=0):
         self.tells_missing = tells_missing
         self.credentials = credentials
         self.control_plane = {"identifier": control_plane}
@@ -287,7 +288,7 @@ class AdsServer:
         self.opened = 0          # streams so far
         self.nonces = 0
         self.refuse = None       # a grpc.StatusCode for new streams
-        self.port = 0
+        self.port = port
         self.server = None
         self.come_back()
 
