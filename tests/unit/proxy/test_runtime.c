@@ -5,11 +5,12 @@
 
 static struct runtime *make(bool with_admin)
 {
-    static const struct str keys[] = {STR_NULL, STR_NULL, STR_NULL};
     struct str k[] = {STR("a"), STR("b.c"), STR("f")}, v[] = {STR("5"), STR("true"), STR("3/10000")};
     struct str k2[] = {STR("a")}, v2[] = {STR("7")};
     struct runtime_layer_spec layers[] = {
-        {STR("one"), false, 3, k, v}, {STR("two"), false, 1, k2, v2}, {STR("adm"), true, 0, keys, keys}};
+        {.name = STR("one"), .count = 3, .keys = k, .values = v},
+        {.name = STR("two"), .count = 1, .keys = k2, .values = v2},
+        {.name = STR("adm"), .is_admin = true}};
     return runtime_new(layers, with_admin ? 3 : 2);
 }
 
@@ -71,6 +72,23 @@ static void test_runtime_dump_json__layers__are_shown(void **state)
     runtime_free(&rt);
 }
 
+static void test_runtime_replace_layer__other_values__the_old_version_is_the_callers(void **state)
+{
+    (void)state;
+    struct runtime *rt = make(true);
+    struct str keys[] = {STR("a"), STR("new")}, values[] = {STR("9"), STR("x")};
+    struct runtime_version *old = runtime_replace_layer(1, keys, values, 2);
+    assert_non_null(old);
+    runtime_version_free(old);
+    assert_int_equal(runtime_u64(STR("a"), 0), 9);
+    assert_true(str_eq(runtime_get(STR("new")), STR("x")));
+    assert_null(runtime_replace_layer(1, keys, values, 2));
+    runtime_version_free(runtime_replace_layer(1, NULL, NULL, 0));
+    assert_int_equal(runtime_u64(STR("a"), 0), 5);
+    assert_null(runtime_get(STR("new")).p);
+    runtime_free(&rt);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -79,6 +97,7 @@ int main(void)
         cmocka_unit_test(test_runtime_modify__no_admin_layer__fails),
         cmocka_unit_test(test_runtime_fraction__forms__count),
         cmocka_unit_test(test_runtime_dump_json__layers__are_shown),
+        cmocka_unit_test(test_runtime_replace_layer__other_values__the_old_version_is_the_callers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
