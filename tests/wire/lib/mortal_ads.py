@@ -2,7 +2,7 @@
 """A management server that is killed and comes back: run as a program, it forks a server (lib/ads_server.py) on a port, lets it push,
 kills it with SIGKILL at a random moment, and forks the next on the same port. The last one stays.
 
-    mortal_ads.py FILLERS ORIGIN_PORT LIVES      prints its port, a line for each life, and "last"; ends with its input
+    mortal_ads.py FILLERS ORIGIN_PORT LIVES      prints its port, a line for each life, and "last"
 """
 import os
 import random
@@ -68,8 +68,6 @@ def main(count, origin_port, lives):
             os.kill(pid, signal.SIGKILL)
         if i == lives - 1:
             print("last", flush=True)
-            sys.stdin.read()
-            os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         print("life", i, flush=True)
 
@@ -79,7 +77,7 @@ class MortalAds:
 
     def __init__(self, fillers, origin_port, lives):
         self.process = subprocess.Popen([sys.executable, os.path.abspath(__file__), str(fillers), str(origin_port), str(lives)],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, text=True, start_new_session=True)
         self.port = int(self.process.stdout.readline())
         self.lines = []
         threading.Thread(target=self.read, daemon=True).start()
@@ -94,7 +92,7 @@ class MortalAds:
         return "last" in self.lines
 
     def close(self):
-        self.process.stdin.close()
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
