@@ -100,7 +100,8 @@ struct cel_run {
 };
 /* eval.c */
 struct cel_value cel_eval(const struct cel_node *n, struct cel_run *r);
-bool cel_equal(const struct cel_value *a, const struct cel_value *b);
+/* What is looked into counts as steps: a list may hold another many times over. False past the bound. */
+bool cel_equal(const struct cel_value *a, const struct cel_value *b, struct cel_run *r);
 /* macros.c */
 struct cel_value cel_macro(const struct cel_node *n, struct cel_run *r);
 struct cel_value cel_elements(const struct cel_value *in, struct cel_run *r); /* what a macro goes over: a CEL_LIST, or an error */

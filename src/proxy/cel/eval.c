@@ -21,25 +21,27 @@ static long double number(const struct cel_value *v)
     return v->kind == CEL_INT ? (long double)v->v.i : v->kind == CEL_UINT ? (long double)v->v.u : (long double)v->v.d;
 }
 
-static bool meta_is(const struct cel_value *a, const struct cel_value *b);
+static bool meta_is(const struct cel_value *a, const struct cel_value *b, struct cel_run *r);
 
-static bool pairs_equal(const struct cel_value *a, const struct cel_value *b)
+static bool pairs_equal(const struct cel_value *a, const struct cel_value *b, struct cel_run *r)
 {
     uint32_t found = 0, n = a->v.list.count;
     for (uint32_t i = 0; i < n; i += 2)
         for (uint32_t j = 0; j < n; j += 2)
-            found += cel_equal(&a->v.list.items[i], &b->v.list.items[j]) && cel_equal(&a->v.list.items[i + 1], &b->v.list.items[j + 1]);
+            found += cel_equal(&a->v.list.items[i], &b->v.list.items[j], r) && cel_equal(&a->v.list.items[i + 1], &b->v.list.items[j + 1], r);
     return found * 2 == n;
 }
 
-bool cel_equal(const struct cel_value *a, const struct cel_value *b)
+bool cel_equal(const struct cel_value *a, const struct cel_value *b, struct cel_run *r)
 {
+    if (++r->steps > CEL_STEPS_MAX)
+        return false;
     if (is_number(a) && is_number(b))
         return number(a) == number(b);
     if (a->kind == CEL_META && b->kind == CEL_LIST)
-        return meta_is(a, b);
+        return meta_is(a, b, r);
     if (a->kind == CEL_LIST && b->kind == CEL_META)
-        return meta_is(b, a);
+        return meta_is(b, a, r);
     if (a->kind != b->kind)
         return false;
     switch (a->kind) {
@@ -54,14 +56,14 @@ bool cel_equal(const struct cel_value *a, const struct cel_value *b)
     case CEL_TIMESTAMP:
         return a->v.i == b->v.i;
     case CEL_PAIRS:
-        return a->v.list.count == b->v.list.count && pairs_equal(a, b);
+        return a->v.list.count == b->v.list.count && pairs_equal(a, b, r);
     case CEL_META:
         return meta_equal(a->v.meta, b->v.meta);
     case CEL_LIST:
         if (a->v.list.count != b->v.list.count)
             return false;
         for (uint32_t i = 0; i < a->v.list.count; i++)
-            if (!cel_equal(&a->v.list.items[i], &b->v.list.items[i]))
+            if (!cel_equal(&a->v.list.items[i], &b->v.list.items[i], r))
                 return false;
         return true;
     default:
@@ -70,13 +72,13 @@ bool cel_equal(const struct cel_value *a, const struct cel_value *b)
 }
 
 /* A list of metadata against one that the expression made. */
-static bool meta_is(const struct cel_value *a, const struct cel_value *b)
+static bool meta_is(const struct cel_value *a, const struct cel_value *b, struct cel_run *r)
 {
     const struct meta_value *m = a->v.meta;
     bool same = m->kind == META_LIST && m->u.list.count == b->v.list.count;
     for (uint32_t i = 0; same && i < b->v.list.count; i++) {
         struct cel_value item = cel_of_meta(&m->u.list.items[i]);
-        same = cel_equal(&item, &b->v.list.items[i]);
+        same = cel_equal(&item, &b->v.list.items[i], r);
     }
     return same;
 }
@@ -116,7 +118,7 @@ static struct cel_value at(const struct cel_value *in, const struct cel_value *k
     if (in->kind == CEL_MAP && key->kind == CEL_STRING)
         return cel_map_get(in->v.map, key->v.s, r->cx, r->arena);
     for (uint32_t i = 0; in->kind == CEL_PAIRS && i < in->v.list.count; i += 2)
-        if (cel_equal(&in->v.list.items[i], key))
+        if (cel_equal(&in->v.list.items[i], key, r))
             return in->v.list.items[i + 1];
     if (in->kind == CEL_META && in->v.meta->kind == META_STRUCT && key->kind == CEL_STRING)
         return cel_of_meta(meta_field(in->v.meta, key->v.s));
@@ -136,14 +138,14 @@ static struct cel_value is_in(const struct cel_value *what, const struct cel_val
         return what->kind == CEL_STRING ? cel_bool(at(in, what, r).kind != CEL_ERROR) : cel_error();
     if (in->kind == CEL_LIST) {
         for (uint32_t i = 0; i < in->v.list.count; i++)
-            if (cel_equal(what, &in->v.list.items[i]))
+            if (cel_equal(what, &in->v.list.items[i], r))
                 return cel_bool(true);
         return cel_bool(false);
     }
     if (in->kind == CEL_META) {
         for (uint32_t i = 0; i < in->v.meta->u.list.count; i++) {
             struct cel_value item = cel_of_meta(&in->v.meta->u.list.items[i]);
-            if (cel_equal(what, &item))
+            if (cel_equal(what, &item, r))
                 return cel_bool(true);
         }
         return cel_bool(false);
@@ -166,7 +168,7 @@ static struct cel_value size_of(const struct cel_value *v, struct cel_run *r)
     case CEL_PAIRS:
         return cel_int(v->v.list.count / 2);
     case CEL_MAP: {
-        struct cel_value keys = cel_map_keys(v->v.map, r->cx, r->arena);
+        struct cel_value keys = cel_elements(v, r);
         return keys.kind == CEL_LIST ? cel_int(keys.v.list.count) : keys;
     }
     case CEL_META:
@@ -418,18 +420,29 @@ static struct cel_value list_of(const struct cel_node *n, struct cel_run *r)
     return v;
 }
 
+/* Work on long texts counts as the steps that it takes the time of. */
+static void charge(const struct cel_value *v, struct cel_run *r)
+{
+    if (v->kind == CEL_STRING || v->kind == CEL_BYTES)
+        r->steps += (uint32_t)(v->v.s.n / 64);
+}
+
 static struct cel_value binary(const struct cel_node *n, struct cel_run *r)
 {
     struct cel_value a = cel_eval(n->args[0], r), b = cel_eval(n->args[1], r);
+    charge(&a, r);
+    charge(&b, r);
+    if (r->steps > CEL_STEPS_MAX)
+        return cel_error();
     if (a.kind == CEL_ERROR || b.kind == CEL_ERROR)
         return cel_error();
     switch (n->op) {
     case CEL_INDEX:
         return at(&a, &b, r);
     case CEL_EQ:
-        return cel_bool(cel_equal(&a, &b));
+        return cel_bool(cel_equal(&a, &b, r));
     case CEL_NE:
-        return cel_bool(!cel_equal(&a, &b));
+        return cel_bool(!cel_equal(&a, &b, r));
     case CEL_LT:
     case CEL_LE:
     case CEL_GT:

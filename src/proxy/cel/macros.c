@@ -31,8 +31,12 @@ struct cel_value cel_elements(const struct cel_value *in, struct cel_run *r)
         return *in;
     if (in->kind == CEL_META)
         return elements_of_meta(in->v.meta, r);
-    if (in->kind == CEL_MAP)
-        return cel_map_keys(in->v.map, r->cx, r->arena);
+    if (in->kind == CEL_MAP) {
+        struct cel_value keys = cel_map_keys(in->v.map, r->cx, r->arena);
+        if (keys.kind == CEL_LIST) /* each name was compared with those before it */
+            r->steps += keys.v.list.count * (keys.v.list.count / 16 + 1);
+        return r->steps > CEL_STEPS_MAX ? cel_error() : keys;
+    }
     if (in->kind != CEL_PAIRS)
         return cel_error();
     struct cel_value v = list_new(in->v.list.count / 2, r->arena);

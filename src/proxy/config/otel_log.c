@@ -131,6 +131,7 @@ int cfg_otel_logger(struct config_reader *cr, const ProtobufCMessage *msg, void 
         return FAULT("common_config", "must be set");
     struct otel_log *l = otel_log_new();
     l->channel = get_channel(cr, m, common, &l->arena);
+    cfg_formatters(cr, m->formatters, LEN(m, formatters));
     l->has_body = GET(m, body) != NULL;
     if (l->has_body)
         IN("body")

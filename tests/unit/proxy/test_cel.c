@@ -188,11 +188,15 @@ static void test_cel_text__values__as_envoy_prints_them(void **state)
     }
 }
 
+#define TWICE ".map(x, [x, x]).map(x, [x, x]).map(x, [x, x]).map(x, [x, x]).map(x, [x, x])"
 /* Macros in macros over what they made: an end in steps and memory, and soon. */
 static void test_cel_is_true__expressions_that_explode__end_as_errors(void **state)
 {
     (void)state;
     static const char *const rows[] = {
+        /* a small list that holds itself 2^40 times over, compared with itself */
+        "[[[1]]" TWICE TWICE TWICE TWICE TWICE TWICE TWICE TWICE ", [[1]]" TWICE TWICE TWICE TWICE TWICE TWICE TWICE TWICE "].exists_one(x, "
+        "x == [[1]]" TWICE TWICE TWICE TWICE TWICE TWICE TWICE TWICE ")",
         "[1,2,3,4,5,6,7,8,9].all(a, [1,2,3,4,5,6,7,8,9].all(b, [1,2,3,4,5,6,7,8,9].all(c, [1,2,3,4,5,6,7,8,9].all(d, "
         "[1,2,3,4,5,6,7,8,9].all(e, [1,2,3,4,5,6,7,8,9].all(f, [1,2,3,4,5,6,7,8,9].all(g, [1,2,3,4,5,6,7,8,9].all(h, true))))))))",
         "[1,2,3,4,5,6,7,8].map(a, ['xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx','y','z','w'].map(b, ['xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx','y','z'].map(c, "
