@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Secrets that come: from files, from a management server on streams of their own or on ADS, as istiod's listeners and clusters
 ask for them; what happens before they are there, when they change, and when what comes is no good."""
+import base64
 import json
 import os
 import socket
+import ssl
 import threading
 
 import pytest
@@ -11,7 +13,7 @@ from cryptography import x509
 
 from lib import config, http1
 from lib.ads_server import AdsServer, ads, separate
-from lib.ca import CA
+from lib.ca import CA, DAY
 from lib.proxy import envoy, weft
 from lib.wait import wait_until
 
@@ -207,6 +209,31 @@ def test_server__silent__connections_are_closed_and_counted(start_proxy, server,
     wait_until(lambda: not is_refused(proxy, context), what="late secrets")
 
 
+def test_ticket_keys__come_and_change__tickets_of_known_keys_resume(start_proxy, server, ca, binary):
+    def keys(*fills):
+        return {"name": "tickets", "session_ticket_keys": {"keys": [
+            {"inline_bytes": base64.b64encode(bytes([fill]) * 80).decode()} for fill in fills]}}
+    tls = config.server_tls(ca.issue("server"))
+    server.set_resources("sds", {"tickets": keys(1)})
+    listener = config.listener("in", config.hcm(routes=OK), stat_prefix="in", tls={
+        **tls, "session_ticket_keys_sds_secret_config": sds("tickets", separate("xds"))})
+    proxy = start_proxy(boot([listener], port=server.port), binary=binary)
+    context = ca.client_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    def resumes(session):
+        with socket.create_connection(proxy.address("in"), timeout=5) as raw, \
+                context.wrap_socket(raw, session=session) as tls_socket:
+            return tls_socket.session_reused, tls_socket.session
+    _, first = resumes(None)
+    assert resumes(first)[0]
+    server.update("sds", "tickets", keys(2, 1))
+    server.wait_ack("sds")
+    assert resumes(first)[0]
+    server.update("sds", "tickets", keys(3))
+    wait_until(lambda: not resumes(first)[0], what="tickets of a key that is gone")
+
+
 # ---- who is let in ----
 
 STRANGERS = {
@@ -215,6 +242,7 @@ STRANGERS = {
     "wrong-name": (lambda ca, other: ca.issue("c", sans=["URI:spiffe://td/ns/a/sa/b"]), "fail_verify_san"),
     "no-name": (lambda ca, other: ca.issue("c"), "fail_verify_san"),
     "expired": (lambda ca, other: ca.issue("c", sans=["URI:" + SPIFFE_A], days=-1), "fail_verify_error"),
+    "not-yet-valid": (lambda ca, other: ca.issue("c", sans=["URI:" + SPIFFE_A], starts_in=DAY), "fail_verify_error"),
     "none": (lambda ca, other: None, "fail_verify_no_cert"),
 }
 

@@ -53,9 +53,11 @@ class CA:
         self.cert = os.path.join(self.directory, name.replace(" ", "_") + ".pem")
         self._write(self.cert, self.certificate.public_bytes(serialization.Encoding.PEM))
 
-    def _builder(self, subject, public_key, validity):
+    def _builder(self, subject, public_key, validity, starts_in=None):
         now = datetime.datetime.now(datetime.timezone.utc)
         start = now - DAY * 2 if validity < DAY * 0 else now - datetime.timedelta(hours=1)
+        if starts_in:
+            start = now + starts_in
         return (x509.CertificateBuilder().subject_name(subject).issuer_name(self.subject)
                 .public_key(public_key).serial_number(x509.random_serial_number())
                 .not_valid_before(start).not_valid_after(now + validity)
@@ -71,13 +73,14 @@ class CA:
         os.replace(path + ".new", path)
 
     def issue(self, name, sans=(), key="ec", days=10, usages=("server", "client"), file_name=None,
-              svid=False):
-        """A leaf with common name `name`; `days` below 0: expired already. `svid`: with the keyUsage that SPIFFE asks for."""
+              svid=False, starts_in=None):
+        """A leaf with common name `name`; `days` below 0: expired already. `svid`: with the keyUsage that SPIFFE asks for;
+        `starts_in`: not yet valid for so long."""
         private = make_key(key)
         subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "weft test"),
                              x509.NameAttribute(NameOID.COMMON_NAME, name)])
         oids = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
-        builder = self._builder(subject, private.public_key(), DAY * days).add_extension(
+        builder = self._builder(subject, private.public_key(), DAY * days, starts_in).add_extension(
             x509.BasicConstraints(False, None), True).add_extension(
             x509.ExtendedKeyUsage([oids[u] for u in usages]), False)
         if svid:
