@@ -175,8 +175,8 @@ def test_rotation__under_connections__not_one_fails(mesh):
 
 @pytest.mark.parametrize("how", ["hangs", "refuses", "answers garbage", "is gone"])
 def test_ca_fails__last_certificate_serves_on(mesh, how):
-    authority = mesh.authority(life_s=6)
-    sidecar = mesh.sidecar(mesh.discovery(), authority)
+    authority = mesh.authority(life_s=20)
+    sidecar = mesh.sidecar(mesh.discovery(), authority, SECRET_GRACE_PERIOD_RATIO="0.95")
     sidecar.wait_ready()
     sidecar.wait_stat("agent.ca.issued", 1)
     if how == "hangs":
@@ -193,8 +193,8 @@ def test_ca_fails__last_certificate_serves_on(mesh, how):
 
 
 def test_root_changes__peers_of_the_new_one_are_let_in(mesh, tmp_path):
-    authority = mesh.authority(life_s=4)
-    sidecar = mesh.sidecar(mesh.discovery(), authority)
+    authority = mesh.authority(life_s=10)
+    sidecar = mesh.sidecar(mesh.discovery(), authority, SECRET_GRACE_PERIOD_RATIO="0.9")
     sidecar.wait_ready()
     new = CA(tmp_path / "new", name="new")
     stranger = mesh.context(new.issue("stranger", ["URI:spiffe://cluster.local/ns/x/sa/new"]))
