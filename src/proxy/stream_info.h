@@ -15,6 +15,7 @@
 
 struct host;
 struct cluster;
+struct original_source;
 struct route_entry;
 struct span;
 struct explain_record;
@@ -50,6 +51,7 @@ struct stream_info {
     struct conn *downstream;            /* NULL once gone; addresses below stay */
     uint64_t connection_id, stream_id;
     const struct addr *downstream_remote, *downstream_direct_remote, *downstream_local;
+    const struct original_source *original_source; /* cluster.h; NULL */
     bool local_is_restored;             /* downstream_local is where the client meant to go */
     struct str requested_server_name;
     uint64_t connection_requests;       /* so far on this connection */

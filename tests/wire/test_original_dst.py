@@ -19,7 +19,7 @@ def can_divert():
 
 
 @pytest.mark.skipif(not can_divert(), reason="no nftables in a network namespace of our own here")
-@pytest.mark.parametrize("topic", ["original_dst", "hand_over"])
+@pytest.mark.parametrize("topic", ["original_dst", "original_src", "hand_over"])
 def test_diverted_connections__in_a_namespace__pass(topic, tmp_path):
     done = subprocess.run(
         ["unshare", "-rn", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist",

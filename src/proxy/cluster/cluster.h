@@ -425,11 +425,13 @@ uint32_t cluster_breaker_used(const struct cluster *c, unsigned priority, enum b
 
 /* The HTTP pool to a host for a protocol on this worker. For use_downstream_protocol pass the downstream's. `per_request`:
  * SNI/SAN taken from the request (auto_sni, auto_san_validation) part the pools. */
+/* Whose address upstream connections come from (listener filter original_src): a foreign one, so the socket is transparent. */
+struct original_source { struct addr addr; int mark; /* SO_MARK; 0 none */ };
 struct pool_key {
     enum http_protocol downstream_protocol;
     unsigned priority;
     struct str authority;        /* for auto_sni / auto_san_validation; "" otherwise */
-    const struct addr *bind;     /* original source; NULL */
+    const struct original_source *source; /* NULL: as the cluster says */
     const struct str *alpn; uint32_t alpn_count; /* offered in TLS instead of the cluster's list; 0 none */
     const struct conn *downstream; /* for the PROXY protocol header; NULL: pool is shared */
 };
@@ -437,7 +439,7 @@ struct pool_key {
 struct http_pool *cluster_http_pool(struct cluster_worker *cw, struct host *h, const struct pool_key *key);
 
 /* A raw TCP connection for tcp_proxy: counts, breakers, TLS as the cluster says. Result by the conn's handler. */
-struct conn *cluster_connect_tcp(struct cluster_worker *cw, struct host *h, const struct conn *downstream,
+struct conn *cluster_connect_tcp(struct cluster_worker *cw, struct host *h, const struct conn *downstream, const struct original_source *source,
                                  const struct conn_handler *handler, void *user);
 /* Right after it: what its prologue learns goes to `keep`, which outlives the connection's use. */
 void cluster_tell_peer(struct conn *c, struct filter_state *keep);

@@ -72,7 +72,7 @@ struct upstream_pool {
     enum http_protocol downstream_protocol;
     unsigned priority;
     struct str authority;                 /* owned; "" when it doesn't matter */
-    struct addr *bind;                    /* owned; NULL */
+    struct original_source *source;       /* owned; NULL */
     struct str proxy_header;              /* owned; upstream PROXY protocol, then the pool is one client's */
     struct str sni;                       /* owned */
     struct str *alpn; uint32_t alpn_count; /* owned; what a filter has offered in TLS instead of the cluster's list */
@@ -149,6 +149,7 @@ struct loop *clusters_worker_loop(uint32_t thread); /* by stat_thread, from 1; 0
 struct upstream_pool *upstream_pool_new(struct cluster_worker *view, struct host *h, const struct pool_key *key);
 void upstream_pool_free(struct upstream_pool *p);
 struct conn *upstream_connect(struct cluster_worker *view, struct host *h, const struct upstream_pool *pool,
+                              const struct original_source *source,
                               struct str proxy_header, const struct conn_handler *handler, void *user);
 /* A connection of the proxy's own to `remote`, TLS as `transport` says; in no statistics and no breaker. Never NULL. */
 struct conn *upstream_connect_probe(struct cluster_worker *view, struct host *h, const struct transport_socket_spec *transport,

@@ -90,6 +90,7 @@ static void start_tls(struct cluster_worker *view, struct host *h, const struct 
 }
 
 struct conn *upstream_connect(struct cluster_worker *view, struct host *h, const struct upstream_pool *pool,
+                              const struct original_source *source,
                               struct str proxy_header, const struct conn_handler *handler, void *user)
 {
     const struct cluster_spec *spec = view->cluster->spec;
@@ -100,7 +101,9 @@ struct conn *upstream_connect(struct cluster_worker *view, struct host *h, const
         .alternative_count = h->extra_addr_count,
         .first_family = cs->first_family,
         .first_family_count = cs->first_family_count,
-        .bind = pool && pool->bind ? pool->bind : cs->has_bind ? &cs->bind : NULL,
+        .bind = source ? &source->addr : cs->has_bind ? &cs->bind : NULL,
+        .mark = source ? source->mark : 0,
+        .transparent = source != NULL,
         .connect_timeout_us = cs->connect_timeout_us,
         .options = cs->sock_opts,
         .option_count = cs->sock_opt_count,
@@ -203,7 +206,7 @@ static struct conn *on_connect(void *owner, struct loop *loop)
 {
     (void)loop;
     struct upstream_pool *p = owner;
-    struct conn *c = upstream_connect(p->view, p->host, p, p->proxy_header, &connecting_handler, p);
+    struct conn *c = upstream_connect(p->view, p->host, p, p->source, p->proxy_header, &connecting_handler, p);
     if (!c)
         release_connection(p);
     return c;
@@ -415,9 +418,10 @@ struct upstream_pool *upstream_pool_new(struct cluster_worker *view, struct host
     p->downstream_protocol = key->downstream_protocol;
     p->priority = key->priority;
     p->authority = copy(key->authority);
-    if (key->bind) {
-        p->bind = NEW(addr);
-        addr_copy(p->bind, key->bind);
+    if (key->source) {
+        p->source = NEW(original_source);
+        p->source->mark = key->source->mark;
+        addr_copy(&p->source->addr, &key->source->addr);
     }
     copy_alpn(p, key);
     if (view->cluster->spec->http->auto_san_validation && p->authority.n) {
@@ -438,9 +442,9 @@ void upstream_pool_free(struct upstream_pool *p)
     host_unref(&p->host);
     mem_free((char *)(uintptr_t)p->authority.p);
     mem_free((char *)(uintptr_t)p->proxy_header.p);
-    if (p->bind)
-        addr_fini(p->bind);
-    mem_free(p->bind);
+    if (p->source)
+        addr_fini(&p->source->addr);
+    mem_free(p->source);
     for (uint32_t i = 0; i < p->alpn_count; i++)
         mem_free((char *)(uintptr_t)p->alpn[i].p);
     mem_free(p->alpn);
@@ -449,7 +453,7 @@ void upstream_pool_free(struct upstream_pool *p)
 
 /* ---- TCP ---- */
 
-struct conn *cluster_connect_tcp(struct cluster_worker *cw, struct host *h, const struct conn *downstream,
+struct conn *cluster_connect_tcp(struct cluster_worker *cw, struct host *h, const struct conn *downstream, const struct original_source *source,
                                  const struct conn_handler *handler, void *user)
 {
     struct cluster *c = cw->cluster;
@@ -458,7 +462,7 @@ struct conn *cluster_connect_tcp(struct cluster_worker *cw, struct host *h, cons
         return NULL;
     }
     struct str header = h->transport->proxy_protocol ? upstream_proxy_header(h->transport, downstream) : STR_NULL;
-    struct conn *conn = upstream_connect(cw, h, NULL, header, handler, user);
+    struct conn *conn = upstream_connect(cw, h, NULL, source, header, handler, user);
     mem_free((char *)(uintptr_t)header.p);
     if (!conn) {
         cluster_breaker_release(c, PRIORITY_DEFAULT, BREAKER_CONNECTIONS);

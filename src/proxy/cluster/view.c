@@ -132,7 +132,9 @@ static bool pool_fits(const struct upstream_pool *p, const struct host *h, const
     for (uint32_t i = 0; i < key->alpn_count; i++)
         if (!str_eq(p->alpn[i], key->alpn[i]))
             return false;
-    return !key->bind == !p->bind && (!key->bind || addr_eq(key->bind, p->bind));
+    if (!key->source || !p->source)
+        return key->source == p->source;
+    return key->source->mark == p->source->mark && addr_eq(&key->source->addr, &p->source->addr);
 }
 
 static struct str key_authority(const struct cluster_http_spec *http, const struct pool_key *key)

@@ -187,6 +187,7 @@ int cfg_tls_inspector(struct config_reader *cr, const ProtobufCMessage *msg, voi
 int cfg_http_inspector(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_proxy_protocol(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_original_dst(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_original_src(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_hcm(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_tcp_proxy(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 struct cfg_http_filter { struct http_filter_spec *spec; struct arena *arena; }; /* EXT_HTTP_FILTER */

@@ -128,6 +128,8 @@ static const struct extension extensions[] = {
      cfg_http_inspector, &http_inspector_filter},
     {P "filters.listener.proxy_protocol.v3.ProxyProtocol", EXT_LISTENER_FILTER, "envoy.filters.listener.proxy_protocol",
      cfg_proxy_protocol, &proxy_protocol_filter},
+    {P "filters.listener.original_src.v3.OriginalSrc", EXT_LISTENER_FILTER, "envoy.filters.listener.original_src",
+     cfg_original_src, &original_src_filter},
     {P "filters.listener.original_dst.v3.OriginalDst", EXT_LISTENER_FILTER, "envoy.filters.listener.original_dst",
      cfg_original_dst, &original_dst_filter},
 

@@ -40,6 +40,17 @@ int cfg_original_dst(struct config_reader *cr, const ProtobufCMessage *msg, void
     return 0;
 }
 
+int cfg_original_src(struct config_reader *cr, const ProtobufCMessage *msg, void *out)
+{
+    const pb_original_src *m = (const pb_original_src *)msg;
+    struct cfg_listener_filter *f = out;
+    struct original_src_config *c = arena_zalloc(f->arena, sizeof *c);
+    c->bind_port = GET(m, bind_port);
+    c->mark = (int)GET(m, mark);
+    f->spec->config = c;
+    return 0;
+}
+
 #define PASS_ALL ENVOY__CONFIG__CORE__V3__PROXY_PROTOCOL_PASS_THROUGH_TLVS__PASS_TLVS_MATCH_TYPE__INCLUDE_ALL
 
 void cfg_pass_tlvs(struct config_reader *cr, const pb_pass_through_tlvs *m, struct arena *a, bool *all, uint8_t **types, uint32_t *count)

@@ -79,6 +79,7 @@
 #include "envoy/extensions/filters/http/stateful_session/v3/stateful_session.pb-c.h"
 #include "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.pb-c.h"
 #include "envoy/extensions/filters/listener/original_dst/v3/original_dst.pb-c.h"
+#include "envoy/extensions/filters/listener/original_src/v3/original_src.pb-c.h"
 #include "envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.pb-c.h"
 #include "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.pb-c.h"
 #include "envoy/extensions/filters/network/connection_limit/v3/connection_limit.pb-c.h"
@@ -213,6 +214,7 @@ typedef Envoy__Config__Listener__V3__ListenerFilterChainMatchPredicate__MatchSet
 typedef Envoy__Config__Listener__V3__AdditionalAddress pb_additional_address;
 typedef Envoy__Extensions__Filters__Listener__TlsInspector__V3__TlsInspector pb_tls_inspector;
 typedef Envoy__Extensions__Filters__Listener__ProxyProtocol__V3__ProxyProtocol pb_proxy_protocol;
+typedef Envoy__Extensions__Filters__Listener__OriginalSrc__V3__OriginalSrc pb_original_src;
 typedef Envoy__Extensions__Filters__Listener__ProxyProtocol__V3__ProxyProtocol__Rule
     pb_proxy_protocol_rule;
 typedef Envoy__Extensions__TransportSockets__Tls__V3__Secret pb_secret;

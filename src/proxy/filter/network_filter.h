@@ -17,6 +17,7 @@
 struct worker;
 struct active_listener;
 struct filter_chain;
+struct original_source;
 struct downstream;
 struct listener_spec;
 struct server;
@@ -51,6 +52,7 @@ struct downstream {
     uint32_t prologue_at;
     void *prologue_state;
     bool original_dst_restored;
+    const struct original_source *original_source; /* upstream connections come from there (cluster.h); in its arena; NULL */
     struct filter_state filter_state; /* what filters leave for the whole connection; parent of its requests' */
     struct metadata metadata;         /* dynamic, of the connection; in its arena */
     struct str termination_details;   /* why a filter refused it, for logs; in its arena */

@@ -436,6 +436,7 @@ void try_start(struct router *r, bool fresh, struct buf *left)
         .alpn = info->upstream_alpn,
         .alpn_count = info->upstream_alpn_count,
         .downstream = info->downstream,
+        .source = info->original_source,
     };
     struct http_pool *pool = cluster_http_pool(t->view, t->host, &key);
     if (!pool) { /* too many pools: Envoy has no host for it then */

@@ -133,7 +133,7 @@ void connect_start(struct router *r)
         return;
     }
     try_show(&t->attempt);
-    t->conn = cluster_connect_tcp(t->attempt.view, t->attempt.host, info->downstream, &handler, t);
+    t->conn = cluster_connect_tcp(t->attempt.view, t->attempt.host, info->downstream, info->original_source, &handler, t);
     if (!t->conn) {
         router_on_failed(&t->attempt, STREAM_OVERFLOW, "", false);
         host_unref(&t->attempt.host);

@@ -507,7 +507,7 @@ static void try_upstream(struct tcp_session *s)
         session_give_up(s, FLAG_UH);
         return;
     }
-    s->up = cluster_connect_tcp(s->view, s->host, down, &up_handler, s);
+    s->up = cluster_connect_tcp(s->view, s->host, down, s->d->original_source, &up_handler, s);
     if (!s->up)
         session_give_up(s, FLAG_UO);
     else

@@ -105,6 +105,7 @@ void exchange_note_connection(struct exchange *x)
     info->downstream_direct_remote = conn_direct_remote(s->conn);
     info->downstream_local = conn_local(s->conn);
     info->local_is_restored = d->original_dst_restored;
+    info->original_source = d->original_source;
     info->requested_server_name = d->server_name;
     info->filter_chain_name = d->chain->name;
     info->connection_requests = x->hc->requests;

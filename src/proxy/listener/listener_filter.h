@@ -36,7 +36,7 @@ struct listener_filter_def {
     struct stat_scope *(*stats)(const void *config);
 };
 extern const struct listener_filter_def tls_inspector_filter, http_inspector_filter,
-    proxy_protocol_filter, original_dst_filter;
+    proxy_protocol_filter, original_dst_filter, original_src_filter;
 
 /* ListenerFilterChainMatchPredicate: of the address that a connection goes to, as far as that is known by then. */
 struct listener_predicate {
@@ -50,6 +50,11 @@ bool listener_predicate_holds(const struct listener_predicate *p, const struct a
 struct tls_inspector_config {
     uint32_t max_client_hello_bytes; /* max_client_hello_size; 16 KiB */
     bool close_on_parse_error;       /* close_connection_on_client_hello_parsing_errors */
+};
+
+struct original_src_config {
+    bool bind_port; /* the port too */
+    int mark;       /* SO_MARK; 0 none */
 };
 
 struct proxy_protocol_config {

@@ -196,7 +196,7 @@ static void open_conn(struct statsd *d)
     d->host = cluster_pick(cluster_here(c), &cx);
     if (!d->host)
         return;
-    d->conn = cluster_connect_tcp(cx.owner, d->host, NULL, &handler, d);
+    d->conn = cluster_connect_tcp(cx.owner, d->host, NULL, NULL, &handler, d);
     if (d->conn)
         d->view = view_hold(cx.owner);
     else
