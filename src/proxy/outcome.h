@@ -95,6 +95,7 @@ enum response_flag {
     X(DNS_RESOLUTION_FAILED, FLAG_DF, 503, -1, false, "dns_resolution_failure")                    \
     X(DNS_CACHE_OVERFLOW, 0, 503, -1, false, "dns_cache_overflow")                                 \
     X(DNS_PENDING_OVERFLOW, 0, 503, -1, false, "dynamic_forward_proxy_pending_request_overflow")   \
+    X(NO_FILTER_CONFIG, FLAG_NFCF, 500, -1, false, "")                                             \
     X(ADMISSION_DENIED, 0, 503, -1, false, "denied_by_admission_control")                          \
     X(INTERNAL, 0, 500, 13, false, "internal")
 struct outcome {

@@ -372,6 +372,10 @@ void cluster_retire(struct cluster **take_cluster);
 /* Runs fn(arg) on the main thread once every worker has finished the turn it is in now: what workers may have found in a
  * shared place and not held is theirs no longer. At once while no workers run (clusters_workers_run tells). */
 void clusters_after_turns(void (*fn)(void *arg), void *arg);
+/* The same with something for each thread to do between its turns: here(arg), on the main thread first. */
+void clusters_tell_threads(void (*here)(void *arg), void (*fn)(void *arg), void *arg);
+struct loop *clusters_main_loop(void);
+uint32_t clusters_worker_count(void);
 void clusters_workers_run(bool run);
 /* Every cluster that is, retired ones among them. Main thread, or workers while the main thread waits for them to end. */
 void clusters_each(void (*fn)(struct cluster *c, void *arg), void *arg);

@@ -135,14 +135,12 @@ void view_note_tcp(struct cluster_worker *v, struct host *h, struct conn *c);
 void view_forget_tcp(struct cluster_worker *v, const struct conn *c);
 void view_forget_pool(struct upstream_pool *p);
 struct http_pool *view_http_pool(struct cluster_worker *cw, struct host *h, const struct pool_key *key);
-struct loop *clusters_main_loop(void);
 const struct locality *clusters_here(void);
 struct host_set *cluster_local_hosts(const struct cluster *c); /* referenced; NULL when zone-aware routing has nothing to go by */
 void clusters_note_change(struct cluster *c); /* the local cluster's change concerns all others */
 uint64_t cluster_slow_start_ms(const struct cluster *c);
 /* What balancing learns of an attempt; cluster_report calls it. Any worker. */
 void cluster_note_result(struct cluster *c, struct host *h, const struct host_report *report, uint64_t now_ms);
-uint32_t clusters_worker_count(void);
 struct loop *clusters_worker_loop(uint32_t thread); /* by stat_thread, from 1; 0 is the main one */
 
 /* upstream_pool.c */

@@ -45,7 +45,7 @@ static void on_turn(void *arg)
         loop_post(clusters_main_loop(), on_round_over, r);
 }
 
-static void run_round(void (*here)(void *arg), void (*fn)(void *arg), void *arg)
+void clusters_tell_threads(void (*here)(void *arg), void (*fn)(void *arg), void *arg)
 {
     uint32_t n = workers_run ? clusters_worker_count() : 0;
     if (here)
@@ -63,7 +63,7 @@ static void run_round(void (*here)(void *arg), void (*fn)(void *arg), void *arg)
 
 void clusters_after_turns(void (*fn)(void *arg), void *arg)
 {
-    run_round(NULL, fn, arg);
+    clusters_tell_threads(NULL, fn, arg);
 }
 
 /* ---- a view that is over ---- */
@@ -144,5 +144,5 @@ void cluster_retire(struct cluster **take_cluster)
     *take_cluster = NULL;
     cluster_stop(c);
     health_free(&c->checker);
-    run_round(retire_here, on_retired, c);
+    clusters_tell_threads(retire_here, on_retired, c);
 }

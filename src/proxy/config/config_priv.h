@@ -110,6 +110,10 @@ int cfg_grpc_service(struct config_reader *cr, const pb_grpc_service *m, struct 
 /* config_source.c: a reference to the shared source (config_source_unref); NULL for NULL */
 struct config_source;
 const struct config_source *cfg_config_source(struct config_reader *cr, const pb_config_source *m);
+/* filter_source.c: never NULL; in the arena, with parts of its own (filter_source_fini) */
+struct filter_source;
+struct filter_source *cfg_filter_source(struct config_reader *cr, struct str name, const pb_extension_config_source *m, bool is_last,
+                                        struct arena *a);
 const struct config_source *cfg_api_source(struct config_reader *cr, const pb_api_config_source *m);
 /* rate_limits.c: NULL for none; heap parts freed by rate_limit_rules_fini. */
 struct rate_limit_rules;
@@ -151,6 +155,7 @@ struct extension {
     const void *def;             /* the filter's or policy's descriptor, where it has one */
 };
 /* The extension for `any` and its message; NULL after a fault at `field` (".typed_config" of the present path). */
+bool cfg_extension_is_named(enum extension_kind kind, struct str type);
 bool cfg_extension_is_known(struct config_reader *cr, enum extension_kind kind, const pb_any *any);
 const struct extension *cfg_extension(struct config_reader *cr, enum extension_kind kind, const char *field, struct str name,
                                       const pb_any *any, ProtobufCMessage **msg);

@@ -143,6 +143,7 @@ const struct config_source *cfg_config_source(struct config_reader *cr, const pb
     struct arena a;
     if (!m)
         return NULL;
+    cr->out->has_sources = true;
     arena_init(&a, 0);
     cr->slots = &k.slots;
     k.source.initial_fetch_timeout_ms = proto_ms_or(GET(m, initial_fetch_timeout), FETCH_TIMEOUT_MS);
@@ -174,6 +175,13 @@ const struct config_source *cfg_config_source(struct config_reader *cr, const pb
     }
     cr->slots = outer;
     return keep(&k, "config", &m->base, &a);
+}
+
+const struct config_source *config_source_ref(const struct config_source *s)
+{
+    if (s)
+        shared_ref(CONTAINER_OF((struct config_source *)(uintptr_t)s, kept, source));
+    return s;
 }
 
 void config_source_unref(const struct config_source **s)

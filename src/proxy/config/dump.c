@@ -16,7 +16,9 @@
 #include "proxy/config/dump_store.h"
 #include "proxy/config/pb.h"
 #include "proxy/config/secret_source.h"
+#include "proxy/filter/filter_source.h"
 #include "proxy/match/string_match.h"
+#include "proxy/route/route_source.h"
 
 #define HCM_TYPE "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -98,6 +100,8 @@ static bool is_wanted(const struct dumping *d, const char *name)
 typedef Envoy__Admin__V3__ClustersConfigDump__StaticCluster pb_static_cluster;
 typedef Envoy__Admin__V3__ListenersConfigDump__StaticListener pb_static_listener;
 typedef Envoy__Admin__V3__RoutesConfigDump__StaticRouteConfig pb_static_route;
+typedef Envoy__Admin__V3__RoutesConfigDump__DynamicRouteConfig pb_dynamic_route;
+typedef Envoy__Admin__V3__EcdsConfigDump__EcdsFilterConfig pb_ecds_filter;
 typedef Envoy__Admin__V3__SecretsConfigDump__StaticSecret pb_static_secret;
 typedef Envoy__Admin__V3__SecretsConfigDump__DynamicSecret pb_dynamic_secret;
 
@@ -234,6 +238,7 @@ static void count_route(struct dumping *d, pb_route_config *r, void *arg)
 struct route_collection {
     Envoy__Admin__V3__RoutesConfigDump *dump;
     bool items_only;
+    struct dumping *dumping;
 };
 
 static void collect_route(struct dumping *d, pb_route_config *r, void *arg)
@@ -251,17 +256,134 @@ static void collect_route(struct dumping *d, pb_route_config *r, void *arg)
         c->dump->static_route_configs[c->dump->n_static_route_configs++] = item;
 }
 
+static Google__Protobuf__Timestamp *timestamp(struct dumping *d, uint64_t wall_us)
+{
+    Google__Protobuf__Timestamp *t = PROTO_NEW(d->arena, Google__Protobuf__Timestamp, google__protobuf__timestamp__descriptor);
+    if (t) {
+        t->seconds = (int64_t)(wall_us / 1000000);
+        t->nanos = (int32_t)(wall_us / 1000 % 1000) * 1000000; /* milliseconds, as Envoy shows */
+    }
+    return t;
+}
+
+static char *copy_text(struct dumping *d, struct str s)
+{
+    char *text = proto_arena_alloc(d->arena, s.n + 1);
+    if (text && s.n)
+        memcpy(text, s.p, s.n);
+    return text;
+}
+
+/* A resource as it came; the bytes are borrowed. */
+static Google__Protobuf__Any *any_of(struct dumping *d, const char *type, struct str packed)
+{
+    Google__Protobuf__Any *any = PROTO_NEW(d->arena, Google__Protobuf__Any, google__protobuf__any__descriptor);
+    if (any) {
+        any->type_url = (char *)(uintptr_t)type;
+        any->value.data = (uint8_t *)(uintptr_t)packed.p;
+        any->value.len = packed.n;
+    }
+    return any;
+}
+
+static void count_dynamic_route(const struct route_source_state *s, void *arg)
+{
+    (void)s;
+    ++*(size_t *)arg;
+}
+
+static void collect_dynamic_route(const struct route_source_state *s, void *arg)
+{
+    struct route_collection *c = arg;
+    struct dumping *d = c->dumping;
+    pb_dynamic_route *item;
+    if (!s->packed.p || (d->names && !regex_matches(d->names, s->name)))
+        return;
+    item = PROTO_NEW(d->arena, pb_dynamic_route, envoy__admin__v3__routes_config_dump__dynamic_route_config__descriptor);
+    if (!item || !(item->version_info = copy_text(d, s->version)))
+        return;
+    item->route_config = any_of(d, "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", s->packed);
+    item->last_updated = timestamp(d, s->updated_wall_us);
+    if (c->items_only)
+        add_item(d, &item->base);
+    else
+        c->dump->dynamic_route_configs[c->dump->n_dynamic_route_configs++] = item;
+}
+
+static ProtobufCMessage *dynamic_routes_dump(struct dumping *d, Envoy__Admin__V3__RoutesConfigDump *dump, bool items_only)
+{
+    size_t n = 0;
+    struct route_collection c = {.dump = dump, .items_only = items_only, .dumping = d};
+    if (!dump)
+        return NULL;
+    route_sources_each(count_dynamic_route, &n);
+    dump->dynamic_route_configs = proto_arena_alloc(d->arena, (n + 1) * sizeof *dump->dynamic_route_configs);
+    if (dump->dynamic_route_configs)
+        route_sources_each(collect_dynamic_route, &c);
+    return &dump->base;
+}
+
+/* ---- extensions ---- */
+
+struct extension_collection {
+    struct dumping *dumping;
+    Envoy__Admin__V3__EcdsConfigDump *dump; /* NULL: only counted, or items */
+    bool items_only;
+    size_t count;
+};
+
+static void collect_extension(const struct filter_feed_state *s, void *arg)
+{
+    struct extension_collection *c = arg;
+    struct dumping *d = c->dumping;
+    c->count++;
+    if ((!c->dump && !c->items_only) || !s->packed.p || (d->names && !regex_matches(d->names, s->name)))
+        return;
+    pb_ecds_filter *item = PROTO_NEW(d->arena, pb_ecds_filter, envoy__admin__v3__ecds_config_dump__ecds_filter_config__descriptor);
+    if (!item || !(item->version_info = copy_text(d, s->version)))
+        return;
+    item->ecds_filter = any_of(d, "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig", s->packed);
+    item->last_updated = timestamp(d, s->updated_wall_us);
+    if (c->items_only)
+        add_item(d, &item->base);
+    else
+        c->dump->ecds_filters[c->dump->n_ecds_filters++] = item;
+}
+
+/* There only where filters come by discovery. */
+static ProtobufCMessage *extensions_dump(struct dumping *d)
+{
+    struct extension_collection c = {.dumping = d};
+    filter_feeds_each(collect_extension, &c);
+    if (!c.count)
+        return NULL;
+    Envoy__Admin__V3__EcdsConfigDump *dump =
+        PROTO_NEW(d->arena, Envoy__Admin__V3__EcdsConfigDump, envoy__admin__v3__ecds_config_dump__descriptor);
+    if (!dump || !(dump->ecds_filters = proto_arena_alloc(d->arena, c.count * sizeof *dump->ecds_filters)))
+        return NULL;
+    c.dump = dump;
+    filter_feeds_each(collect_extension, &c);
+    return &dump->base;
+}
+
+static Envoy__Admin__V3__RoutesConfigDump *new_routes_dump(struct dumping *d)
+{
+    return PROTO_NEW(d->arena, Envoy__Admin__V3__RoutesConfigDump, envoy__admin__v3__routes_config_dump__descriptor);
+}
+
 static ProtobufCMessage *routes_dump(struct dumping *d, bool items_only)
 {
     size_t n = 0;
     struct route_collection c = {.items_only = items_only};
-    c.dump = PROTO_NEW(d->arena, Envoy__Admin__V3__RoutesConfigDump, envoy__admin__v3__routes_config_dump__descriptor);
+    c.dump = new_routes_dump(d);
     each_route(d, count_route, &n);
     if (!c.dump)
         return NULL;
     c.dump->static_route_configs = proto_arena_alloc(d->arena, (n + 1) * sizeof *c.dump->static_route_configs);
     if (c.dump->static_route_configs)
         each_route(d, collect_route, &c);
+    if (!items_only)
+        dynamic_routes_dump(d, c.dump, false);
     return &c.dump->base;
 }
 
@@ -280,16 +402,6 @@ static void collect_static_secrets(struct dumping *d, Envoy__Admin__V3__SecretsC
         item->last_updated = d->updated;
         dump->static_secrets[dump->n_static_secrets++] = item;
     }
-}
-
-static Google__Protobuf__Timestamp *timestamp(struct dumping *d, uint64_t wall_us)
-{
-    Google__Protobuf__Timestamp *t = PROTO_NEW(d->arena, Google__Protobuf__Timestamp, google__protobuf__timestamp__descriptor);
-    if (t) {
-        t->seconds = (int64_t)(wall_us / 1000000);
-        t->nanos = (int32_t)(wall_us / 1000 % 1000) * 1000000; /* milliseconds, as Envoy shows */
-    }
-    return t;
 }
 
 struct secret_dumping {
@@ -393,11 +505,11 @@ static ProtobufCMessage *bootstrap_dump(struct dumping *d)
 /* Names of dynamic resources are known and empty: no xDS yet. */
 static int collect(struct dumping *d, struct str resource)
 {
-    static const char *const empty[] = {"dynamic_route_configs",
-                                        "static_endpoint_configs", "dynamic_endpoint_configs", "ecds_filters"};
+    static const char *const empty[] = {"static_endpoint_configs", "dynamic_endpoint_configs"};
     if (resource.n == 0) {
         add_dump(d, bootstrap_dump(d));
         add_dump(d, clusters_dump(d, false));
+        add_dump(d, extensions_dump(d));
         add_dump(d, listeners_dump(d, false));
         add_dump(d, proto_new(d->arena, &envoy__admin__v3__scoped_routes_config_dump__descriptor)); /* none yet */
         add_dump(d, routes_dump(d, false));
@@ -418,6 +530,10 @@ static int collect(struct dumping *d, struct str resource)
         dynamic_listener_items(d);
     else if (str_eq(resource, STR("static_route_configs")))
         routes_dump(d, true);
+    else if (str_eq(resource, STR("ecds_filters")))
+        filter_feeds_each(collect_extension, &(struct extension_collection){.dumping = d, .items_only = true});
+    else if (str_eq(resource, STR("dynamic_route_configs")))
+        dynamic_routes_dump(d, new_routes_dump(d), true);
     else if (!collect_secret_items(d, resource)) {
         for (size_t i = 0; i < ARRAY_LEN(empty); i++)
             if (str_eq(resource, str_from(empty[i])))

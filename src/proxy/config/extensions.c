@@ -293,6 +293,11 @@ static const struct extension *find(enum extension_kind kind, struct str type)
     return NULL;
 }
 
+bool cfg_extension_is_named(enum extension_kind kind, struct str type)
+{
+    return find(kind, type) != NULL;
+}
+
 bool cfg_extension_is_known(struct config_reader *cr, enum extension_kind kind, const pb_any *any)
 {
     return find(kind, proto_any_content_type(cr->r.arena, any)) != NULL;

@@ -8,6 +8,8 @@
 
 #include "base/mem.h"
 #include "proxy/config/config_priv.h"
+#include "proxy/discovery/discovery.h"
+#include "proxy/filter/filter_source.h"
 #include "proxy/listener/listener.h"
 #include "proxy/route/scopes.h"
 #include "proxy/trace/tracer.h"
@@ -303,7 +305,7 @@ static void read_local_reply(struct config_reader *cr, const pb_local_reply *m, 
 
 /* ---- filters, routes, logs ---- */
 
-static bool read_filter(struct config_reader *cr, const pb_http_filter *m, struct hcm_config *c)
+static bool read_filter(struct config_reader *cr, const pb_http_filter *m, bool is_last, struct hcm_config *c)
 {
     ProtobufCMessage *msg = NULL;
     struct http_filter_spec *spec = &c->filters[c->filter_count];
@@ -311,9 +313,12 @@ static bool read_filter(struct config_reader *cr, const pb_http_filter *m, struc
     bool optional = GET(m, is_optional), disabled = GET(m, disabled);
     size_t faults = cr->r.faults->count;
     if (m->config_type_case == ENVOY__EXTENSIONS__FILTERS__NETWORK__HTTP_CONNECTION_MANAGER__V3__HTTP_FILTER__CONFIG_TYPE_CONFIG_DISCOVERY) {
-        proto_read_whole(&cr->r, &GET(m, config_discovery)->base);
-        UNSUPPORTED("config_discovery", NULL);
-        return false;
+        *spec = (struct http_filter_spec){.name = arena_str(&c->arena, name), .disabled = disabled};
+        spec->def = is_last ? &dynamic_terminal_filter : &dynamic_filter;
+        IN("config_discovery")
+            spec->dynamic = cfg_filter_source(cr, name, GET(m, config_discovery), is_last, &c->arena);
+        c->filter_count++;
+        return true;
     }
     const pb_any *any = m->config_type_case ? GET(m, typed_config) : NULL;
     const struct extension *ext = cfg_extension(cr, EXT_HTTP_FILTER, "typed_config", name, any, &msg);
@@ -339,7 +344,7 @@ static void read_filters(struct config_reader *cr, const pb_hcm *m, struct hcm_c
     c->filters = ARENA_ARRAY(&c->arena, struct http_filter_spec, n);
     for (uint32_t i = 0; i < n; i++)
         IN("http_filters[%u]", i)
-            if (read_filter(cr, m->http_filters[i], c)) {
+            if (read_filter(cr, m->http_filters[i], i + 1 == n, c)) {
                 bool terminal = c->filters[c->filter_count - 1].def->is_terminal;
                 if (terminal && i + 1 < n)
                     FAULT("", "the terminal filter %s must be the last one", m->http_filters[i]->name);
@@ -349,17 +354,29 @@ static void read_filters(struct config_reader *cr, const pb_hcm *m, struct hcm_c
         FAULT("http_filters", "the last filter must be a terminal one (envoy.filters.http.router)");
 }
 
+static void read_rds(struct config_reader *cr, const pb_rds *m, struct hcm_config *c)
+{
+    c->rds.name = arena_str(&c->arena, TEXT(m, route_config_name));
+    IN("config_source")
+        c->rds.source = cfg_config_source(cr, GET(m, config_source));
+    if (!m->config_source)
+        FAULT("config_source", "must be set");
+}
+
 static void read_routes(struct config_reader *cr, const pb_hcm *m, struct hcm_config *c)
 {
     struct err err = {0};
+    struct route_config_spec *spec;
     size_t faults = cr->r.faults->count;
     switch (m->route_specifier_case) {
     case HCM(ROUTE_SPECIFIER_ROUTE_CONFIG):
         IN("route_config")
-            cfg_route_config(cr, GET(m, route_config), &c->arena, &c->route_spec);
-        if (cr->r.faults->count > faults)
+            cfg_route_config(cr, GET(m, route_config), &c->arena, &spec);
+        if (cr->r.faults->count > faults) {
+            route_config_fini(spec);
             return;
-        c->routes = route_table_new(c->route_spec, &err);
+        }
+        c->routes = route_source_inline(spec, &err);
         if (!c->routes)
             cfg_fault_err(cr, "route_config", &err);
         return;
@@ -368,9 +385,11 @@ static void read_routes(struct config_reader *cr, const pb_hcm *m, struct hcm_co
             c->scopes = cfg_scoped_routes(cr, GET(m, scoped_routes), &c->arena);
         return;
     case HCM(ROUTE_SPECIFIER_RDS):
-        return; /* unread */
+        IN("rds")
+            read_rds(cr, GET(m, rds), c);
+        return;
     default:
-        FAULT("", "route_config must be set");
+        FAULT("", "one of route_config, rds and scoped_routes must be set");
     }
 }
 
@@ -399,8 +418,10 @@ static void read_early_mutations(struct config_reader *cr, const pb_hcm *m, stru
         }
 }
 
-static bool routes_upgrade(const struct route_config_spec *spec)
+static bool routes_upgrade(const struct route_source *routes)
 {
+    const struct route_snapshot *s = route_source_now(routes);
+    const struct route_config_spec *spec = s ? s->spec : NULL;
     for (uint32_t i = 0; spec && i < spec->vhost_count; i++)
         for (uint32_t j = 0; j < spec->vhosts[i]->route_count; j++)
             if (spec->vhosts[i]->routes[j]->upgrade_count > 0)
@@ -417,9 +438,9 @@ static void read_upgrades(struct config_reader *cr, const pb_hcm *m, struct hcm_
         c->upgrades[i].enabled = proto_bool_or(GET(m->upgrade_configs[i], enabled), true);
     }
     bool any = c->upgrade_count > 0;
-    any = any || routes_upgrade(c->route_spec);
+    any = any || c->rds.source || routes_upgrade(c->routes); /* what comes later may */
     for (uint32_t i = 0; !any && c->scopes && i < c->scopes->count; i++)
-        any = routes_upgrade(c->scopes->items[i].spec);
+        any = routes_upgrade(c->scopes->items[i].routes);
     c->server.h1.allow_upgrade = any;
 }
 
@@ -475,14 +496,16 @@ void hcm_config_free(void *config)
         mapper_fini(&c->local_reply.mappers[i]);
     format_free(&c->local_reply.body_format);
     tracing_config_fini(c->tracing);
-    for (uint32_t i = 0; i < c->filter_count; i++)
+    for (uint32_t i = 0; i < c->filter_count; i++) {
         if (c->filters[i].free_config)
             c->filters[i].free_config((void *)c->filters[i].config);
+        if (c->filters[i].dynamic)
+            filter_source_fini(c->filters[i].dynamic);
+    }
     for (uint32_t i = 0; i < c->early_mutation_count; i++)
         header_rules_fini(&c->early_mutations[i]);
-    route_table_free(&c->routes);
-    if (c->route_spec)
-        route_config_fini(c->route_spec);
+    route_source_unref(&c->routes);
+    config_source_unref(&c->rds.source);
     if (c->scopes)
         route_scopes_fini(c->scopes);
     if (c->stats)

@@ -132,3 +132,29 @@ int config_read_assignment(struct config_batch *b, struct str packed, struct clu
     arena_fini(&a);
     return rc;
 }
+
+/* ---- routes ---- */
+
+static void read_route_config(struct config_resource *r, const pb_route_config *m, struct route_config_spec **out)
+{
+    struct arena *a = NEW(arena);
+    struct cluster_slots slots = {0};
+    arena_init(a, 0);
+    r->cr.slots = &slots;
+    cfg_route_config(&r->cr, m, a, out);
+    (*out)->slots = slots;
+}
+
+int config_read_route_config(struct config_batch *b, struct str packed, struct route_config_spec **out, struct err_list *faults)
+{
+    struct config_resource r;
+    const ProtobufCMessage *m =
+        cfg_resource_begin(&r, b, &envoy__config__route__v3__route_configuration__descriptor, packed, faults);
+    *out = NULL;
+    if (m)
+        read_route_config(&r, (const pb_route_config *)m, out);
+    int rc = cfg_resource_end(&r, m);
+    if (rc)
+        route_config_free(out);
+    return rc;
+}

@@ -17,6 +17,9 @@ struct arena; /* base/arena.h */
 struct cluster;
 struct cluster_spec;
 struct listener_spec;
+struct route_config_spec;
+struct filter_config; /* filter/filter_source.h */
+struct filter_source;
 struct config_frame; /* config_result.frame */
 
 /* The resources of one response: they share what they can (memory is given back when the last of them goes). */
@@ -33,5 +36,9 @@ int config_read_runtime(struct config_batch *b, struct str packed, struct arena 
 /* `older`: generations of this listener that filter chains may be shared with. */
 int config_read_listener(struct config_batch *b, struct str packed, const struct listener_spec *const *older, uint32_t older_count,
                          struct listener_spec **out, struct err_list *faults);
+/* A TypedExtensionConfig for a place in a chain of HTTP filters. */
+int config_read_filter(struct config_batch *b, struct str packed, const struct filter_source *place, struct filter_config **out,
+                       struct err_list *faults);
+int config_read_route_config(struct config_batch *b, struct str packed, struct route_config_spec **out, struct err_list *faults);
 
 #endif

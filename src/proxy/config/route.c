@@ -171,18 +171,19 @@ static void read_config_level(struct config_reader *cr, const pb_route_config *m
     READ_HEADER_RULES(m, &s->request_rules, &s->response_rules, rr->a);
     READ_OVERRIDES(m, &s->overrides, rr->a);
     rr->mirror_count = LEN(m, request_mirror_policies);
-    rr->mirrors = cfg_mirrors(cr, m->request_mirror_policies, rr->mirror_count, rr);
+    rr->mirrors = s->mirrors = cfg_mirrors(cr, m->request_mirror_policies, rr->mirror_count, rr);
+    s->mirror_count = rr->mirror_count;
 }
 
 int cfg_route_config(struct config_reader *cr, const pb_route_config *m, struct arena *a, struct route_config_spec **out)
 {
     struct route_config_spec *s = arena_zalloc(a, sizeof *s);
     const struct retry_policy *last_retry = NULL;
-    struct route_reading rr = {.a = a, .spec = s, .last_retry = &last_retry};
+    struct route_reading rr = {.a = a, .spec = s, .owned = &s->owned, .last_retry = &last_retry};
     s->name = arena_str(a, TEXT(m, name));
     s->arena = a;
     rr.validate_clusters = proto_bool_or(GET(m, validate_clusters), true);
-    rr.max_direct_body = proto_u32_or(GET(m, max_direct_response_body_size_bytes), DIRECT_BODY_BYTES);
+    rr.max_direct_body = s->direct_body_limit_bytes = proto_u32_or(GET(m, max_direct_response_body_size_bytes), DIRECT_BODY_BYTES);
     read_config_level(cr, m, s, &rr);
     uint32_t n = LEN(m, virtual_hosts);
     s->vhosts = ARENA_ARRAY(a, struct virtual_host *, n);

@@ -132,7 +132,7 @@ const struct rate_limit_rules *cfg_route_rate_limits(struct config_reader *cr, p
 {
     const struct rate_limit_rules *rules = n ? cfg_rate_limits(cr, "rate_limits", items, n, rr->a) : NULL;
     if (rules)
-        route_config_own(rr->spec, (void *)(uintptr_t)rules, free_rate_limits);
+        route_own(rr->owned, (void *)(uintptr_t)rules, free_rate_limits);
     return rules;
 }
 

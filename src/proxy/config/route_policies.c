@@ -34,7 +34,7 @@ static void read_mirror(struct config_reader *cr, const pb_mirror_policy *m, str
     uint32_t n = LEN(m, request_headers_mutations);
     cfg_header_mutations(cr, "request_headers_mutations", m->request_headers_mutations, n, rr->a, &p->request_rules);
     if (n)
-        route_config_own(rr->spec, &p->request_rules, free_rules);
+        route_own(rr->owned, &p->request_rules, free_rules);
 }
 
 struct mirror_policy *cfg_mirrors(struct config_reader *cr, pb_mirror_policy *const *items, uint32_t n, struct route_reading *rr)

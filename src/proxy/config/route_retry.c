@@ -134,7 +134,7 @@ static const struct retry_policy *keep_policy(const struct retry_policy *read, s
     memcpy(p, read, sizeof *p);
     *rr->last_retry = p;
     if (p->response_header_count || p->request_header_count)
-        route_config_own(rr->spec, p, free_policy);
+        route_own(rr->owned, p, free_policy);
     return p;
 }
 

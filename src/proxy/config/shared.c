@@ -49,6 +49,12 @@ const void *shared_get(struct str key, const void *part, size_t bytes, struct ar
     return s->data;
 }
 
+const void *shared_ref(const void *part)
+{
+    CONTAINER_OF((char *)part, shared, data)->refs++;
+    return part;
+}
+
 void shared_unref(const void *part)
 {
     if (!part)

@@ -16,6 +16,7 @@
  * at once when the key was known. */
 const void *shared_get(struct str key, const void *part, size_t bytes, struct arena *take_memory,
                        void (*fini)(void *part));
+const void *shared_ref(const void *part);
 void shared_unref(const void *part); /* NULL is fine */
 size_t shared_count(void);           /* distinct parts alive; for tests */
 

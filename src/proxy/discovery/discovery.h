@@ -67,6 +67,7 @@ struct resource_update {
     bool is_whole;
     struct str version;                /* of the response */
 };
+const struct config_source *config_source_ref(const struct config_source *s); /* main thread; NULL is fine */
 void config_source_unref(const struct config_source **s); /* NULL is fine */
 
 struct subscription_ops {

@@ -4,6 +4,7 @@
  * configuration their settings come. Whether one runs is asked of the exchange itself. Filters aren't run: some tell what
  * they would do, of the others what they may do to the way stands in a table. Main thread.
  */
+#include "proxy/filter/filter_source.h"
 #include "proxy/explain/explain_priv.h"
 
 static const struct {
@@ -67,9 +68,17 @@ static void note_line(void *arg, struct str line)
     explain_note(l->r, &l->f->says, STR(""), "%.*s", STR_ARG(line));
 }
 
-static void ask_filter(struct explain_report *r, uint32_t index, struct explain_filter *f)
+/* With what stands at the place now, where discovery fills it. */
+static const struct http_filter_spec *filter_at(const struct explain_report *r, uint32_t index)
 {
     const struct http_filter_spec *spec = &r->hcm->filters[index];
+    const struct filter_config *now = spec->dynamic ? filter_source_now(spec->dynamic) : NULL;
+    return now ? &now->spec : spec;
+}
+
+static void ask_filter(struct explain_report *r, uint32_t index, struct explain_filter *f)
+{
+    const struct http_filter_spec *spec = filter_at(r, index);
     struct http_filter asked = {.def = spec->def, .config = spec->config, .x = r->rehearsal.x, .index = (uint8_t)index};
     struct listening l = {r, f};
     struct filter_words words = {.say = note_line, .arg = &l, .arena = r->arena};
@@ -85,7 +94,8 @@ static void look_at(struct explain_report *r, uint32_t index, const struct level
 {
     const struct http_filter_spec *spec = &r->hcm->filters[index];
     struct explain_filter *f = &r->filters[r->filter_count++];
-    *f = (struct explain_filter){.name = spec->name, .kind = spec->def->name, .effect = effect_of(spec->def->name)};
+    const struct http_filter_def *def = filter_at(r, index)->def;
+    *f = (struct explain_filter){.name = spec->name, .kind = def->name, .effect = effect_of(def->name)};
     f->is_off = rehearsal_filter_is_off(&r->rehearsal, index);
     const char *decides = NULL;
     for (uint32_t i = 0; i < 4; i++) {
@@ -99,7 +109,7 @@ static void look_at(struct explain_report *r, uint32_t index, const struct level
         f->why = decides ? arena_printf(r->arena, "disabled by the %s", decides) : STR("disabled in the filter chain");
     else if (spec->disabled)
         f->why = arena_printf(r->arena, "enabled by the %s", decides ? decides : "chain");
-    if (!f->is_off && spec->def->explain)
+    if (!f->is_off && def->explain)
         ask_filter(r, index, f);
 }
 

@@ -104,7 +104,8 @@ static const struct route_config_spec *find_spec(struct explain_report *r)
         r->scope = scope->name;
     else if (c->scopes)
         explain_note(r, &r->warnings, STR("scope"), "the request's headers give no key of any scope");
-    return scope ? scope->spec : c->route_spec;
+    const struct route_snapshot *s = route_source_now(scope ? scope->routes : c->routes);
+    return s ? s->spec : NULL;
 }
 
 void explain_routing(struct explain_report *r)

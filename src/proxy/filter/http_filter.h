@@ -80,6 +80,7 @@ struct http_filter_spec {
     const void *config;
     void (*free_config)(void *config);
     bool disabled;                  /* enabled per route only */
+    struct filter_source *dynamic;  /* filter/filter_source.h: def and config come from there; NULL */
 };
 
 /* ---- what a filter may do with its exchange ---- */

@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "proxy/explain/record.h"
+#include "proxy/filter/filter_source.h"
 #include "proxy/hcm/exchange.h"
 
 #define NO_HOP UINT32_MAX
@@ -22,6 +23,16 @@ static void request_trailers_from(struct exchange *x, uint32_t i);
 static void response_data_from(struct exchange *x, uint32_t i, struct buf *data, bool end);
 static void response_trailers_from(struct exchange *x, uint32_t i);
 
+/* What stands at a place of the chain now, kept while the exchange stands. */
+static const struct http_filter_spec *spec_at(struct exchange *x, const struct http_filter_spec *spec)
+{
+    static const struct http_filter_spec missing = {.def = &missing_filter};
+    if (!spec->dynamic)
+        return spec;
+    struct filter_config *now = filter_source_now(spec->dynamic);
+    return now && exchange_keep(x, &now->base) ? &now->spec : &missing;
+}
+
 void chain_init(struct exchange *x)
 {
     const struct hcm_config *c = x->config;
@@ -29,9 +40,9 @@ void chain_init(struct exchange *x)
     if (!x->slots)
         return;
     for (uint32_t i = 0; i < c->filter_count; i++) {
-        const struct http_filter_spec *spec = &c->filters[i];
         if (exchange_filter_is_off(x, i))
             continue;
+        const struct http_filter_spec *spec = spec_at(x, &c->filters[i]);
         struct filter_slot *slot = &x->slots[x->slot_count];
         slot->f = (struct http_filter){spec->def, spec->config, x, NULL, (uint8_t)i};
         if (spec->def->state_bytes) {
@@ -269,11 +280,12 @@ void exchange_continue_request(struct http_filter *f)
 void *exchange_connection_data(struct exchange *x, const void *key, size_t bytes)
 {
     struct connection_data *d = x->hc->data;
-    while (d && d->key != key)
+    while (d && (d->key != key || d->size != bytes)) /* a configuration may come to stand where another one was */
         d = d->next;
     if (!d) {
         d = mem_zalloc(sizeof(*d) + bytes);
         d->key = key;
+        d->size = bytes;
         d->next = x->hc->data;
         x->hc->data = d;
     }

@@ -8,11 +8,55 @@
 #include "proxy/hcm/exchange.h"
 #include "proxy/route/scopes.h"
 
-const struct route_config_spec *exchange_route_spec(struct exchange *x)
+/* ---- what an exchange keeps of what may be replaced ---- */
+
+bool exchange_keep(struct exchange *x, struct snapshot *s)
+{
+    struct kept_snapshot *k = x->kept;
+    if (!s->holds)
+        return true;
+    while (k && k->snapshot != s)
+        k = k->next;
+    if (k)
+        return true;
+    k = arena_alloc(x->arena, sizeof *k);
+    if (!k)
+        return false;
+    *k = (struct kept_snapshot){x->kept, s};
+    x->kept = k;
+    snapshot_hold(s);
+    return true;
+}
+
+void exchange_release(struct exchange *x)
+{
+    for (const struct kept_snapshot *k = x->kept; k; k = k->next)
+        snapshot_release(k->snapshot, x->loop);
+    x->kept = NULL;
+}
+
+/* ---- routes ---- */
+
+static const struct route_snapshot *find_routes(struct exchange *x)
 {
     const struct hcm_config *c = x->config;
     const struct route_scope *scope = c->scopes ? route_scopes_find(c->scopes, x->request) : NULL;
-    return scope ? scope->spec : c->route_spec;
+    struct route_snapshot *s = route_source_now(scope ? scope->routes : c->routes);
+    return s && exchange_keep(x, &s->base) ? s : NULL;
+}
+
+/* The one that it saw first, for all decisions of an exchange; of scopes the one that its headers name now. */
+static const struct route_snapshot *routes_of(struct exchange *x)
+{
+    if (!x->routes || x->config->scopes)
+        x->routes = find_routes(x);
+    return x->routes;
+}
+
+const struct route_config_spec *exchange_route_spec(struct exchange *x)
+{
+    const struct route_snapshot *s = routes_of(x);
+    return s ? s->spec : NULL;
 }
 
 /* One decision's at a time; the router holds what it works with by itself. */
@@ -30,15 +74,14 @@ const struct route_entry *exchange_route(struct exchange *x)
     x->route_known = true;
     x->decision = (struct route_decision){0};
     struct route_request rq = {.headers = x->request, .info = &x->info, .random = x->random};
-    const struct route_scope *scope = x->config->scopes ? route_scopes_find(x->config->scopes, x->request) : NULL;
-    const struct route_table *table = scope ? scope->table : x->config->routes;
-    if (table)
-        route_decide(table, &rq, cluster_named, &x->decision);
+    const struct route_snapshot *routes = routes_of(x);
+    if (routes)
+        route_decide(routes->table, &rq, cluster_named, &x->decision);
     const struct route_entry *route = x->info.route = x->decision.route;
     x->info.cluster = x->decision.cluster; /* logs name it even where a filter answers */
     hold_cluster(x);
     if (x->info.record)
-        explain_record_decision(x->info.record, exchange_route_spec(x), &rq, &x->decision);
+        explain_record_decision(x->info.record, routes ? routes->spec : NULL, &rq, &x->decision);
     if (x->decision.vhost)
         x->info.virtual_host = x->decision.vhost->name;
     if (route)

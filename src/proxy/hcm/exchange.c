@@ -206,6 +206,7 @@ static void finish(struct exchange *x)
     exchange_settle(x);
     count_response(x);
     view_release(&x->here);
+    exchange_release(x);
     filter_state_fini(&x->info.filter_state);
     list_remove(&x->node);
     x->hc->active--;

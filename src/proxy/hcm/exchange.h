@@ -19,6 +19,7 @@
 struct connection_data {
     struct connection_data *next;
     const void *key;
+    size_t size;
     char bytes[] __attribute__((aligned(16)));
 };
 struct hcm_conn {
@@ -55,6 +56,10 @@ struct filter_slot {
     struct hop request, response;
 };
 
+struct kept_snapshot { /* held until the exchange is over */
+    struct kept_snapshot *next;
+    struct snapshot *snapshot;
+};
 struct rehearsal; /* hcm/rehearsal.h */
 struct exchange {
     struct http_sink sink; /* of the downstream stream */
@@ -71,6 +76,8 @@ struct exchange {
     struct filter_slot *slots;
     uint32_t slot_count;
 
+    const struct route_snapshot *routes; /* what the decision was made with; NULL: not looked at, or none there */
+    struct kept_snapshot *kept;
     struct route_decision decision;
     struct cluster_worker *here;      /* of the decision's cluster; held, so that logs and filters may look at it to the end */
     bool route_known;
@@ -102,6 +109,8 @@ void hcm_count_response(const struct hcm_conn *hc, unsigned status);
 /* hcm/exchange.c */
 struct exchange *exchange_new(struct hcm_conn *hc, struct http_stream *s);
 const struct route_config_spec *exchange_route_spec(struct exchange *x); /* decision.c: the scope's, or the one there is; NULL */
+bool exchange_keep(struct exchange *x, struct snapshot *s); /* decision.c: to its end; idempotent; false: no memory */
+void exchange_release(struct exchange *x);                  /* all that it keeps */
 bool exchange_filter_is_off(struct exchange *x, uint32_t index); /* decision.c: by its place in the chain's configuration */
 void exchange_begin_record(struct exchange *x); /* explain/record.h; where the configuration lets requests ask for one */
 void exchange_touch(struct exchange *x); /* restarts the idle timer */

@@ -5,9 +5,12 @@
  * closes. One hcm_conn a connection, on its worker.
  */
 #include "base/mem.h"
+#include "proxy/config/bootstrap.h"
 #include "proxy/hcm/exchange.h"
+#include "proxy/filter/filter_source.h"
 #include "proxy/route/scopes.h"
 #include "proxy/overload/overload.h"
+#include "proxy/warm.h"
 #include "proxy/stats/h2_stats.h"
 #include "proxy/trace/tracer.h"
 
@@ -52,10 +55,34 @@ static struct stat_scope *listener_scope(const struct hcm_config *c, const struc
     return s;
 }
 
+static void link_routes(struct hcm_config *c, struct link_context *cx)
+{
+    struct route_snapshot *fixed = route_source_now(c->routes);
+    if (fixed)
+        route_config_link(fixed->spec);
+    for (uint32_t i = 0; c->scopes && i < c->scopes->count; i++)
+        route_config_link(route_source_now(c->scopes->items[i].routes)->spec);
+    if (!c->rds.source)
+        return;
+    c->routes = route_source_get(c->rds.source, c->rds.name, c->stat_prefix, cx->server->opts.config->frame);
+}
+
+/* Each listener that has this configuration waits for itself. */
+static void wait_for_parts(const struct hcm_config *c, struct link_context *cx)
+{
+    for (uint32_t i = 0; i < c->filter_count; i++)
+        if (c->filters[i].dynamic)
+            filter_source_wait(c->filters[i].dynamic, cx->warm);
+    if (cx->warm && c->routes)
+        warmth_wait(cx->warm, route_source_warm(c->routes));
+}
+
 void hcm_config_link(struct hcm_config *c, struct link_context *cx)
 {
-    if (c->stats)
+    if (c->stats) {
+        wait_for_parts(c, cx);
         return;
+    }
     struct strbuf prefix = {0};
     strbuf_addz(&prefix, "http.");
     strbuf_adds(&prefix, c->stat_prefix);
@@ -70,12 +97,12 @@ void hcm_config_link(struct hcm_config *c, struct link_context *cx)
     if (c->tracing)
         c->tracing->is_egress = cx->listener->is_outbound;
     for (uint32_t i = 0; i < c->filter_count; i++)
-        if (c->filters[i].def->link)
+        if (c->filters[i].dynamic)
+            filter_source_link(c->filters[i].dynamic, cx->server->opts.config->frame, c->stats);
+        else if (c->filters[i].def->link)
             c->filters[i].def->link((void *)(uintptr_t)c->filters[i].config, c->stats);
-    if (c->route_spec)
-        route_config_link(c->route_spec);
-    for (uint32_t i = 0; c->scopes && i < c->scopes->count; i++)
-        route_config_link(c->scopes->items[i].spec);
+    link_routes(c, cx);
+    wait_for_parts(c, cx);
     strbuf_fini(&prefix);
 }
 

@@ -11,7 +11,7 @@
 #include "proxy/filter/http_filter.h"
 #include "proxy/filter/network_filter.h"
 #include "proxy/log/access_log.h"
-#include "proxy/route/route.h"
+#include "proxy/route/route_source.h"
 #include "proxy/stats/stats.h"
 
 enum xfcc_mode { XFCC_SANITIZE, XFCC_FORWARD_ONLY, XFCC_APPEND_FORWARD, XFCC_SANITIZE_SET, XFCC_ALWAYS_FORWARD_ONLY };
@@ -31,8 +31,8 @@ struct local_reply_config {
 struct hcm_config {
     struct str stat_prefix;
     struct http_server_opts server;
-    struct route_table *routes;
-    struct route_config_spec *route_spec;
+    struct route_source *routes;      /* route/route_source.h; of rds made by hcm_config_link */
+    struct { const struct config_source *source; struct str name; } rds; /* source: a reference; NULL */
     struct route_scopes *scopes;      /* instead: route/scopes.h; NULL */
     struct http_filter_spec *filters; uint32_t filter_count;
     struct access_log **access_logs; uint32_t access_log_count;
@@ -144,7 +144,7 @@ struct router_config {
  * than they were; streams that hold much memory are reset (overload.h says how much). */
 void hcm_retime(struct downstream *d);
 void hcm_reset_heavy(struct downstream *d);
-/* Main thread, once everything it refers to exists: statistics scopes. */
+/* Main thread, once everything it refers to exists: statistics scopes, subscriptions. */
 void hcm_config_link(struct hcm_config *c, struct link_context *cx);
 void hcm_config_free(void *config);
 

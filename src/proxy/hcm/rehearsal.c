@@ -109,6 +109,7 @@ void rehearsal_end(struct rehearsal *r)
         return;
     filter_state_fini(&s->exchange.info.filter_state);
     view_release(&s->exchange.here);
+    exchange_release(&s->exchange);
     unseen_scope_free(s->stats);
     r->scratch = NULL;
 }

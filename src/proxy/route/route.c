@@ -124,8 +124,6 @@ void route_table_free(struct route_table **t)
 {
     if (!*t)
         return;
-    for (uint32_t i = 0; i < (*t)->spec->vhost_count; i++)
-        path_index_free(&(*t)->spec->vhosts[i]->index);
     map_free(&(*t)->exact);
     wildcards_fini(&(*t)->suffixes);
     wildcards_fini(&(*t)->prefixes);

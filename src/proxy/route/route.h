@@ -13,6 +13,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "http/codec/headers.h"
+#include "proxy/cluster/slot.h"
 #include "proxy/match/header_match.h"
 #include "proxy/match/string_match.h"
 #include "proxy/metadata.h"
@@ -21,7 +22,7 @@
 #include "proxy/runtime.h"
 
 struct cluster;
-struct cluster_slot; /* proxy/cluster/slot.h */
+struct config_source; /* proxy/discovery/discovery.h */
 struct stream_info;
 
 enum route_action { ROUTE_CLUSTER, ROUTE_DIRECT_RESPONSE, ROUTE_REDIRECT, ROUTE_NON_FORWARDING };
@@ -196,6 +197,11 @@ struct virtual_cluster {
     struct header_matcher *headers; uint32_t header_count; /* :method and :path among them */
     struct stat_scope *stats;        /* vhost.<vhost>.vcluster.<name>. */
 };
+/* What several routes share and an arena can't free (policies with matchers, header rules): freed once. */
+struct route_owned { void (*free)(void *object); void *object; };
+struct route_owned_list { struct route_owned *items; size_t count, cap; };
+void route_own(struct route_owned_list *list, void *object, void (*free)(void *object));
+
 enum vhost_tls { VHOST_TLS_NONE, VHOST_TLS_EXTERNAL_ONLY, VHOST_TLS_ALL };
 struct virtual_host {
     struct str name;
@@ -225,16 +231,20 @@ struct route_config_spec {
     struct filter_overrides overrides;
     const struct metadata *metadata;
     struct arena *arena;             /* the spec's memory */
-    /* What several routes share and an arena can't free (policies with matchers, header rules): freed once, by route_config_fini. */
-    struct route_owned { void (*free)(void *object); void *object; } *owned;
-    size_t owned_count, owned_cap;
+    struct cluster_slots slots;      /* of one that discovery brought: the clusters that it names */
+    struct route_owned_list owned;
+    /* What virtual hosts that come one by one (VHDS) take from here, and where they come from: a reference; NULL. */
+    const struct config_source *vhds;
+    struct mirror_policy *mirrors; uint32_t mirror_count;
+    size_t direct_body_limit_bytes;
 };
-void route_config_own(struct route_config_spec *spec, void *object, void (*free)(void *object));
 /* Compiles domains (exact by hash; suffix and prefix wildcards by length, longest first; "*"). Duplicate domains are errors. */
 struct route_table *route_table_new(const struct route_config_spec *spec, struct err *err);
 void route_table_free(struct route_table **t);
 /* What the tables of a spec own beyond its arena: formats, regexes, filter configurations, scopes. */
 void route_config_fini(struct route_config_spec *spec);
+/* One that discovery brought, whole: its arena (heap) too. NULL is fine. */
+void route_config_free(struct route_config_spec **spec);
 /* Main thread, once clusters are known: statistics scopes of routes and virtual clusters. Idempotent. */
 void route_config_link(struct route_config_spec *spec);
 

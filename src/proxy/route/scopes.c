@@ -75,8 +75,9 @@ static int add_scope(struct route_scopes *s, struct route_scope *scope, struct e
             return err_set(err, ERR_LIMIT, "the key of scope '%.*s' is longer than %d bytes", STR_ARG(scope->name), KEY_BYTES_MAX);
     if (map_get(s->by_key, str_make(key.bytes, key.n)))
         return err_set(err, ERR_INVALID, "scope '%.*s' has the key of an earlier one", STR_ARG(scope->name));
-    scope->table = route_table_new(scope->spec, err);
-    if (!scope->table)
+    scope->routes = route_source_inline(scope->spec, err);
+    scope->spec = NULL;
+    if (!scope->routes)
         return ERR_INVALID;
     map_set(s->by_key, str_make(key.bytes, key.n), scope);
     return 0;
@@ -96,7 +97,7 @@ int route_scopes_init(struct route_scopes *s, struct err *err)
 void route_scopes_fini(struct route_scopes *s)
 {
     for (uint32_t i = 0; i < s->count; i++) {
-        route_table_free(&s->items[i].table);
+        route_source_unref(&s->items[i].routes);
         if (s->items[i].spec)
             route_config_fini(s->items[i].spec);
     }

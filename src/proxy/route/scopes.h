@@ -7,7 +7,7 @@
 #define PROXY_ROUTE_SCOPES_H
 
 #include "base/map.h"
-#include "proxy/route/route.h"
+#include "proxy/route/route_source.h"
 
 struct scope_fragment {              /* one part of the key, from one header's first value */
     struct str header;               /* lower case */
@@ -19,8 +19,8 @@ struct scope_fragment {              /* one part of the key, from one header's f
 struct route_scope {
     struct str name;
     struct str *key; uint32_t key_count;
-    struct route_config_spec *spec;
-    struct route_table *table;
+    struct route_config_spec *spec;  /* as it is read; the source's then */
+    struct route_source *routes;     /* made by route_scopes_init */
 };
 struct route_scopes {
     struct scope_fragment *fragments; uint32_t fragment_count;

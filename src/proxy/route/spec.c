@@ -5,7 +5,9 @@
  */
 #include "base/mem.h"
 #include "proxy/custom_tag.h"
+#include "proxy/discovery/discovery.h"
 #include "proxy/match/matcher.h"
+#include "proxy/route/path_index.h"
 #include "proxy/route/redirect.h"
 #include "proxy/route/rewrite.h"
 #include "proxy/route/route_priv.h"
@@ -54,8 +56,17 @@ static void entry_fini(struct route_entry *e)
     stat_scope_unref(&e->stats);
 }
 
+static void owned_fini(struct route_owned_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        list->items[i].free(list->items[i].object);
+    mem_free(list->items);
+    *list = (struct route_owned_list){0};
+}
+
 static void vhost_fini(struct virtual_host *v)
 {
+    path_index_free(&v->index);
     for (uint32_t i = 0; i < v->route_count; i++)
         entry_fini(v->routes[i]);
     if (v->matcher)
@@ -74,18 +85,28 @@ void route_config_fini(struct route_config_spec *spec)
         if (spec->vhosts[i])
             vhost_fini(spec->vhosts[i]);
     level_fini(&spec->request_rules, &spec->response_rules, &spec->overrides);
-    for (size_t i = 0; i < spec->owned_count; i++)
-        spec->owned[i].free(spec->owned[i].object);
-    mem_free(spec->owned);
-    spec->owned = NULL;
+    owned_fini(&spec->owned);
+    config_source_unref(&spec->vhds);
     spec->vhost_count = 0;
-    spec->owned_count = spec->owned_cap = 0;
 }
 
-void route_config_own(struct route_config_spec *spec, void *object, void (*free)(void *object))
+void route_config_free(struct route_config_spec **spec)
 {
-    spec->owned = mem_grow(spec->owned, &spec->owned_cap, spec->owned_count + 1, sizeof *spec->owned);
-    spec->owned[spec->owned_count++] = (struct route_owned){free, object};
+    struct route_config_spec *s = *spec;
+    *spec = NULL;
+    if (!s)
+        return;
+    struct arena *a = s->arena;
+    route_config_fini(s);
+    cluster_slots_fini(&s->slots);
+    arena_fini(a);
+    mem_free(a);
+}
+
+void route_own(struct route_owned_list *list, void *object, void (*free)(void *object))
+{
+    list->items = mem_grow(list->items, &list->cap, list->count + 1, sizeof *list->items);
+    list->items[list->count++] = (struct route_owned){free, object};
 }
 
 /* ---- statistics ---- */

@@ -93,7 +93,7 @@ static inline struct route_decision decide(struct routes *r, const struct header
 {
     struct route_request rq = {.headers = h, .random = random};
     struct route_decision d = {0};
-    route_decide(r->hcm->routes, &rq, NULL, &d);
+    route_decide(route_source_now(r->hcm->routes)->table, &rq, NULL, &d);
     return d;
 }
 

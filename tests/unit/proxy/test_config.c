@@ -172,7 +172,7 @@ static void test_cfg_hcm__nothing_said__has_envoys_defaults(void **state)
     assert_int_equal(c->filter_count, 1);
     assert_ptr_equal(c->filters[0].def, &router_filter);
     assert_false(c->server.h1.allow_upgrade);
-    const struct route_entry *r = c->route_spec->vhosts[0]->routes[0];
+    const struct route_entry *r = route_source_now(c->routes)->spec->vhosts[0]->routes[0];
     assert_int_equal(r->timeout_ms, 15000);
     assert_int_equal(r->idle_timeout_ms, -1);
     assert_int_equal(r->cluster_not_found_status, 503);
@@ -207,7 +207,7 @@ static void test_cfg_route__all_that_is_done__is_read(void **state)
             "{match: {connect_matcher: {}}, route: {cluster: a, upgrade_configs: [{upgrade_type: CONNECT, connect_config: {}}]}}")),
         CLUSTER("a")));
     const struct hcm_config *c = hcm_of(&l);
-    struct route_entry *const *r = c->route_spec->vhosts[0]->routes;
+    struct route_entry *const *r = route_source_now(c->routes)->spec->vhosts[0]->routes;
     assert_true(c->server.h1.allow_upgrade);
     assert_int_equal(r[0]->match.kind, PATH_EXACT);
     assert_true(r[0]->match.ignore_case);
@@ -231,7 +231,7 @@ static void test_config_load__names_of_clusters__become_slots(void **state)
     (void)state;
     struct loaded l = load(RESOURCES_OF(LISTENER(HCM_OPEN HCM_ROUTES(TO_A)), CLUSTER("a")));
     assert_int_equal(l.result->listeners[0]->chains[0]->slots.count, 1);
-    struct cluster_slot *slot = hcm_of(&l)->route_spec->vhosts[0]->routes[0]->cluster;
+    struct cluster_slot *slot = route_source_now(hcm_of(&l)->routes)->spec->vhosts[0]->routes[0]->cluster;
     assert_true(str_eq(slot->name, STR("a")));
     assert_null(cluster_slot_now(slot));
     unload(&l);

@@ -239,8 +239,8 @@ static void test_config_load__mesh_of_many_clusters__shares_what_is_alike(void *
     assert_int_equal(l.result->listeners[0]->chains[0]->slots.count, CLUSTERS);
     assert_int_equal(shared_count() - shared, 5); /* lb, breakers, connection, http, transport */
     const struct hcm_config *hcm = l.result->listeners[0]->chains[0]->filters[0].config;
-    assert_int_equal(hcm->route_spec->vhost_count, CLUSTERS);
-    assert_ptr_equal(hcm->route_spec->vhosts[0]->routes[0]->retry, hcm->route_spec->vhosts[7]->routes[0]->retry);
+    assert_int_equal(route_source_now(hcm->routes)->spec->vhost_count, CLUSTERS);
+    assert_ptr_equal(route_source_now(hcm->routes)->spec->vhosts[0]->routes[0]->retry, route_source_now(hcm->routes)->spec->vhosts[7]->routes[0]->retry);
     unload(&l);
     assert_int_equal(shared_count(), shared);
     strbuf_fini(&text);

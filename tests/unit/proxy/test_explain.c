@@ -65,7 +65,7 @@ static void refusal_is(struct routes *r, const char *request, const char *wants)
 {
     struct headers h = request_of(r, request);
     const struct route_request rq = {.headers = &h};
-    const struct route_entry *e = r->hcm->route_spec->vhosts[0]->routes[0];
+    const struct route_entry *e = route_source_now(r->hcm->routes)->spec->vhosts[0]->routes[0];
     struct strbuf b = {0};
     uint32_t at;
     enum route_refusal why = route_match_refusal(&e->match, &rq, false, &at);
@@ -103,8 +103,8 @@ static void test_explain_record__decision__one_line_of_the_road(void **state)
     struct route_decision d = {0};
     assert_null(explain_record_begin(&r.arena, &plain, &info, STR("l")));
     struct explain_record *record = explain_record_begin(&r.arena, &h, &info, STR("l"));
-    route_decide(r.hcm->routes, &rq, NULL, &d);
-    explain_record_decision(record, r.hcm->route_spec, &rq, &d);
+    route_decide(route_source_now(r.hcm->routes)->table, &rq, NULL, &d);
+    explain_record_decision(record, route_source_now(r.hcm->routes)->spec, &rq, &d);
     explain_record_finish(record, &info, &r.arena);
     static const char wants[] = "listener=l; chain=chain; virtual_host=v for h by *; route=two[1]; refused=1: one[0] path wants path \"/x\" has \"/y\"; "
                                 "cluster=b (unknown); status=503; flags=UH; details=why not";
@@ -126,7 +126,7 @@ static void test_explain_record__credentials__are_hidden(void **state)
     const struct route_request rq = {.headers = &h};
     struct route_decision d = decide(&r, &h, 0);
     struct explain_record *record = explain_record_begin(&r.arena, &h, &info, STR("l"));
-    explain_record_decision(record, r.hcm->route_spec, &rq, &d);
+    explain_record_decision(record, route_source_now(r.hcm->routes)->spec, &rq, &d);
     assert_true(str_find(explain_record_text(record), STR("opensesame")) < 0);
     assert_true(str_find(explain_record_text(record), STR("(hidden)")) > 0);
     routes_drop(&r);

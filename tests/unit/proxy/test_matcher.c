@@ -64,10 +64,10 @@ static void test_matcher_find__connection_inputs__of_the_stream(void **state)
         struct headers h = request_of(&r, "GET h /");
         struct route_request rq = {.headers = &h, .info = &info};
         struct route_decision d = {0};
-        if (!route_decide(r.hcm->routes, &rq, NULL, &d))
+        if (!route_decide(route_source_now(r.hcm->routes)->table, &rq, NULL, &d))
             fail_msg("case %zu", i);
         rq.info = NULL;
-        assert_false(route_decide(r.hcm->routes, &rq, NULL, &d));
+        assert_false(route_decide(route_source_now(r.hcm->routes)->table, &rq, NULL, &d));
         routes_drop(&r);
     }
 }
@@ -109,6 +109,7 @@ static void test_route_scopes_init__same_key_twice__is_refused(void **state)
     struct err err = {0};
     assert_int_equal(route_scopes_init(&s, &err), 0);
     route_scopes_fini(&s);
+    items[0].spec = items[1].spec = &spec;
     items[1].key = key;
     assert_int_not_equal(route_scopes_init(&s, &err), 0);
     assert_non_null(strstr(err.message, "has the key of an earlier one"));

@@ -343,7 +343,7 @@ static void test_cfg_route__policies__are_read(void **state)
         "{numerator: 10}}}], internal_redirect_policy: {max_internal_redirects: 3, redirect_response_codes: [301, 200, 307], predicates: [{name: w, "
         "typed_config: {'@type': type.googleapis.com/envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig, "
         "allowed_route_names: [n]}}]}, metadata_match: {filter_metadata: {envoy.lb: {version: '2'}}}}}");
-    const struct route_entry *e = r.hcm->route_spec->vhosts[0]->routes[0];
+    const struct route_entry *e = route_source_now(r.hcm->routes)->spec->vhosts[0]->routes[0];
     assert_int_equal(e->retry->on, RETRY_ON_5XX | RETRY_ON_RETRIABLE_STATUS_CODES | RETRY_ON_GRPC_UNAVAILABLE);
     assert_int_equal(e->retry->per_try_timeout_ms, 1000);
     assert_int_equal(e->retry->status_codes[1], 409);
@@ -375,7 +375,7 @@ static void test_cfg_route__vhost_policies__are_inherited(void **state)
                                   "retry_policy: {retry_on: reset}, routes: [{match: {path: /a}, route: {cluster: a}}, {match: {prefix: /}, route: "
                                   "{cluster: a, retry_policy: {}, request_mirror_policies: [{cluster: c}]}}], "
                                   "virtual_clusters: [{name: vc, headers: [{name: ':path'}]}]}]");
-    struct route_entry *const *e = r.hcm->route_spec->vhosts[0]->routes;
+    struct route_entry *const *e = route_source_now(r.hcm->routes)->spec->vhosts[0]->routes;
     assert_int_equal(e[0]->retry->on, RETRY_ON_RESET);
     assert_int_equal(e[1]->retry->on, 0);
     assert_str_equal(e[0]->mirrors[0].cluster_name, "b");

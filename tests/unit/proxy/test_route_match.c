@@ -93,7 +93,7 @@ static bool matches_with(struct routes *r, const struct stream_info *info, const
 {
     struct route_request rq = {.headers = h, .info = info};
     struct route_decision d = {0};
-    return route_decide(r->hcm->routes, &rq, NULL, &d);
+    return route_decide(route_source_now(r->hcm->routes)->table, &rq, NULL, &d);
 }
 
 static void test_route_matches__metadata_and_filter_state__of_the_request(void **state)
@@ -125,7 +125,7 @@ static void test_route_match_refusal__each_part__is_named(void **state)
 {
     (void)state;
     struct routes r = routes_of("{match: {prefix: /a, headers: [{name: x}, {name: y}], query_parameters: [{name: q}]}, route: {cluster: a}}");
-    const struct route_match *m = &r.hcm->route_spec->vhosts[0]->routes[0]->match;
+    const struct route_match *m = &route_source_now(r.hcm->routes)->spec->vhosts[0]->routes[0]->match;
     static const struct { const char *request; enum route_refusal why; uint32_t index; } cases[] = {
         {"GET h /b", ROUTE_REFUSED_PATH, 0},
         {"GET h /a x:1", ROUTE_REFUSED_HEADER, 1},
