@@ -101,6 +101,29 @@ def test_routes__unknown_cluster__answered_until_it_comes(server, start_proxy, b
     wait_until(lambda: fetch(proxy.address()).status == 200, "the cluster")
 
 
+def scoped_listener():
+    hcm = config.hcm()
+    del hcm["typed_config"]["route_config"]
+    hcm["typed_config"]["scoped_routes"] = {
+        "name": "scopes", "rds_config_source": ads(),
+        "scope_key_builder": {"fragments": [{"header_value_extractor": {"name": "x-scope", "index": 0}}]},
+        "scoped_route_configurations_list": {"scoped_route_configurations": [
+            {"name": n, "route_configuration_name": n, "key": {"fragments": [{"string_key": n}]}} for n in ("a", "b")]}}
+    return config.listener("http", hcm)
+
+
+def test_scopes__their_routes_by_discovery__each_changes_by_itself(server, start_proxy):
+    server.set_resources("rds", {"a": routes("one", "a"), "b": routes("two", "b")})
+    proxy = start_proxy(ads_bootstrap(server.port, lds=False, cds=False, listeners=[scoped_listener()]))
+
+    def ask(scope):
+        return fetch(proxy.address(), headers=[("x-scope", scope)]).body.decode()
+    wait_until(lambda: (ask("a"), ask("b")) == ("one", "two"), "both scopes")
+    server.set_resources("rds", {"a": routes("three", "a"), "b": routes("two", "b")})
+    wait_until(lambda: (ask("a"), ask("b")) == ("three", "two"), "the change of one")
+    assert fetch(proxy.address(), headers=[("x-scope", "c")]).status == 404
+
+
 def test_routes__change_under_load__no_request_fails_or_goes_back(server, start_proxy):
     server.set_resources("rds", {"r": routes("0")})
     proxy = start_proxy(ads_bootstrap(server.port, delta=True, lds=False, cds=False, listeners=[rds_listener()]), concurrency=2)

@@ -438,7 +438,7 @@ static void read_upgrades(struct config_reader *cr, const pb_hcm *m, struct hcm_
         c->upgrades[i].enabled = proto_bool_or(GET(m->upgrade_configs[i], enabled), true);
     }
     bool any = c->upgrade_count > 0;
-    any = any || c->rds.source || routes_upgrade(c->routes); /* what comes later may */
+    any = any || c->rds.source || (c->scopes && c->scopes->rds) || routes_upgrade(c->routes); /* what comes later may */
     for (uint32_t i = 0; !any && c->scopes && i < c->scopes->count; i++)
         any = routes_upgrade(c->scopes->items[i].routes);
     c->server.h1.allow_upgrade = any;

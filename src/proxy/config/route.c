@@ -171,8 +171,7 @@ static void read_config_level(struct config_reader *cr, const pb_route_config *m
     READ_HEADER_RULES(m, &s->request_rules, &s->response_rules, rr->a);
     READ_OVERRIDES(m, &s->overrides, rr->a);
     rr->mirror_count = LEN(m, request_mirror_policies);
-    rr->mirrors = s->mirrors = cfg_mirrors(cr, m->request_mirror_policies, rr->mirror_count, rr);
-    s->mirror_count = rr->mirror_count;
+    rr->mirrors = cfg_mirrors(cr, m->request_mirror_policies, rr->mirror_count, rr);
 }
 
 int cfg_route_config(struct config_reader *cr, const pb_route_config *m, struct arena *a, struct route_config_spec **out)
@@ -183,7 +182,11 @@ int cfg_route_config(struct config_reader *cr, const pb_route_config *m, struct 
     s->name = arena_str(a, TEXT(m, name));
     s->arena = a;
     rr.validate_clusters = proto_bool_or(GET(m, validate_clusters), true);
-    rr.max_direct_body = s->direct_body_limit_bytes = proto_u32_or(GET(m, max_direct_response_body_size_bytes), DIRECT_BODY_BYTES);
+    rr.max_direct_body = proto_u32_or(GET(m, max_direct_response_body_size_bytes), DIRECT_BODY_BYTES);
+    if (GET(m, vhds)) { /* left out, its virtual hosts would be missing */
+        proto_read_whole(&cr->r, &m->vhds->base);
+        UNSUPPORTED("vhds", NULL);
+    }
     read_config_level(cr, m, s, &rr);
     uint32_t n = LEN(m, virtual_hosts);
     s->vhosts = ARENA_ARRAY(a, struct virtual_host *, n);

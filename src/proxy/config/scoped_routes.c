@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ScopedRoutes given inline. Lists that come from elsewhere (scoped_rds, route_configuration_name)
- * stay unread or are refused by name. Main thread.
+ * ScopedRoutes given inline, their route configurations inline or by name (RDS). Scopes that come by
+ * discovery themselves (scoped_rds) are refused by name. Main thread.
  */
 #include "proxy/route/scopes.h"
 
@@ -56,9 +56,12 @@ static void read_scope(struct config_reader *cr, const pb_scoped_route *m, struc
 {
     scope->name = arena_str(a, TEXT(m, name));
     read_key(cr, m, scope, a);
-    if (!GET(m, route_configuration))
-        FAULT("route_configuration", "must be set");
-    else
+    scope->rds_name = arena_str(a, TEXT(m, route_configuration_name));
+    if (scope->rds_name.n && GET(m, route_configuration))
+        FAULT("route_configuration_name", "excludes route_configuration");
+    else if (!scope->rds_name.n && !GET(m, route_configuration))
+        FAULT("", "one of route_configuration and route_configuration_name must be set");
+    else if (!scope->rds_name.n)
         IN("route_configuration")
             cfg_route_config(cr, m->route_configuration, a, &scope->spec);
 }
@@ -74,10 +77,15 @@ struct route_scopes *cfg_scoped_routes(struct config_reader *cr, const pb_scoped
             read_builder(cr, m->scope_key_builder, s, a);
         else
             FAULT("", "must be set");
-    if (m->config_specifier_case != SCOPED(CONFIG_SPECIFIER_SCOPED_ROUTE_CONFIGURATIONS_LIST))
-        return s; /* scoped_rds stays unread */
-    if (GET(m, rds_config_source)) /* for scopes that name their configuration: those are refused */
-        proto_read_whole(&cr->r, &m->rds_config_source->base);
+    if (m->config_specifier_case != SCOPED(CONFIG_SPECIFIER_SCOPED_ROUTE_CONFIGURATIONS_LIST)) {
+        if (GET(m, scoped_rds))
+            proto_read_whole(&cr->r, &m->scoped_rds->base);
+        UNSUPPORTED("scoped_rds", NULL);
+        route_scopes_init(s, &err); /* of none */
+        return s;
+    }
+    IN("rds_config_source")
+        s->rds = cfg_config_source(cr, GET(m, rds_config_source));
     const pb_scoped_list *list = GET(m, scoped_route_configurations_list);
     uint32_t n = LEN(list, scoped_route_configurations);
     s->items = ARENA_ARRAY(a, struct route_scope, n);
@@ -85,6 +93,9 @@ struct route_scopes *cfg_scoped_routes(struct config_reader *cr, const pb_scoped
         for (; s->count < n; s->count++)
             IN("scoped_route_configurations[%u]", s->count)
                 read_scope(cr, list->scoped_route_configurations[s->count], &s->items[s->count], a);
+    for (uint32_t i = 0; !s->rds && i < s->count; i++)
+        if (s->items[i].rds_name.n)
+            FAULT("rds_config_source", "must be set: scope '%.*s' names its routes", STR_ARG(s->items[i].name));
     if (cr->r.faults->count == faults && route_scopes_init(s, &err) < 0)
         cfg_fault_err(cr, "scoped_route_configurations_list", &err);
     return s;

@@ -60,8 +60,13 @@ static void link_routes(struct hcm_config *c, struct link_context *cx)
     struct route_snapshot *fixed = route_source_now(c->routes);
     if (fixed)
         route_config_link(fixed->spec);
-    for (uint32_t i = 0; c->scopes && i < c->scopes->count; i++)
-        route_config_link(route_source_now(c->scopes->items[i].routes)->spec);
+    for (uint32_t i = 0; c->scopes && i < c->scopes->count; i++) {
+        struct route_scope *scope = &c->scopes->items[i];
+        if (scope->rds_name.n)
+            scope->routes = route_source_get(c->scopes->rds, scope->rds_name, c->stat_prefix, cx->server->opts.config->frame);
+        else
+            route_config_link(route_source_now(scope->routes)->spec);
+    }
     if (!c->rds.source)
         return;
     c->routes = route_source_get(c->rds.source, c->rds.name, c->stat_prefix, cx->server->opts.config->frame);
@@ -73,6 +78,8 @@ static void wait_for_parts(const struct hcm_config *c, struct link_context *cx)
     for (uint32_t i = 0; i < c->filter_count; i++)
         if (c->filters[i].dynamic)
             filter_source_wait(c->filters[i].dynamic, cx->warm);
+    for (uint32_t i = 0; cx->warm && c->scopes && i < c->scopes->count; i++)
+        warmth_wait(cx->warm, route_source_warm(c->scopes->items[i].routes));
     if (cx->warm && c->routes)
         warmth_wait(cx->warm, route_source_warm(c->routes));
 }

@@ -22,7 +22,6 @@
 #include "proxy/runtime.h"
 
 struct cluster;
-struct config_source; /* proxy/discovery/discovery.h */
 struct stream_info;
 
 enum route_action { ROUTE_CLUSTER, ROUTE_DIRECT_RESPONSE, ROUTE_REDIRECT, ROUTE_NON_FORWARDING };
@@ -233,10 +232,6 @@ struct route_config_spec {
     struct arena *arena;             /* the spec's memory */
     struct cluster_slots slots;      /* of one that discovery brought: the clusters that it names */
     struct route_owned_list owned;
-    /* What virtual hosts that come one by one (VHDS) take from here, and where they come from: a reference; NULL. */
-    const struct config_source *vhds;
-    struct mirror_policy *mirrors; uint32_t mirror_count;
-    size_t direct_body_limit_bytes;
 };
 /* Compiles domains (exact by hash; suffix and prefix wildcards by length, longest first; "*"). Duplicate domains are errors. */
 struct route_table *route_table_new(const struct route_config_spec *spec, struct err *err);

@@ -11,6 +11,7 @@
 #include "proxy/snapshot.h"
 
 struct config_frame; /* config/resources.h */
+struct config_source; /* proxy/discovery/discovery.h */
 struct warm_source;
 
 struct route_snapshot {

@@ -6,6 +6,7 @@
 #include "proxy/route/scopes.h"
 
 #include "base/mem.h"
+#include "proxy/discovery/discovery.h"
 
 #define KEY_BYTES_MAX 2048 /* of a request's key; longer ones are nobody's */
 
@@ -75,10 +76,12 @@ static int add_scope(struct route_scopes *s, struct route_scope *scope, struct e
             return err_set(err, ERR_LIMIT, "the key of scope '%.*s' is longer than %d bytes", STR_ARG(scope->name), KEY_BYTES_MAX);
     if (map_get(s->by_key, str_make(key.bytes, key.n)))
         return err_set(err, ERR_INVALID, "scope '%.*s' has the key of an earlier one", STR_ARG(scope->name));
-    scope->routes = route_source_inline(scope->spec, err);
-    scope->spec = NULL;
-    if (!scope->routes)
-        return ERR_INVALID;
+    if (!scope->rds_name.n) {
+        scope->routes = route_source_inline(scope->spec, err);
+        scope->spec = NULL;
+        if (!scope->routes)
+            return ERR_INVALID;
+    }
     map_set(s->by_key, str_make(key.bytes, key.n), scope);
     return 0;
 }
@@ -102,4 +105,5 @@ void route_scopes_fini(struct route_scopes *s)
             route_config_fini(s->items[i].spec);
     }
     map_free(&s->by_key);
+    config_source_unref(&s->rds);
 }

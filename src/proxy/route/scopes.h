@@ -20,11 +20,13 @@ struct route_scope {
     struct str name;
     struct str *key; uint32_t key_count;
     struct route_config_spec *spec;  /* as it is read; the source's then */
-    struct route_source *routes;     /* made by route_scopes_init */
+    struct str rds_name;             /* instead: by discovery; "" */
+    struct route_source *routes;     /* made by route_scopes_init; by discovery once the manager is linked */
 };
 struct route_scopes {
     struct scope_fragment *fragments; uint32_t fragment_count;
     struct route_scope *items; uint32_t count;
+    const struct config_source *rds; /* where named configurations come from: a reference; NULL */
     struct map *by_key;              /* made by route_scopes_init */
 };
 /* Tables and the look-up. Two scopes with one key are an error. */

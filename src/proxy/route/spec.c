@@ -5,7 +5,6 @@
  */
 #include "base/mem.h"
 #include "proxy/custom_tag.h"
-#include "proxy/discovery/discovery.h"
 #include "proxy/match/matcher.h"
 #include "proxy/route/path_index.h"
 #include "proxy/route/redirect.h"
@@ -86,7 +85,6 @@ void route_config_fini(struct route_config_spec *spec)
             vhost_fini(spec->vhosts[i]);
     level_fini(&spec->request_rules, &spec->response_rules, &spec->overrides);
     owned_fini(&spec->owned);
-    config_source_unref(&spec->vhds);
     spec->vhost_count = 0;
 }
 
