@@ -31,11 +31,17 @@ const struct lb_policy_spec cfg_lb_defaults = {
 double cfg_lb_bias(struct config_reader *cr, const Envoy__Config__Core__V3__RuntimeDouble *m, const char *field, bool may_be_zero)
 {
     double value = m ? GET(m, default_value) : 1.0;
+    if (m && cr->is_dynamic) { /* looked up once: such a cluster comes anew with each change */
+        struct str text = runtime_get(TEXT(m, runtime_key));
+        char *end = NULL;
+        double set = text.n ? strtod(text.p, &end) : 0;
+        value = end && end == text.p + text.n ? set : value;
+    }
     bool bad = !isfinite(value) || value < 0 || (value == 0 && !may_be_zero);
     if (bad)
         IN("%s", field)
             FAULT("default_value", may_be_zero ? "%g must not be negative" : "%g must be greater than 0", value);
-    return bad ? 1.0 : value; /* the runtime key stays unread */
+    return bad ? 1.0 : value; /* the runtime key of a static cluster stays unread */
 }
 
 uint32_t cfg_lb_percent(const Envoy__Type__V3__Percent *p, uint32_t unset)
