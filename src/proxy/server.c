@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -235,7 +236,8 @@ static void on_static_clusters_warm(void *arg)
 static void warm_clusters(struct frame *f)
 {
     const struct config_result *c = f->server.opts.config;
-    f->discovery = (struct discovery_opts){.packed_node = c->node_packed, .ads = c->ads};
+    f->discovery = (struct discovery_opts){.packed_node = c->node_packed, .ads = c->ads,
+                                          .cache_path = str_from(getenv("WEFT_DISCOVERY_CACHE"))};
     discovery_start(&f->server, &f->discovery);
     timer_set_ms(&f->warm_up, WARM_UP_LIMIT_MS);
     cluster_manager_start(f->server.cluster_manager, on_static_clusters_warm, f);

@@ -357,3 +357,43 @@ def test_rtds__values_come_change_and_go(server, start, origin, binary):
     wait_until(lambda: values() == {"a.b": "1", "a.c": "9"}, "the new values")
     first = [r.kind for r in server.requests].index
     assert first("rtds") < first("cds")
+
+
+# ---- without a server ----
+
+@BOTH
+@pytest.mark.weft_only
+def test_cache__started_without_a_server__the_last_good_configuration_serves(server, start, origin, tmp_path, delta):
+    cache = {"WEFT_DISCOVERY_CACHE": str(tmp_path / "cache")}
+    server.set_resources("cds", {"origin": eds_cluster("origin"), "old": config.cluster("old", origin.port)})
+    server.set_resources("eds", {"origin": endpoints("origin", origin.port)})
+    server.set_resources("lds", {"http": config.http_listener()})
+    made = ads_bootstrap(server.port, delta=delta)
+    first = start(made, env=cache)
+    assert fetch(first.wait_listener("http")).status == 200
+    server.wait_ack("lds")
+    first.stop()
+    server.go_away()
+    assert os.stat(cache["WEFT_DISCOVERY_CACHE"]).st_mode & 0o777 == 0o600
+    second = start(made, env=cache)
+    assert fetch(second.wait_listener("http")).status == 200
+    assert second.stat("control_plane.connected_state") == 0
+    server.set_resources("cds", {"origin": eds_cluster("origin")})
+    server.come_back()
+    server.wait_ack("cds")
+    wait_until(lambda: "old::" not in second.admin("/clusters").body.decode(), "what is gone to go")
+    assert fetch(second.address(), headers=[("Connection", "close")]).status == 200
+
+
+@pytest.mark.weft_only
+@pytest.mark.parametrize("rubbish", [b"", b"\0\0\0\x10short", b"\xff" * 64, os.urandom(4096)])
+def test_cache__that_is_rubbish__as_if_there_were_none(server, start, origin, tmp_path, rubbish):
+    (tmp_path / "cache").write_bytes(rubbish)
+    made = bootstrap(server)
+    server.go_away()
+    proxy = start(made, env={"WEFT_DISCOVERY_CACHE": str(tmp_path / "cache")}, wait=False)
+    wait_until(lambda: "closed" in proxy.stderr(), "the first attempt")
+    server.set_resources("cds", {"origin": config.cluster("origin", origin.port)})
+    server.come_back()
+    proxy.wait_ready()
+    assert status(proxy) == 200

@@ -8,9 +8,35 @@
 #include "base/mem.h"
 #include "proxy/discovery/discovery_priv.h"
 
-static void on_update(void *user, uint32_t type, const struct xds_update *u, struct err_list *faults)
+/* Delta, after what was there came from the cache: the server doesn't know of it and removes nothing of it, so that the first
+ * response of a wildcard counts as all that there is. */
+static struct xds_update settle_restored(struct channel *c, enum resource_type type, const struct xds_update *u)
 {
-    discovery_deliver(user, (enum resource_type)type, u, faults);
+    struct xds_update all = *u;
+    all.is_whole |= c->was_restored[type] && discovery_types[type].is_whole;
+    c->was_restored[type] = false;
+    return all;
+}
+
+static void on_update(void *user, uint32_t index, const struct xds_update *u, struct err_list *faults)
+{
+    struct channel *c = user;
+    enum resource_type type = (enum resource_type)index;
+    struct xds_update all = settle_restored(c, type, u);
+    size_t before = faults->count;
+    discovery_deliver(c, type, &all, faults);
+    if (c->is_ads && discovery.cache && faults->count == before)
+        cache_note(discovery.cache, type, &all);
+}
+
+void channel_restore(struct channel *c)
+{
+    if (!c->is_ads || !discovery.cache || !cache_restore(discovery.cache))
+        return;
+    LIST_EACH(of, next, &c->watched) {
+        LIST_EACH(at, after, &LIST_ENTRY(of, watched, node)->subscriptions)
+            discovery_tell_later(LIST_ENTRY(at, subscription, node));
+    }
 }
 
 static void on_error(void *user, uint32_t type, const struct xds_resource_error *e)
@@ -69,6 +95,8 @@ static void log_faults(const struct channel *c, const struct err_list *faults)
 enum xds_fed channel_feed(struct channel *c, struct str message)
 {
     struct err_list faults = {0};
+    if (c->is_ads && discovery.cache)
+        cache_settle(discovery.cache);
     enum xds_fed fed = xds_client_feed(c->client, message, loop_now_us(discovery.server->main_loop), &faults);
     log_faults(c, &faults);
     err_list_fini(&faults);

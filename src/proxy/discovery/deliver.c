@@ -5,6 +5,7 @@
  * begins during a delivery is told after it. Main thread.
  */
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "proxy/discovery/discovery_priv.h"
 
@@ -39,16 +40,66 @@ static bool tell_all(struct watched *w, const struct resource_update *u, struct 
 
 /* ---- who comes later ---- */
 
+static void keep_text(struct str *kept, struct str text)
+{
+    if (kept->p && str_eq(*kept, text))
+        return;
+    mem_free((char *)(uintptr_t)kept->p);
+    *kept = str_make(mem_strndup(text.n ? text.p : "", text.n), text.n);
+}
+
+static void convert(const struct xds_update *u, struct resource *items)
+{
+    for (uint32_t i = 0; i < u->count; i++) {
+        const struct xds_resource *from = &u->items[i];
+        items[i] = (struct resource){
+            .name = from->name, .packed = from->packed, .version = from->version.n ? from->version : u->version,
+            .aliases = from->aliases, .alias_count = from->alias_count};
+    }
+}
+
+static void log_restored_faults(const struct err_list *faults)
+{
+    char line[ERR_PATH_BYTES + ERR_MESSAGE_BYTES + 2];
+    for (size_t i = 0; i < faults->count; i++)
+        LOG(CONFIG, WARNING, "what was kept is refused: %s", err_format(&faults->items[i], line, sizeof line));
+}
+
+/* Everything of a type, as it was kept on disk. */
+static void tell_restored(struct subscription *s, struct err_list *faults)
+{
+    enum resource_type type = s->watched->type;
+    struct xds_update u = {.version = STR("kept")};
+    struct xds_resource *kept = cache_all(discovery.cache, type, &u.count);
+    struct resource *items = mem_alloc((u.count + 1) * sizeof *items);
+    u.items = kept;
+    convert(&u, items);
+    if (u.count) {
+        s->watched->channel->was_restored[type] = channel_is_delta(s->watched->channel);
+        tell(s, &(struct resource_update){.items = items, .count = u.count, .version = u.version}, faults);
+        log_restored_faults(faults);
+    }
+    mem_free(items);
+    mem_free(kept);
+}
+
 static void tell_latecomer(struct subscription *s)
 {
     struct err_list faults = {0};
     struct watched *w = s->watched;
-    struct resource item = {.name = w->name, .version = w->version, .packed = w->body};
-    struct resource_update u = {.items = &item, .count = 1, .version = w->version};
+    bool is_restored = w->channel->is_ads && cache_is_restored(discovery.cache);
+    struct str version = STR_NULL, kept = is_restored && w->name.n ? cache_find(discovery.cache, w->type, w->name, &version) : STR_NULL;
     list_remove(&s->turn);
+    if (!w->body.p && kept.p) {
+        keep_text(&w->body, kept);
+        keep_text(&w->version, version);
+    }
+    struct resource item = {.name = w->name, .version = w->version, .packed = w->body};
     if (w->body.p)
-        tell(s, &u, &faults);
-    err_list_fini(&faults); /* they were named when the resource came */
+        tell(s, &(struct resource_update){.items = &item, .count = 1, .version = w->version}, &faults);
+    else if (is_restored && !w->name.n)
+        tell_restored(s, &faults);
+    err_list_fini(&faults); /* of what the server sent they were named when it came */
 }
 
 static void tell_latecomers(struct turn_task *t)
@@ -68,14 +119,6 @@ void discovery_tell_later(struct subscription *s)
 }
 
 /* ---- one name ---- */
-
-static void keep_text(struct str *kept, struct str text)
-{
-    if (kept->p && str_eq(*kept, text))
-        return;
-    mem_free((char *)(uintptr_t)kept->p);
-    *kept = str_make(mem_strndup(text.n ? text.p : "", text.n), text.n);
-}
 
 static void forget(struct watched *w)
 {
@@ -131,16 +174,6 @@ static void deliver_named(struct channel *c, enum resource_type type, const stru
 }
 
 /* ---- a response ---- */
-
-static void convert(const struct xds_update *u, struct resource *items)
-{
-    for (uint32_t i = 0; i < u->count; i++) {
-        const struct xds_resource *from = &u->items[i];
-        items[i] = (struct resource){
-            .name = from->name, .packed = from->packed, .version = from->version.n ? from->version : u->version,
-            .aliases = from->aliases, .alias_count = from->alias_count};
-    }
-}
 
 /* State of the world of clusters and listeners: a name that was asked for and isn't in the response is gone. */
 static void deliver_absence(struct channel *c, enum resource_type type, const struct xds_update *u, struct err_list *faults)

@@ -93,7 +93,7 @@ struct subscription *discovery_subscribe(const struct config_source *source, enu
     if (!c->is_ads && !c->carried)
         channel_start(c);
     begin(s);
-    if (s->watched->body.p || discovery.depth)
+    if (s->watched->body.p || discovery.depth || (c->is_ads && cache_is_restored(discovery.cache)))
         discovery_tell_later(s);
     return s;
 }
@@ -160,6 +160,8 @@ void discovery_start(struct server *s, const struct discovery_opts *keep_opts)
 {
     discovery.server = s;
     discovery.opts = keep_opts;
+    if (keep_opts->cache_path.n)
+        discovery.cache = cache_new(s->main_loop, keep_opts->cache_path);
     if (discovery.ads)
         discovery.ads->source = keep_opts->ads;
     else if (keep_opts->ads)
@@ -189,6 +191,7 @@ void discovery_stop(void)
     bury(&discovery.bury);
     while (!list_is_empty(&discovery.latecomers))
         list_remove(discovery.latecomers.next);
+    cache_free(&discovery.cache);
     discovery.server = NULL;
     discovery.opts = NULL;
 }

@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "io/loop.h"
+#include "proxy/discovery/cache.h"
 #include "proxy/discovery/discovery.h"
 #include "proxy/server.h"
 #include "xds/client.h"
@@ -49,6 +50,7 @@ struct channel {
     struct str stat_prefix;       /* for control_plane.*: of its first subscription; "" for ADS */
     struct turn_task pump;
     struct timer expiry;          /* of times to live */
+    bool was_restored[RESOURCE_TYPE_COUNT]; /* delta: from the cache, so that the server doesn't know what we have */
 };
 
 struct subscription {
@@ -74,6 +76,7 @@ struct discovery {
     struct list dead;             /* subscriptions that ended in this turn */
     struct turn_task bury;
     uint32_t depth;               /* of deliveries under way */
+    struct cache *cache;          /* NULL: none */
 };
 extern struct discovery discovery;
 
@@ -100,6 +103,7 @@ bool channel_is_delta(const struct channel *c);
 /* deliver.c */
 void discovery_deliver(struct channel *c, enum resource_type type, const struct xds_update *u, struct err_list *faults);
 void discovery_tell_later(struct subscription *s);
+void channel_restore(struct channel *c); /* the server doesn't answer: from the cache, if that has something */
 
 /* subscription_stats.c */
 /* NULL for "". Nothing is counted before discovery has started. */

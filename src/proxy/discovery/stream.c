@@ -17,6 +17,7 @@
 #define BACKOFF_BASE_MS 500u
 #define BACKOFF_MAX_MS 30000u
 #define NEXT_SERVER_MS 50u         /* when there are others to try */
+#define PATIENCE_MS 5000u          /* with a server that says nothing, before what was kept on disk is taken */
 #define QUEUE_BYTES (1u << 20)     /* requests wait here, where they still can become fewer */
 
 struct stream {
@@ -24,11 +25,13 @@ struct stream {
     struct grpc_call *call;        /* NULL: waiting */
     struct control_stats *stats;
     struct timer again;
+    struct timer patience;         /* before the first word */
     struct timer refill;           /* the rate allows another request */
     struct strbuf request;
     uint32_t server;               /* index into the source's services */
     uint64_t interval_ms;
     bool has_heard;                /* on this stream */
+    bool has_ever_heard;
     bool has_failed;               /* the last one; it was logged */
     double tokens;
     uint64_t tokens_at_us;
@@ -139,6 +142,8 @@ static void fail(struct stream *s, unsigned status, struct str message)
     control_stats_pending(s->stats, 0);
     xds_client_disconnected(s->channel->client);
     channel_failed(s->channel);
+    if (!s->has_ever_heard)
+        channel_restore(s->channel);
     uint64_t wait = next_wait_ms(s);
     if (is_new)
         LOG(CONFIG, WARNING, "%s gRPC config stream to %.*s closed: %u, %.*s", s->channel->is_ads ? "ADS" : resource_type_name(s->channel->type),
@@ -159,8 +164,9 @@ static void on_done(void *user, unsigned status, struct str message)
 static void on_message(void *user, const uint8_t *bytes, size_t n)
 {
     struct stream *s = user;
-    s->has_heard = true;
+    s->has_heard = s->has_ever_heard = true;
     s->has_failed = false;
+    timer_clear(&s->patience);
     s->interval_ms = BACKOFF_BASE_MS;
     enum xds_fed fed = channel_feed(s->channel, str_make((const char *)bytes, n));
     control_stats_identifier(s->stats, xds_client_control_plane(s->channel->client));
@@ -195,6 +201,11 @@ static void open_stream(struct timer *t)
     send_due(s);
 }
 
+static void on_patience_over(struct timer *t)
+{
+    channel_restore(CONTAINER_OF(t, stream, patience)->channel);
+}
+
 static void *stream_start(struct channel *c)
 {
     if (!path_of(c)) {
@@ -209,6 +220,8 @@ static void *stream_start(struct channel *c)
     s->tokens_at_us = loop_now_us(loop_of());
     timer_init(&s->again, loop_of(), open_stream);
     timer_init(&s->refill, loop_of(), on_refill);
+    timer_init(&s->patience, loop_of(), on_patience_over);
+    timer_set_ms(&s->patience, PATIENCE_MS);
     timer_set_ms(&s->again, 0); /* clusters that are there at once are, then */
     return s;
 }
@@ -217,6 +230,7 @@ static void stream_stop(void *carrier)
 {
     struct stream *s = carrier;
     timer_clear(&s->again);
+    timer_clear(&s->patience);
     timer_clear(&s->refill);
     grpc_call_cancel(&s->call);
     xds_client_disconnected(s->channel->client);
