@@ -275,3 +275,24 @@ def test_lds__config_dump__shows_every_state(server, start, port, binary):
     wait_until(lambda: "error_state" in dynamic(proxy).get("bad", {}), "the faulty one")
     assert "stat_prefix" in dynamic(proxy)["bad"]["error_state"]["details"].lower().replace("statprefix", "stat_prefix")
     assert "dynamic_listeners" in proxy.admin("/config_dump").body.decode()
+
+
+@EVERY
+def test_lds__a_secret_that_is_late__the_old_one_serves_until_it_comes(server, start, port, ca, binary):
+    leaf = ca.issue("server", sans=["test.local"])
+    server.set_resources("lds", {"a": listener("a", port, "one")})
+    proxy = start(ads_bootstrap(server.port, cds=False), binary)
+    asked = {"name": "late", "sds_config": {"resource_api_version": "V3", "ads": {}, "initial_fetch_timeout": "0s"}}
+    tls = {"common_tls_context": {"tls_certificate_sds_secret_configs": [asked]}}
+    server.set_resources("lds", {"a": config.listener("a", answers("two"), tls=tls, address=config.socket_address(port=port))})
+    proxy.wait_stat("listener_manager.total_listeners_warming", 1)
+    server.wait_request("sds")
+    assert body(port) == "one"
+    shown = dynamic(proxy)["a"]
+    assert "warming_state" in shown and "active_state" in shown
+    with open(leaf.cert, encoding="utf-8") as cert, open(leaf.key, encoding="utf-8") as key:
+        secret = {"name": "late", "tls_certificate": {"certificate_chain": {"inline_string": cert.read()},
+                                                      "private_key": {"inline_string": key.read()}}}
+    server.set_resources("sds", {"late": secret})
+    proxy.wait_stat("listener_manager.total_listeners_warming", 0)
+    assert body(port, tls=ca.client_context(), server_name="test.local") == "two"
