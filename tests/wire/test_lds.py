@@ -279,7 +279,7 @@ def test_lds__config_dump__shows_every_state(server, start, port, binary):
 
 @EVERY
 def test_lds__a_secret_that_is_late__the_old_one_serves_until_it_comes(server, start, port, ca, binary):
-    leaf = ca.issue("server", sans=["test.local"])
+    leaf = ca.issue("server", sans=["DNS:test.local"])
     server.set_resources("lds", {"a": listener("a", port, "one")})
     proxy = start(ads_bootstrap(server.port, cds=False), binary)
     asked = {"name": "late", "sds_config": {"resource_api_version": "V3", "ads": {}, "initial_fetch_timeout": "0s"}}
