@@ -493,7 +493,7 @@ static void on_inspection_timeout(struct timer *t)
 
 /* ---- the listener that it was meant for (use_original_dst) ---- */
 
-static bool is_past_limit(struct active *a);
+static bool is_past_own_limit(struct active *a);
 static void look_at(struct connection *c);
 
 /* Counted and limited by who takes it; the listener that accepted it is free of it. */
@@ -508,7 +508,7 @@ static bool hand_over(struct connection *c)
     c->is_handed = true;
     connection_move(&c->d, to);
     active_connection_gone(from);
-    if (is_past_limit(to)) {
+    if (is_past_own_limit(to)) {
         refuse(c, 0, STR_NULL);
         return true;
     }
@@ -598,6 +598,16 @@ static uint64_t global_total(struct server *s)
     return n;
 }
 
+static bool is_past_own_limit(struct active *a)
+{
+    struct listener *l = listener_of(&a->base);
+    uint64_t limit = atomic_load_explicit(&l->limit, memory_order_relaxed);
+    if (!limit || listener_total(l) <= limit)
+        return false;
+    stat_inc(a->base.stats, STAT_LISTENER_CX_OVERFLOW);
+    return true;
+}
+
 /* Counted first, then checked: workers that race for the last place may both be refused, never both
  * be let in. */
 static bool is_past_limit(struct active *a)
@@ -609,17 +619,12 @@ static bool is_past_limit(struct active *a)
         stat_inc(a->base.stats, STAT_LISTENER_CX_OVERLOAD_REJECT);
         return true;
     }
-    uint64_t limit = atomic_load_explicit(&l->limit, memory_order_relaxed);
     uint64_t global = __atomic_load_n(&l->server->max_connections_global, __ATOMIC_RELAXED);
     if (global && !l->spec->ignore_global_conn_limit && global_total(l->server) > global) {
         stat_inc(a->base.stats, STAT_LISTENER_GLOBAL_CX_OVERFLOW);
         return true;
     }
-    if (limit && listener_total(l) > limit) {
-        stat_inc(a->base.stats, STAT_LISTENER_CX_OVERFLOW);
-        return true;
-    }
-    return false;
+    return is_past_own_limit(a);
 }
 
 struct handed {
