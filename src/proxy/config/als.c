@@ -37,8 +37,11 @@ void cfg_log_channel_opts(struct config_reader *cr, const pb_grpc_log_common *m,
     if (retry)
         read_retries(cr, retry, &o->batch.grpc);
     o->batch.grpc.service = arena_zalloc(&cr->out->arena, sizeof *o->batch.grpc.service);
+    struct cluster_slots *outer = cr->slots;
+    cr->slots = &o->take_slots;
     IN("grpc_service")
         cfg_grpc_service(cr, GET(m, grpc_service), &cr->out->arena, o->batch.grpc.service);
+    cr->slots = outer;
 }
 
 /* Whom the collector hears from: the node as configured, and what program it is. */

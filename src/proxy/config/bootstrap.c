@@ -256,6 +256,7 @@ static void read_bootstrap(struct config_reader *cr, const pb_bootstrap *m)
         read_listeners(cr, s);
     }
     read_dynamic(cr, GET(m, dynamic_resources));
+    cfg_rtds(cr, m->layered_runtime);
     keep_node(cr);
     cfg_stats_sinks(cr, m);
     cfg_bootstrap_tracing(cr, m);

@@ -397,6 +397,7 @@ struct overload_spec *cfg_overload(struct config_reader *cr, const pb_overload_m
 /* runtime.c, stats.c, admin.c */
 void cfg_process(struct config_reader *cr, const pb_bootstrap *m); /* log, statistics, extensions at start-up */
 void cfg_runtime(struct config_reader *cr, const pb_layered_runtime *m);
+void cfg_rtds(struct config_reader *cr, const pb_layered_runtime *m); /* its sources, once the clusters they name are read */
 void cfg_stats(struct config_reader *cr, const pb_stats_config *m);
 void cfg_admin(struct config_reader *cr, const pb_admin *m);
 

@@ -120,12 +120,8 @@ static void read_layer(struct config_reader *cr, const pb_runtime_layer *m, stru
         (void)GET(m, admin_layer);
         return;
     }
-    if (m->layer_specifier_case == LAYER(RTDS_LAYER)) {
-        read_rtds(cr, GET(m, rtds_layer), out);
-        return;
-    }
     if (m->layer_specifier_case != LAYER(STATIC_LAYER))
-        return; /* disk layers stay unread */
+        return; /* disk layers stay unread, RTDS layers are read later */
     struct runtime_values values;
     read_values(cr, GET(m, static_layer), a, &values);
     out->count = values.count;
@@ -148,6 +144,14 @@ int config_read_runtime(struct config_batch *b, struct str packed, struct arena 
             read_values(cr, m->layer, a, out);
     }
     return cfg_resource_end(&r, m ? &m->base : NULL);
+}
+
+void cfg_rtds(struct config_reader *cr, const pb_layered_runtime *m)
+{
+    for (uint32_t i = 0; m && i < m->n_layers; i++)
+        if (m->layers[i]->layer_specifier_case == LAYER(RTDS_LAYER))
+            IN("layered_runtime.layers[%u]", i)
+                read_rtds(cr, GET(m->layers[i], rtds_layer), &cr->out->layers[i]);
 }
 
 void cfg_runtime(struct config_reader *cr, const pb_layered_runtime *m)

@@ -19,6 +19,7 @@ struct log_channel {
     struct strbuf key, head;
     uint32_t buffer_bytes;
     struct batch *batch;
+    struct cluster_slots slots;
 };
 static struct log_channel *channels;
 
@@ -40,6 +41,7 @@ struct log_channel *log_channel_new(struct str key, const struct log_channel_opt
     strbuf_adds(&c->key, key);
     strbuf_adds(&c->head, head);
     c->buffer_bytes = o->buffer_bytes;
+    c->slots = o->take_slots;
     opts.what = "log";
     opts.stats = &table;
     opts.rows = counts;
@@ -61,6 +63,7 @@ void log_channel_unref(struct log_channel **channel)
             break;
         }
     batch_free(&c->batch);
+    cluster_slots_fini(&c->slots);
     strbuf_fini(&c->key);
     strbuf_fini(&c->head);
     mem_free(c);

@@ -18,6 +18,7 @@
 struct log_channel_opts {
     struct batch_opts batch;         /* flush_ms, service, retries; the rest is filled by who knows the messages, and here */
     uint32_t buffer_bytes;           /* buffer_size_bytes, 16384; 0: each entry at once */
+    struct cluster_slots take_slots; /* what the service refers to: the channel outlives the resource that it was made for */
 };
 struct log_channel;
 /* A new reference to the channel of that key (the packed settings); NULL: there is none yet. */
