@@ -68,6 +68,7 @@ struct conn_connect_opts {
     sa_family_t first_family;     /* tried first; 0 = remote's */
     uint32_t first_family_count;  /* addresses of it before one of another; 0 = 1 */
     const struct addr *bind;      /* source address, or NULL */
+    const struct addr *other_bind; /* in its place for remotes of this one's family; NULL */
     uint64_t connect_timeout_us;  /* TCP connect and TLS handshake together; 0 = none */
     const struct sock_opt *options; /* applied before connect */
     size_t option_count;

@@ -16,17 +16,18 @@
 #include "io/sockopt.h"
 #include "io/sys.h"
 
-static int bind_source(int fd, const struct conn_connect_opts *o, struct err *err)
+static int bind_source(int fd, const struct addr *remote, const struct conn_connect_opts *o, struct err *err)
 {
+    const struct addr *from = o->other_bind && o->other_bind->sa.sa_family == remote->sa.sa_family ? o->other_bind : o->bind;
     struct sockaddr_storage ss;
-    socklen_t n = addr_to_sockaddr(o->bind, &ss);
+    socklen_t n = addr_to_sockaddr(from, &ss);
     int rc = 0;
     /* The port is chosen at connect: it needs to be unique per destination only. */
-    if (addr_is_ip(o->bind) && addr_port(o->bind) == 0)
+    if (addr_is_ip(from) && addr_port(from) == 0)
         rc = sock_set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1, "IP_BIND_ADDRESS_NO_PORT", err);
     if (!rc && bind(fd, (const struct sockaddr *)&ss, n) != 0) {
         char text[ADDR_TEXT_BYTES];
-        rc = err_set_errno(err, errno, "cannot bind to source address %s", addr_text(o->bind, text));
+        rc = err_set_errno(err, errno, "cannot bind to source address %s", addr_text(from, text));
     }
     return rc;
 }
@@ -46,7 +47,7 @@ static int prepare(struct conn *c, int fd, const struct addr *remote, const stru
     if (!rc)
         rc = sock_set_raw(fd, o->options, o->option_count, err);
     if (!rc && o->bind) {
-        rc = bind_source(fd, o, err);
+        rc = bind_source(fd, remote, o, err);
         c->ext->bind_failed = c->ext->bind_failed || rc;
     }
     return rc;

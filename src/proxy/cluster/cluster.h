@@ -96,6 +96,7 @@ struct cluster_connection_spec {
     sa_family_t first_family;    /* happy_eyeballs_config; 0: that of the first address */
     uint32_t first_family_count; /* 1 */
     bool has_bind; struct addr bind;
+    bool has_other_bind; struct addr other_bind; /* extra_source_addresses: of the other family, for hosts of that */
     struct sock_opt *sock_opts; uint32_t sock_opt_count;
     bool keepalive; int keepalive_probes, keepalive_time_s, keepalive_interval_s; /* -1: system's default */
 };

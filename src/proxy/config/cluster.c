@@ -28,7 +28,25 @@
 
 static void connection_fini(void *part)
 {
-    addr_fini(&((struct cluster_connection_spec *)part)->bind);
+    struct cluster_connection_spec *c = part;
+    addr_fini(&c->bind);
+    addr_fini(&c->other_bind);
+}
+
+/* As Envoy: one more, of the other family. Options of its own stay unread. */
+static void read_other_bind(struct config_reader *cr, const pb_bind_config *m, struct cluster_connection_spec *c)
+{
+    uint32_t n = LEN(m, extra_source_addresses);
+    if (n > 1)
+        FAULT("extra_source_addresses", "there can be one only");
+    if (n == 0)
+        return;
+    IN("extra_source_addresses[0].address")
+        c->has_other_bind = cfg_socket_address(cr, GET(m->extra_source_addresses[0], address), &c->other_bind, NULL) == 0;
+    if (!c->has_bind)
+        FAULT("extra_source_addresses", "needs source_address beside it");
+    else if (c->has_other_bind && c->bind.sa.sa_family == c->other_bind.sa.sa_family)
+        FAULT("extra_source_addresses[0]", "must be of another IP version than source_address");
 }
 
 static void read_bind(struct config_reader *cr, const pb_bind_config *m, struct cluster_connection_spec *c, struct arena *a)
@@ -39,6 +57,7 @@ static void read_bind(struct config_reader *cr, const pb_bind_config *m, struct 
     if (source)
         IN("source_address")
             c->has_bind = cfg_socket_address(cr, source, &c->bind, NULL) == 0;
+    read_other_bind(cr, m, c);
     bool freebind = proto_bool_or(GET(m, freebind), false);
     c->sock_opts = ARENA_ARRAY(a, struct sock_opt, extra + freebind);
     if (freebind)
@@ -53,6 +72,7 @@ static void connection_key(struct strbuf *key, const struct cluster_connection_s
     strbuf_addf(key, "conn:%llu:%u:%d:%u:%d:%d:%d:%d:%s", (unsigned long long)c->connect_timeout_us, c->buffer_limit_bytes,
                 c->first_family, c->first_family_count, c->keepalive, c->keepalive_probes, c->keepalive_time_s, c->keepalive_interval_s,
                 c->has_bind ? addr_text(&c->bind, text) : "");
+    strbuf_addf(key, ":%s", c->has_other_bind ? addr_text(&c->other_bind, text) : "");
     for (uint32_t i = 0; i < c->sock_opt_count; i++) {
         const struct sock_opt *o = &c->sock_opts[i];
         strbuf_addf(key, ":%d:%d:%d", o->level, o->name, o->int_value);

@@ -34,8 +34,9 @@ def packets():
 class Peers:
     """Accepts, keeps peers' addresses, answers every request."""
 
-    def __init__(self):
-        self.sock = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, host="127.0.0.1"):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.sock = socket.create_server((host, 0), family=family)
         self.port = self.sock.getsockname()[1]
         self.seen = []
         threading.Thread(target=self.run, daemon=True).start()
@@ -101,3 +102,16 @@ def test_original_src__bind_port__the_port_too(start_proxy, peers):
         stream.send(f"PROXY TCP4 {CLIENTS[0]} 127.0.0.1 5555 80\r\n".encode() + http1.request_bytes())
         assert http1.read_response(stream).status == 200
     assert peers.seen == [(CLIENTS[0], 5555)]
+
+
+@pytest.mark.parametrize("host, source", [("127.0.0.1", "127.0.0.6"), ("::1", "fd00::6")])
+def test_extra_source_addresses__the_one_of_the_hosts_family(start_proxy, started, host, source):
+    subprocess.run(["ip", "-6", "addr", "replace", "fd00::6/128", "dev", "lo", "nodad"], check=True)
+    origin = Peers(host)
+    started.add(origin, origin.close)
+    bind = {"source_address": {"address": "127.0.0.6", "port_value": 0},
+            "extra_source_addresses": [{"address": {"address": "fd00::6", "port_value": 0}}]}
+    proxy = start_proxy(config.bootstrap([config.http_listener()],
+                                         [config.cluster("origin", origin.port, host=host, upstream_bind_config=bind)]))
+    assert http1.fetch(proxy.address()).status == 200
+    assert [peer[0] for peer in origin.seen] == [source]
