@@ -28,6 +28,7 @@
 #include "proxy/config/bootstrap.h"
 #include "proxy/config/dump_store.h"
 #include "proxy/discovery/cds.h"
+#include "proxy/discovery/lrs.h"
 #include "proxy/discovery/rtds.h"
 #include "proxy/discovery/lds.h"
 #include "proxy/config/tls_source.h"
@@ -239,6 +240,8 @@ static void warm_clusters(struct frame *f)
     f->discovery = (struct discovery_opts){.packed_node = c->node_packed, .ads = c->ads,
                                           .cache_path = str_from(getenv("WEFT_DISCOVERY_CACHE"))};
     discovery_start(&f->server, &f->discovery);
+    if (c->lrs)
+        f->lrs = lrs_new(&f->server, c->lrs, c->node_packed);
     timer_set_ms(&f->warm_up, WARM_UP_LIMIT_MS);
     cluster_manager_start(f->server.cluster_manager, on_static_clusters_warm, f);
 }
@@ -513,6 +516,7 @@ void server_free(struct server **server)
     workers_free(s);
     cds_free(&f->cds);
     rtds_free(&f->rtds);
+    lrs_free(&f->lrs);
     cluster_manager_free(&f->server.cluster_manager);
     discovery_stop();
     tls_sources_watch(NULL);

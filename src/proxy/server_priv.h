@@ -24,6 +24,7 @@ struct frame {
     struct timer tick, warm_up, drain, drain_listeners;
     uint64_t ticks;
     struct rtds *rtds;
+    struct lrs *lrs;
     struct cds *cds;
     struct lds *lds;
     struct warmth *init;    /* of listeners, before serving */

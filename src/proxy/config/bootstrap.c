@@ -265,6 +265,11 @@ static void read_bootstrap(struct config_reader *cr, const pb_bootstrap *m)
     /* Defaults of clusters: read even where no cluster took them. */
     (void)GET(m, use_tcp_for_dns_lookups), (void)GET(m, default_socket_interface);
     __auto_type manager = GET(m, cluster_manager); /* its upstream_bind_config is clusters'; the rest stays unread */
+    if (manager)
+        IN("cluster_manager.load_stats_config")
+            out->lrs = cfg_api_source(cr, GET(manager, load_stats_config));
+    if (out->lrs && out->lrs->kind != SOURCE_GRPC)
+        FAULT("cluster_manager.load_stats_config.api_type", "must be GRPC");
     struct str local = manager ? TEXT(manager, local_cluster_name) : STR_NULL;
     if (local.n && !map_get(cr->cluster_names, local))
         FAULT("cluster_manager.local_cluster_name", "unknown cluster '%.*s'", STR_ARG(local));
@@ -488,6 +493,7 @@ void config_result_free(struct config_result **r)
     config_source_unref(&out->lds);
     config_source_unref(&out->cds);
     config_source_unref(&out->ads);
+    config_source_unref(&out->lrs);
     config_frame_free(&out->frame);
     err_list_fini(&out->unsupported);
     mem_free((char *)out->packed.p);

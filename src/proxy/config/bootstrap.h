@@ -45,6 +45,7 @@ struct config_result {
     struct str log_format;           /* of the process's log; "" the command line's */
     struct str packed;               /* the whole bootstrap, packed, for /config_dump; may be taken (set to the null str) */
     const struct config_source *lds, *cds, *ads; struct str lds_locator, cds_locator; /* dynamic_resources; NULL none */
+    const struct config_source *lrs; /* cluster_manager.load_stats_config; NULL none */
     struct str node_packed;          /* core.v3.Node, for management servers */
     uint64_t dynamic_unknown_fields;
     bool has_sources;                /* a static resource names a config source */

@@ -103,6 +103,11 @@ static const struct cluster_connection_spec *read_connection(struct config_reade
     arena_init(&a, 0);
     memset(&c, 0, sizeof c);
     c.first_family_count = 1;
+    if (GET(m, lrs_server)) { /* what is reported is the server's choice: cluster_manager.load_stats_config */
+        if (m->lrs_server->config_source_specifier_case != ENVOY__CONFIG__CORE__V3__CONFIG_SOURCE__CONFIG_SOURCE_SPECIFIER_SELF)
+            FAULT("lrs_server", "must be self");
+        proto_read_whole(&cr->r, &m->lrs_server->base);
+    }
     c.connect_timeout_us = proto_us_or(GET(m, connect_timeout), CONNECT_TIMEOUT_DEFAULT_US);
     c.buffer_limit_bytes = proto_u32_or(GET(m, per_connection_buffer_limit_bytes), 1 << 20);
     __auto_type manager = cr->boot ? GET(cr->boot, cluster_manager) : NULL;
