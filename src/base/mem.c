@@ -7,6 +7,10 @@
  */
 #include "base/mem.h"
 
+#include <link.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "base/check.h"
 
 #include <stdlib.h>
@@ -119,4 +123,28 @@ void recycler_drain(struct recycler *r)
 {
     while (r->head)
         mem_free(recycler_get(r));
+}
+
+/* Only what can't have been written to: a dropped page of it reads the same again. */
+static int trim_object(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    uintptr_t page = *(uintptr_t *)arg;
+    (void)size;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+        if (h->p_type != PT_LOAD || h->p_flags & PF_W)
+            continue;
+        uintptr_t from = (info->dlpi_addr + h->p_vaddr + page - 1) & ~(page - 1);
+        uintptr_t to = (info->dlpi_addr + h->p_vaddr + h->p_filesz) & ~(page - 1);
+        if (from < to)
+            madvise((void *)from, to - from, MADV_DONTNEED);
+    }
+    return 0;
+}
+
+void mem_trim_image(void)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (!MEM_SANITIZED)
+        dl_iterate_phdr(trim_object, &page);
 }

@@ -54,4 +54,8 @@ void *recycler_get(struct recycler *r) __attribute__((returns_nonnull)); /* not 
 void recycler_put(struct recycler *r, void *object);
 void recycler_drain(struct recycler *r);
 
+/* Pages of the program and its libraries that were needed once, to start, leave this process's resident memory; those that
+ * are used come back from the page cache. */
+void mem_trim_image(void);
+
 #endif

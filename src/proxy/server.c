@@ -178,6 +178,7 @@ static void go_live(struct frame *f)
     LOG(MAIN, INFO, "all dependencies initialized. starting workers");
     LOG(MAIN, DEBUG, "server initialized in %lu us", (unsigned long)took_us);
     malloc_trim(0);
+    mem_trim_image();
 }
 
 static void on_listeners_warm(void *arg)
