@@ -91,6 +91,9 @@ enum response_flag {
     X(FAULT_ABORT, FLAG_FI, 0, -1, false, "fault_filter_abort")                                      \
     X(CSRF_REFUSED, 0, 403, -1, false, "csrf_origin_mismatch")                                     \
     X(RBAC_DENIED, 0, 403, -1, false, "rbac_access_denied")                                        \
+    X(EXT_AUTHZ_DENIED, FLAG_UAEX, 403, -1, false, "ext_authz_denied")                              \
+    X(EXT_AUTHZ_ERROR, FLAG_UAEX, 403, -1, false, "ext_authz_error")                                \
+    X(EXT_AUTHZ_INVALID, FLAG_UAEX, 500, -1, false, "ext_authz_invalid")                            \
     X(JWT_DENIED, 0, 401, -1, false, "jwt_authn_access_denied")                                    \
     X(DNS_RESOLUTION_FAILED, FLAG_DF, 503, -1, false, "dns_resolution_failure")                    \
     X(DNS_CACHE_OVERFLOW, 0, 503, -1, false, "dns_cache_overflow")                                 \

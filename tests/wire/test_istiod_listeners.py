@@ -16,8 +16,7 @@ FILES = sorted(glob.glob(os.path.join(FOLDER, "*", "*", "lds.*.pb")) if FOLDER e
                glob.glob(os.path.join(HERE, "..", "fixtures", "istiod", "lds.*.pb")))
 FILES = [f for f in FILES if "grpc-proxyless" not in f and "ztunnel" not in f]
 # What isn't there yet, by what the refusal says.
-NOT_YET = [r"internal_listener.* not supported", r"envoy\.filters\.http\.ext_authz .*not supported yet",
-           r"envoy\.filters\.http\.lua .*not supported yet"]
+NOT_YET = [r"internal_listener.* not supported", r"envoy\.filters\.http\.lua .*not supported yet"]
 
 
 def read(path):

@@ -226,6 +226,9 @@ int cfg_stateful_session_route(struct config_reader *cr, const ProtobufCMessage 
 int cfg_admission_control(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_bandwidth_limit(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_bandwidth_limit_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_ext_authz(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* ext_authz.c */
+int cfg_ext_authz_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_network_ext_authz(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_rbac(struct config_reader *cr, const ProtobufCMessage *msg, void *out); /* rbac.c */
 int cfg_rbac_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_network_rbac(struct config_reader *cr, const ProtobufCMessage *msg, void *out);

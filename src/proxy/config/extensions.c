@@ -13,6 +13,7 @@
 #include "proxy/filter/csrf.h"
 #include "proxy/filter/decompressor.h"
 #include "proxy/filter/dynamic_forward_proxy.h"
+#include "proxy/filter/ext_authz.h"
 #include "proxy/filter/fault.h"
 #include "proxy/filter/grpc_stats.h"
 #include "proxy/filter/grpc_web.h"
@@ -79,6 +80,10 @@ static const struct extension extensions[] = {
     {P "filters.http.bandwidth_limit.v3.BandwidthLimit", EXT_ROUTE_FILTER, "envoy.filters.http.bandwidth_limit", cfg_bandwidth_limit_route, NULL},
     {P "filters.http.health_check.v3.HealthCheck", EXT_HTTP_FILTER, "envoy.filters.http.health_check", cfg_health_filter,
      &health_check_filter},
+    {P "filters.http.ext_authz.v3.ExtAuthz", EXT_HTTP_FILTER, "envoy.filters.http.ext_authz", cfg_ext_authz, &ext_authz_filter},
+    {P "filters.http.ext_authz.v3.ExtAuthzPerRoute", EXT_ROUTE_FILTER, "envoy.filters.http.ext_authz", cfg_ext_authz_route, NULL},
+    {P "filters.network.ext_authz.v3.ExtAuthz", EXT_NETWORK_FILTER, "envoy.filters.network.ext_authz", cfg_network_ext_authz,
+     &network_ext_authz_filter},
     {P "filters.http.rbac.v3.RBAC", EXT_HTTP_FILTER, "envoy.filters.http.rbac", cfg_rbac, &rbac_filter},
     {P "filters.http.rbac.v3.RBACPerRoute", EXT_ROUTE_FILTER, "envoy.filters.http.rbac", cfg_rbac_route, NULL},
     {P "filters.network.rbac.v3.RBAC", EXT_NETWORK_FILTER, "envoy.filters.network.rbac", cfg_network_rbac, &network_rbac_filter},

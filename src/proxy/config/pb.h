@@ -63,6 +63,7 @@
 #include "envoy/extensions/filters/http/csrf/v3/csrf.pb-c.h"
 #include "envoy/extensions/filters/http/jwt_authn/v3/config.pb-c.h"
 #include "envoy/extensions/filters/http/decompressor/v3/decompressor.pb-c.h"
+#include "envoy/extensions/filters/http/ext_authz/v3/ext_authz.pb-c.h"
 #include "envoy/extensions/filters/http/fault/v3/fault.pb-c.h"
 #include "envoy/extensions/filters/http/grpc_http1_bridge/v3/config.pb-c.h"
 #include "envoy/extensions/filters/http/grpc_stats/v3/config.pb-c.h"
@@ -86,6 +87,7 @@
 #include "envoy/extensions/filters/network/direct_response/v3/config.pb-c.h"
 #include "envoy/extensions/filters/network/echo/v3/echo.pb-c.h"
 #include "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.pb-c.h"
+#include "envoy/extensions/filters/network/ext_authz/v3/ext_authz.pb-c.h"
 #include "envoy/extensions/filters/network/local_ratelimit/v3/local_rate_limit.pb-c.h"
 #include "envoy/extensions/filters/network/ratelimit/v3/rate_limit.pb-c.h"
 #include "envoy/extensions/filters/network/set_filter_state/v3/set_filter_state.pb-c.h"
@@ -503,6 +505,14 @@ typedef Envoy__Config__Rbac__V3__SourcedMetadata pb_sourced_metadata;
 typedef Envoy__Config__Rbac__V3__Action pb_rbac_action;
 typedef Envoy__Type__Matcher__V3__PathMatcher pb_path_matcher;
 typedef Envoy__Type__V3__Int32Range pb_int32_range;
+typedef Envoy__Extensions__Filters__Http__ExtAuthz__V3__ExtAuthz pb_http_ext_authz;
+typedef Envoy__Extensions__Filters__Http__ExtAuthz__V3__ExtAuthzPerRoute pb_http_ext_authz_route;
+typedef Envoy__Extensions__Filters__Http__ExtAuthz__V3__CheckSettings pb_authz_check_settings;
+typedef Envoy__Extensions__Filters__Http__ExtAuthz__V3__BufferSettings pb_authz_buffer;
+typedef Envoy__Extensions__Filters__Http__ExtAuthz__V3__HttpService pb_authz_http_service;
+typedef Envoy__Extensions__Filters__Http__ExtAuthz__V3__AuthorizationRequest pb_authorization_request;
+typedef Envoy__Extensions__Filters__Http__ExtAuthz__V3__AuthorizationResponse pb_authorization_response;
+typedef Envoy__Extensions__Filters__Network__ExtAuthz__V3__ExtAuthz pb_network_ext_authz;
 typedef Envoy__Extensions__Filters__Http__Rbac__V3__RBAC pb_http_rbac;
 typedef Envoy__Extensions__Filters__Http__Rbac__V3__RBACPerRoute pb_http_rbac_route;
 typedef Envoy__Extensions__Filters__Network__Rbac__V3__RBAC pb_network_rbac;

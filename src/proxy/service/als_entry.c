@@ -25,31 +25,6 @@ static char *text(struct str s, struct proto_arena *a)
     return s.n ? text_to_pb(s, a) : (char *)(uintptr_t)"";
 }
 
-static CORE(Address) *address(const struct addr *from, struct proto_arena *a)
-{
-    char ip[ADDR_TEXT_BYTES];
-    if (!from)
-        return NULL;
-    CORE(Address) *m = PROTO_NEW(a, CORE(Address), envoy__config__core__v3__address__descriptor);
-    if (!m)
-        return NULL;
-    if (!addr_is_ip(from)) {
-        m->pipe = PROTO_NEW(a, CORE(Pipe), envoy__config__core__v3__pipe__descriptor);
-        m->address_case = m->pipe ? ENVOY__CONFIG__CORE__V3__ADDRESS__ADDRESS_PIPE : 0;
-        if (m->pipe)
-            m->pipe->path = text(str_from(addr_text(from, ip)), a);
-        return m;
-    }
-    m->socket_address = PROTO_NEW(a, CORE(SocketAddress), envoy__config__core__v3__socket_address__descriptor);
-    if (!m->socket_address)
-        return NULL;
-    m->address_case = ENVOY__CONFIG__CORE__V3__ADDRESS__ADDRESS_SOCKET_ADDRESS;
-    m->socket_address->address = text(str_from(addr_ip_text(from, ip)), a);
-    m->socket_address->port_specifier_case = ENVOY__CONFIG__CORE__V3__SOCKET_ADDRESS__PORT_SPECIFIER_PORT_VALUE;
-    m->socket_address->port_value = addr_port(from);
-    return m;
-}
-
 /* From the exchange's start; NULL for what hasn't happened. */
 static Google__Protobuf__Duration *since(const struct stream_info *i, uint64_t at_us, struct proto_arena *a)
 {
@@ -256,10 +231,10 @@ static int log_type(const char *name)
 static void add_upstream(PB(AccessLogCommon) *m, const struct stream_info *i, struct proto_arena *a)
 {
     if (i->has_upstream_addrs) {
-        m->upstream_remote_address = address(&i->upstream_remote, a);
-        m->upstream_local_address = address(&i->upstream_local, a);
+        m->upstream_remote_address = address_to_pb(&i->upstream_remote, a);
+        m->upstream_local_address = address_to_pb(&i->upstream_local, a);
     } else if (i->host) {
-        m->upstream_remote_address = address(&i->host->addr, a);
+        m->upstream_remote_address = address_to_pb(&i->host->addr, a);
     }
     if (i->host && i->cluster)
         m->upstream_cluster = text(cluster_spec(i->cluster)->name, a);
@@ -275,9 +250,9 @@ static PB(AccessLogCommon) *common(const struct als_log *l, const struct format_
     PB(AccessLogCommon) *m = NEWPB(AccessLogCommon, access_log_common);
     if (!m)
         return NULL;
-    m->downstream_remote_address = address(i->downstream_remote, a);
-    m->downstream_direct_remote_address = address(i->downstream_direct_remote, a);
-    m->downstream_local_address = address(i->downstream_local, a);
+    m->downstream_remote_address = address_to_pb(i->downstream_remote, a);
+    m->downstream_direct_remote_address = address_to_pb(i->downstream_direct_remote, a);
+    m->downstream_local_address = address_to_pb(i->downstream_local, a);
     m->tls_properties = tls_properties(i, a);
     add_times(m, i, a);
     add_upstream(m, i, a);

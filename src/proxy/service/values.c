@@ -133,3 +133,28 @@ Google__Protobuf__Value *value_to_pb(const struct meta_value *v, struct proto_ar
     }
     return m;
 }
+
+Envoy__Config__Core__V3__Address *address_to_pb(const struct addr *from, struct proto_arena *a)
+{
+    char ip[ADDR_TEXT_BYTES];
+    if (!from)
+        return NULL;
+    Envoy__Config__Core__V3__Address *m = PROTO_NEW(a, Envoy__Config__Core__V3__Address, envoy__config__core__v3__address__descriptor);
+    if (!m)
+        return NULL;
+    if (!addr_is_ip(from)) {
+        m->pipe = PROTO_NEW(a, Envoy__Config__Core__V3__Pipe, envoy__config__core__v3__pipe__descriptor);
+        m->address_case = m->pipe ? ENVOY__CONFIG__CORE__V3__ADDRESS__ADDRESS_PIPE : 0;
+        if (m->pipe)
+            m->pipe->path = text_to_pb(str_from(addr_text(from, ip)), a);
+        return m;
+    }
+    m->socket_address = PROTO_NEW(a, Envoy__Config__Core__V3__SocketAddress, envoy__config__core__v3__socket_address__descriptor);
+    if (!m->socket_address)
+        return NULL;
+    m->address_case = ENVOY__CONFIG__CORE__V3__ADDRESS__ADDRESS_SOCKET_ADDRESS;
+    m->socket_address->address = text_to_pb(str_from(addr_ip_text(from, ip)), a);
+    m->socket_address->port_specifier_case = ENVOY__CONFIG__CORE__V3__SOCKET_ADDRESS__PORT_SPECIFIER_PORT_VALUE;
+    m->socket_address->port_value = addr_port(from);
+    return m;
+}

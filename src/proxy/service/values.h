@@ -5,7 +5,9 @@
 #ifndef PROXY_SERVICE_VALUES_H
 #define PROXY_SERVICE_VALUES_H
 
+#include "envoy/config/core/v3/address.pb-c.h"
 #include "google/protobuf/struct.pb-c.h"
+#include "io/addr.h"
 #include "proto/arena.h"
 #include "proxy/metadata.h"
 
@@ -17,5 +19,6 @@ Google__Protobuf__Value *value_to_pb(const struct meta_value *v, struct proto_ar
 Google__Protobuf__Struct *value_to_struct(const struct meta_value *v, struct proto_arena *a); /* {} unless META_STRUCT */
 /* A copy with invalid UTF-8 replaced by '?': proto3 strings must be UTF-8, headers needn't be. "" when the arena is full. */
 char *text_to_pb(struct str s, struct proto_arena *a);
+Envoy__Config__Core__V3__Address *address_to_pb(const struct addr *from, struct proto_arena *a); /* NULL for NULL */
 
 #endif
