@@ -5,6 +5,7 @@ import pytest
 
 from lib import config
 from lib.authz_servers import Authorization
+from lib.http1 import fetch
 from lib.origin import Origin
 from lib.pairs import Two, chain, h1, h2, http_filter, seen
 from lib.streams import Closed, connect, unused_port
@@ -110,6 +111,15 @@ def test_check_request__body__as_envoy_sends_it(two, body):
         pair.same_upstream(pair.origin, asking(pair, lambda p, sent=sent: seen(h1(p, "POST", body=sent)).get("status")))
 
 
+@pytest.mark.parametrize("sans", [["URI:spiffe://td/ns/a/sa/b", "DNS:a.example"], ["DNS:a.example"], []], ids=["uri", "dns", "subject"])
+def test_check_request__mutual_tls__tells_who_it_is(two, ca, sans):
+    tls = config.server_tls(ca.issue("server", ["DNS:test.local"]), ca=ca)
+    pair = two(authz(**over_grpc(), include_peer_certificate=True, include_tls_session=True), tls=tls)
+    context = ca.client_context(ca.issue("client", sans))
+    _, asked = pair.same(asking(pair, lambda p: seen(fetch(p.address("http"), "GET", "/", [], b"", "test.local", context))))
+    assert asked[0]["source"]["principal"] and asked[0]["source"]["certificate"] and asked[0]["destination"]["principal"]
+
+
 # ---- what is answered ----
 
 ANSWERS = {
@@ -153,6 +163,19 @@ def test_answer__that_never_comes__ends_with_the_timeout(two, fields):
     pair.service.hold()
     pair.same_upstream(pair.origin, lambda p: seen(h1(p)))
     pair.same_stats(r"^(http\.in|cluster\.origin)\.ext_authz")
+
+
+def test_answer__headers_that_split_a_message__are_left_out(two):
+    pair = two(authz(**over_grpc()))
+    pair.service.answer = {"ok_response": {"headers": [{"header": {"key": key, "value": value}} for key, value in (
+        ("x-good", "1"), ("x-bad", "1\r\nx-more: 2"), ("x bad", "1"), (":path", "/a HTTP/1.1"), (":status", "1"), ("content-length", "9"),
+        ("transfer-encoding", "chunked"), ("host", "b"))], "query_parameters_to_set": [{"key": "a", "value": "b c"}]}}
+    assert h1(pair.weft, target="/p").status == 200
+    last = pair.origin.requests[-1]
+    assert last.start == "GET /p HTTP/1.1"
+    found = {name.lower(): value for name, value in last.headers}
+    assert found["x-good"] == "1" and found["host"] == "test.local"
+    assert not {"x-bad", "x-more", "x bad", ":status", "content-length", "transfer-encoding"} & set(found)
 
 
 def test_answer__client_gone_meanwhile__call_is_cancelled(two):

@@ -42,22 +42,31 @@ static bool is_framing(struct str lower_name)
     }
 }
 
-/* Pseudo headers are for the caller to judge. */
+/* Of a request its method, path, authority and scheme may be set; they stand in the request line, which white space would
+ * split. */
+static bool is_good_pseudo(struct str lower_name, struct str value)
+{
+    enum header_id id = header_id_of(lower_name);
+    for (size_t i = 0; i < value.n; i++)
+        if ((unsigned char)value.p[i] <= ' ' || value.p[i] == 0x7f)
+            return false;
+    return value.n && (id == HDR_METHOD || id == HDR_PATH || id == HDR_AUTHORITY || id == HDR_SCHEME);
+}
+
 static bool can_stand(struct str lower_name, struct str value, bool *is_bad)
 {
-    struct str token = lower_name.n && lower_name.p[0] == ':' ? str_make(lower_name.p + 1, lower_name.n - 1) : lower_name;
-    bool good = token.n && header_name_is_valid(token) && header_value_is_valid(value);
+    bool good = lower_name.n && lower_name.p[0] == ':' ? is_good_pseudo(lower_name, value)
+                                                       : lower_name.n && header_name_is_valid(lower_name) && header_value_is_valid(value);
     *is_bad |= !good;
     return good;
 }
 
 static void add_header(struct authz_headers *to, struct authz_answer *out, bool to_request, struct str name, struct str value, enum authz_action action)
 {
-    if (!can_stand(name, value, &out->is_invalid) || is_framing(name))
+    bool is_pseudo = name.n && name.p[0] == ':';
+    if ((is_pseudo && !to_request) || is_framing(name) || !can_stand(name, value, &out->is_invalid))
         return;
-    if (name.p[0] == ':' && (!to_request || str_eq(name, STR(":status"))))
-        return;
-    to->items[to->count++] = (struct authz_header){name, value, action};
+    to->items[to->count++] = (struct authz_header){name, value, is_pseudo ? AUTHZ_SET : action};
 }
 
 /* On requests only the older field counts, and the default is to overwrite (documented at OkHttpResponse.headers). */
