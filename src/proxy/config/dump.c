@@ -13,6 +13,7 @@
 #include "proto/fields.h"
 #include "proxy/config/dump_clusters.h"
 #include "proxy/config/dump_listeners.h"
+#include "proxy/config/dump_parts.h"
 #include "proxy/config/dump_store.h"
 #include "proxy/config/pb.h"
 #include "proxy/config/secret_source.h"
@@ -256,36 +257,6 @@ static void collect_route(struct dumping *d, pb_route_config *r, void *arg)
         c->dump->static_route_configs[c->dump->n_static_route_configs++] = item;
 }
 
-static Google__Protobuf__Timestamp *timestamp(struct dumping *d, uint64_t wall_us)
-{
-    Google__Protobuf__Timestamp *t = PROTO_NEW(d->arena, Google__Protobuf__Timestamp, google__protobuf__timestamp__descriptor);
-    if (t) {
-        t->seconds = (int64_t)(wall_us / 1000000);
-        t->nanos = (int32_t)(wall_us / 1000 % 1000) * 1000000; /* milliseconds, as Envoy shows */
-    }
-    return t;
-}
-
-static char *copy_text(struct dumping *d, struct str s)
-{
-    char *text = proto_arena_alloc(d->arena, s.n + 1);
-    if (text && s.n)
-        memcpy(text, s.p, s.n);
-    return text;
-}
-
-/* A resource as it came; the bytes are borrowed. */
-static Google__Protobuf__Any *any_of(struct dumping *d, const char *type, struct str packed)
-{
-    Google__Protobuf__Any *any = PROTO_NEW(d->arena, Google__Protobuf__Any, google__protobuf__any__descriptor);
-    if (any) {
-        any->type_url = (char *)(uintptr_t)type;
-        any->value.data = (uint8_t *)(uintptr_t)packed.p;
-        any->value.len = packed.n;
-    }
-    return any;
-}
-
 static void count_dynamic_route(const struct route_source_state *s, void *arg)
 {
     (void)s;
@@ -300,10 +271,10 @@ static void collect_dynamic_route(const struct route_source_state *s, void *arg)
     if (!s->packed.p || (d->names && !regex_matches(d->names, s->name)))
         return;
     item = PROTO_NEW(d->arena, pb_dynamic_route, envoy__admin__v3__routes_config_dump__dynamic_route_config__descriptor);
-    if (!item || !(item->version_info = copy_text(d, s->version)))
+    if (!item || !(item->version_info = proto_arena_strdup(d->arena, s->version)))
         return;
-    item->route_config = any_of(d, "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", s->packed);
-    item->last_updated = timestamp(d, s->updated_wall_us);
+    item->route_config = dump_any(d->arena, RESOURCE_ROUTES, s->packed);
+    item->last_updated = dump_timestamp(d->arena, s->updated_wall_us);
     if (c->items_only)
         add_item(d, &item->base);
     else
@@ -340,10 +311,10 @@ static void collect_extension(const struct filter_feed_state *s, void *arg)
     if ((!c->dump && !c->items_only) || !s->packed.p || (d->names && !regex_matches(d->names, s->name)))
         return;
     pb_ecds_filter *item = PROTO_NEW(d->arena, pb_ecds_filter, envoy__admin__v3__ecds_config_dump__ecds_filter_config__descriptor);
-    if (!item || !(item->version_info = copy_text(d, s->version)))
+    if (!item || !(item->version_info = proto_arena_strdup(d->arena, s->version)))
         return;
-    item->ecds_filter = any_of(d, "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig", s->packed);
-    item->last_updated = timestamp(d, s->updated_wall_us);
+    item->ecds_filter = dump_any(d->arena, RESOURCE_EXTENSION, s->packed);
+    item->last_updated = dump_timestamp(d->arena, s->updated_wall_us);
     if (c->items_only)
         add_item(d, &item->base);
     else
@@ -436,7 +407,7 @@ static void collect_dynamic_secret(const struct secret_view *v, void *arg)
         return;
     item->name = name;
     item->version_info = v->packed.n ? proto_arena_strdup(s->d->arena, v->version) : (char *)"uninitialized";
-    item->last_updated = v->packed.n ? timestamp(s->d, v->updated_wall_us) : s->d->updated;
+    item->last_updated = v->packed.n ? dump_timestamp(s->d->arena, v->updated_wall_us) : s->d->updated;
     item->secret = dumped_secret(s->d, v, name);
     if (v->packed.n)
         s->dump->dynamic_active_secrets[s->dump->n_dynamic_active_secrets++] = item;
@@ -576,7 +547,7 @@ int config_dump_json(const struct server *s, struct str resource, struct str mas
     d.arena = proto_arena_new(0);
     d.rc = proto_unpack(d.arena, &envoy__config__bootstrap__v3__bootstrap__descriptor, store->packed, &boot, err);
     d.boot = (const pb_bootstrap *)boot;
-    d.updated = timestamp(&d, store->wall_us);
+    d.updated = dump_timestamp(d.arena, store->wall_us);
     if (d.rc == 0)
         d.rc = collect(&d, resource);
     if (d.rc == 0)

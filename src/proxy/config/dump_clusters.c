@@ -7,8 +7,8 @@
 
 #include <stdlib.h>
 
-#include "proto/fields.h"
 #include "proxy/cluster/manager.h"
+#include "proxy/config/dump_parts.h"
 
 struct collecting {
     struct proto_arena *arena;
@@ -22,31 +22,17 @@ static void count(const struct dynamic_cluster *d, void *arg)
     ++*(size_t *)arg;
 }
 
-static Google__Protobuf__Timestamp *timestamp(struct proto_arena *a, uint64_t wall_us)
-{
-    Google__Protobuf__Timestamp *t = PROTO_NEW(a, Google__Protobuf__Timestamp, google__protobuf__timestamp__descriptor);
-    if (t) {
-        t->seconds = (int64_t)(wall_us / 1000000);
-        t->nanos = (int32_t)(wall_us / 1000 % 1000) * 1000000; /* milliseconds, as Envoy shows */
-    }
-    return t;
-}
-
 static void add(const struct dynamic_cluster *d, void *arg)
 {
-    static char type[] = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
     struct collecting *c = arg;
-    Google__Protobuf__Any *any = PROTO_NEW(c->arena, Google__Protobuf__Any, google__protobuf__any__descriptor);
     Envoy__Admin__V3__ClustersConfigDump__DynamicCluster *item =
         PROTO_NEW(c->arena, Envoy__Admin__V3__ClustersConfigDump__DynamicCluster,
                   envoy__admin__v3__clusters_config_dump__dynamic_cluster__descriptor);
-    if (!any || !item || c->count == c->cap)
+    if (!item || c->count == c->cap)
         return;
-    any->type_url = type;
-    any->value = (ProtobufCBinaryData){.len = d->packed.n, .data = (uint8_t *)(uintptr_t)d->packed.p};
-    item->cluster = any;
+    item->cluster = dump_any(c->arena, RESOURCE_CLUSTER, d->packed);
     item->version_info = proto_arena_strdup(c->arena, d->version);
-    item->last_updated = timestamp(c->arena, d->updated_wall_us);
+    item->last_updated = dump_timestamp(c->arena, d->updated_wall_us);
     c->items[c->count++] = (struct dumped_cluster){d->name, item, d->is_warming};
 }
 

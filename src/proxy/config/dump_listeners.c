@@ -6,7 +6,7 @@
 #include "proxy/config/dump_listeners.h"
 
 #include "base/map.h"
-#include "proto/fields.h"
+#include "proxy/config/dump_parts.h"
 #include "proxy/listener/listener.h"
 
 typedef Envoy__Admin__V3__ListenersConfigDump__DynamicListener pb_dynamic_listener;
@@ -19,27 +19,6 @@ struct collecting {
     pb_dynamic_listener **items;
     size_t count, cap;
 };
-
-static Google__Protobuf__Timestamp *timestamp(struct proto_arena *a, uint64_t wall_us)
-{
-    Google__Protobuf__Timestamp *t = PROTO_NEW(a, Google__Protobuf__Timestamp, google__protobuf__timestamp__descriptor);
-    if (t) {
-        t->seconds = (int64_t)(wall_us / 1000000);
-        t->nanos = (int32_t)(wall_us / 1000 % 1000) * 1000000; /* milliseconds, as Envoy shows */
-    }
-    return t;
-}
-
-static Google__Protobuf__Any *any_of(struct proto_arena *a, struct str packed)
-{
-    static char type[] = "type.googleapis.com/envoy.config.listener.v3.Listener";
-    Google__Protobuf__Any *any = PROTO_NEW(a, Google__Protobuf__Any, google__protobuf__any__descriptor);
-    if (any) {
-        any->type_url = type;
-        any->value = (ProtobufCBinaryData){.len = packed.n, .data = (uint8_t *)(uintptr_t)packed.p};
-    }
-    return any;
-}
 
 static pb_dynamic_listener *item_of(struct collecting *c, struct str name)
 {
@@ -61,8 +40,8 @@ static void add_failure(struct collecting *c, pb_dynamic_listener *item, const s
     pb_failure *f = PROTO_NEW(c->arena, pb_failure, envoy__admin__v3__update_failure_state__descriptor);
     if (!f)
         return;
-    f->failed_configuration = any_of(c->arena, s->packed);
-    f->last_update_attempt = timestamp(c->arena, s->wall_us);
+    f->failed_configuration = dump_any(c->arena, RESOURCE_LISTENER, s->packed);
+    f->last_update_attempt = dump_timestamp(c->arena, s->wall_us);
     f->details = proto_arena_strdup(c->arena, str_from(s->details));
     f->version_info = proto_arena_strdup(c->arena, s->version);
     item->error_state = f;
@@ -83,8 +62,8 @@ static void add(const struct listener_state *s, void *arg)
     if (!state)
         return;
     state->version_info = proto_arena_strdup(c->arena, s->version);
-    state->listener = any_of(c->arena, s->packed);
-    state->last_updated = timestamp(c->arena, s->wall_us);
+    state->listener = dump_any(c->arena, RESOURCE_LISTENER, s->packed);
+    state->last_updated = dump_timestamp(c->arena, s->wall_us);
     if (s->phase == LISTENER_ACTIVE)
         item->active_state = state;
     else if (s->phase == LISTENER_WARMING)
