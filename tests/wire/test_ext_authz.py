@@ -302,3 +302,37 @@ def test_connection__answers__as_envoy(start_proxy, service, answer, fields):
     service.answer = answer
     pair.same(said)
     pair.same_stats(r"^ext_authz\.t\.")
+
+
+# ---- what istiod makes of CUSTOM policies: shadow rules say whom the service is asked about ----
+
+def shadow(kind, rule, **more):
+    return {"name": f"envoy.filters.{kind}.rbac", "typed_config": {
+        "@type": config.TYPE + f"extensions.filters.{kind}.rbac.v3.RBAC", "shadow_rules_stat_prefix": "istio_ext_authz_",
+        "shadow_rules": {"action": "DENY", "policies": {"istio-ext-authz-authz-grpc-ns[foo]-policy[ext]-rule[1]": {
+            "permissions": [{"and_rules": {"rules": [{"or_rules": {"rules": [rule]}}]}}],
+            "principals": [{"and_ids": {"ids": [{"any": True}]}}]}}}, **more}}
+
+
+def by_shadow(kind):
+    return {"filter_enabled_metadata": {
+        "filter": f"envoy.filters.{kind}.rbac", "path": [{"key": "istio_ext_authz_shadow_effective_policy_id"}],
+        "value": {"string_match": {"prefix": "istio-ext-authz-authz-grpc"}}}}
+
+
+def test_istiod_custom_policy__requests__only_those_that_match_are_asked_about(two):
+    pair = two(shadow("http", {"header": {"name": ":method", "string_match": {"exact": "POST"}}}),
+               authz(**over_grpc(timeout="0.500s"), **by_shadow("http")))
+    pair.service.answer = DENY
+    assert pair.same(lambda p: seen(h1(p, "POST")))["status"] == "403"
+    assert pair.same(lambda p: seen(h1(p, "GET")))["status"] == "200"
+    pair.same_stats(r"^http\.in\.ext_authz")
+
+
+@pytest.mark.parametrize("rule", [{"any": True}, {"destination_port": 1}], ids=["matches", "does_not"])
+def test_istiod_custom_policy__connections__only_those_that_match_are_asked_about(start_proxy, service, rule):
+    filters = shadow("network", rule, stat_prefix="tcp."), tcp(stat_prefix="tcp.", **by_shadow("network")), ECHO
+    pair = Two(start_proxy, make_bootstrap(unused_port(), service.port, config.listener("tcp", *filters)))
+    service.answer = DENY
+    pair.same(said)
+    pair.same_stats(r"^ext_authz\.tcp")

@@ -106,7 +106,9 @@ static void read_asked(struct config_reader *cr, const pb_authorization_request 
         return;
     IN("authorization_request") {
         const pb_list_string_matcher *allowed = GET(m, allowed_headers);
-        if (allowed && (!telling || telling->allowed.count))
+        if (allowed && !telling)
+            UNSUPPORTED("allowed_headers", "of a route's service");
+        else if (allowed && telling->allowed.count)
             FAULT("allowed_headers", "stands in the filter's own allowed_headers already");
         else if (allowed)
             read_names(cr, "allowed_headers", allowed, a, &telling->allowed);
