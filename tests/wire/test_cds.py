@@ -188,3 +188,6 @@ def test_config_dump__clusters_of_discovery__with_version_and_time(server, start
     assert found == [("b", "v7"), ("origin", "v7")]
     one = json.loads(proxy.admin("/config_dump?resource=dynamic_active_clusters&name_regex=ori.*").body)["configs"]
     assert [c["cluster"]["type"] for c in one] == ["EDS"] and one[0]["last_updated"]
+    ends = next(c for c in json.loads(proxy.admin("/config_dump?include_eds").body)["configs"] if c["@type"].endswith("EndpointsConfigDump"))
+    assert [e["endpoint_config"]["cluster_name"] for e in ends["dynamic_endpoint_configs"]] == ["origin"]
+    assert [e["endpoint_config"]["cluster_name"] for e in ends["static_endpoint_configs"]] == ["xds"]

@@ -12,6 +12,7 @@
 #include "proto/dump.h"
 #include "proto/fields.h"
 #include "proxy/config/dump_clusters.h"
+#include "proxy/config/dump_endpoints.h"
 #include "proxy/config/dump_listeners.h"
 #include "proxy/config/dump_parts.h"
 #include "proxy/config/dump_store.h"
@@ -57,6 +58,7 @@ uint64_t dump_store_wall_us(const struct dump_store *s)
 }
 
 struct dumping {
+    bool include_eds;
     const struct server *server;
     struct proto_arena *arena;
     const pb_bootstrap *boot;
@@ -473,10 +475,24 @@ static ProtobufCMessage *bootstrap_dump(struct dumping *d)
     return &dump->base;
 }
 
-/* Names of dynamic resources are known and empty: no xDS yet. */
+static void add_endpoints(struct dumping *d)
+{
+    Envoy__Admin__V3__EndpointsConfigDump *dump = dump_endpoints(d->arena, d->boot);
+    if (dump)
+        add_dump(d, &dump->base);
+}
+
+static void endpoint_items(struct dumping *d, bool dynamic)
+{
+    Envoy__Admin__V3__EndpointsConfigDump *dump = dump_endpoints(d->arena, d->boot);
+    for (size_t i = 0; dump && dynamic && i < dump->n_dynamic_endpoint_configs; i++)
+        add_item(d, &dump->dynamic_endpoint_configs[i]->base);
+    for (size_t i = 0; dump && !dynamic && i < dump->n_static_endpoint_configs; i++)
+        add_item(d, &dump->static_endpoint_configs[i]->base);
+}
+
 static int collect(struct dumping *d, struct str resource)
 {
-    static const char *const empty[] = {"static_endpoint_configs", "dynamic_endpoint_configs"};
     if (resource.n == 0) {
         add_dump(d, bootstrap_dump(d));
         add_dump(d, clusters_dump(d, false));
@@ -485,6 +501,8 @@ static int collect(struct dumping *d, struct str resource)
         add_dump(d, proto_new(d->arena, &envoy__admin__v3__scoped_routes_config_dump__descriptor)); /* none yet */
         add_dump(d, routes_dump(d, false));
         add_dump(d, secrets_dump(d));
+        if (d->include_eds)
+            add_endpoints(d);
         return 0;
     }
     if (str_eq(resource, STR("bootstrap")))
@@ -505,12 +523,10 @@ static int collect(struct dumping *d, struct str resource)
         filter_feeds_each(collect_extension, &(struct extension_collection){.dumping = d, .items_only = true});
     else if (str_eq(resource, STR("dynamic_route_configs")))
         dynamic_routes_dump(d, new_routes_dump(d), true);
-    else if (!collect_secret_items(d, resource)) {
-        for (size_t i = 0; i < ARRAY_LEN(empty); i++)
-            if (str_eq(resource, str_from(empty[i])))
-                return d->rc;
+    else if (str_eq(resource, STR("static_endpoint_configs")) || str_eq(resource, STR("dynamic_endpoint_configs")))
+        endpoint_items(d, resource.p[0] == 'd');
+    else if (!collect_secret_items(d, resource))
         return err_set(d->err, ERR_NOT_FOUND, "%.*s not found in config dump", STR_ARG(resource));
-    }
     return d->rc;
 }
 
@@ -537,9 +553,8 @@ int config_dump_json(const struct server *s, struct str resource, struct str mas
                      struct strbuf *out, struct err *err)
 {
     const struct dump_store *store = s->config_dump;
-    struct dumping d = {.server = s, .mask = mask, .err = err};
+    struct dumping d = {.server = s, .mask = mask, .err = err, .include_eds = include_eds};
     ProtobufCMessage *boot = NULL;
-    (void)include_eds;
     if (!store)
         return err_set(err, ERR_STATE, "no configuration yet");
     if (name_regex.n && !(d.names = regex_new(name_regex, err)))

@@ -212,3 +212,15 @@ void discovery_deliver(struct channel *c, enum resource_type type, const struct 
     discovery.depth--;
     mem_free(items);
 }
+
+void discovery_each_kept(enum resource_type type, void (*fn)(const struct resource *r, void *arg), void *arg)
+{
+    LIST_EACH(it, next_channel, &discovery.channels) {
+        struct channel *c = LIST_ENTRY(it, channel, node);
+        LIST_EACH(at, next, &c->watched) {
+            struct watched *w = LIST_ENTRY(at, watched, node);
+            if (w->type == type && w->body.p)
+                fn(&(struct resource){.name = w->name, .version = w->version, .packed = w->body}, arg);
+        }
+    }
+}

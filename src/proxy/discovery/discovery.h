@@ -90,6 +90,9 @@ void discovery_unsubscribe(struct subscription **s); /* NULL is fine; also from 
 void discovery_hold(enum resource_type type);
 void discovery_resume(enum resource_type type);
 
+/* The last good resources of a type that somebody has asked for by name; valid during the call. */
+void discovery_each_kept(enum resource_type type, void (*fn)(const struct resource *r, void *arg), void *arg);
+
 /* What cmd/ and the server call, in this order. */
 struct discovery_opts {
     struct str packed_node;            /* core.v3.Node */
