@@ -56,7 +56,7 @@ static int run(struct server_opts *opts)
 static int load_and_run(struct server_opts *opts)
 {
     const char *name = opts->agent ? "of the agent" : opts->config_path.n ? opts->config_path.p : "--config-yaml";
-    opts->hooks.admin_start = admin_start, opts->hooks.admin_stop = admin_stop;
+    opts->hooks.admin_start = admin_start, opts->hooks.admin_stop = admin_stop, opts->hooks.metrics = admin_prometheus;
     crash_install(WEFT_VERSION);
     struct err_list faults = {0};
     int rc = config_load(opts, &opts->config, &faults);

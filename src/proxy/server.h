@@ -17,6 +17,7 @@
 #include "proxy/stats/stats.h"
 
 struct agent;
+struct buf;
 struct cluster_manager;
 struct listener_manager;
 struct file_watcher; /* io/file_watch.h */
@@ -43,6 +44,7 @@ struct server_hooks {
     void (*admin_stop)(struct server *s);
     int (*agent_start)(struct server *s, struct err *err); /* clusters and listeners are made, nothing runs */
     void (*agent_stop)(struct server *s);
+    void (*metrics)(struct server *s, struct buf *out);    /* appends the page /stats/prometheus */
 };
 
 struct server_opts {             /* from the command line */

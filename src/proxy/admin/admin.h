@@ -8,11 +8,14 @@
 
 #include "base/err.h"
 
+struct buf;
 struct server;
 
 /* Listens on server->admin_addr (nothing to do without one) and writes the bound address to
  * --admin-address-path. Main thread. */
 int admin_start(struct server *s, struct err *err);
 void admin_stop(struct server *s);
+/* Appends what /stats/prometheus shows: for pages that it is a part of. */
+void admin_prometheus(struct server *s, struct buf *out);
 
 #endif

@@ -400,3 +400,13 @@ void page_stats_prometheus(struct admin_request *rq)
     strbuf_fini(&x->name);
     mem_free(x);
 }
+
+void admin_prometheus(struct server *s, struct buf *out)
+{
+    struct admin_request rq = {.server = s, .query = STR(""), .status = 200};
+    page_stats_prometheus(&rq);
+    buf_append_str(out, strbuf_str(&rq.body));
+    buf_move(out, &rq.long_body);
+    strbuf_fini(&rq.body);
+    buf_fini(&rq.long_body);
+}

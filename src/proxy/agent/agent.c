@@ -11,6 +11,7 @@
 #include "proxy/agent/identity.h"
 #include "proxy/agent/pushed_roots.h"
 #include "proxy/agent/secrets.h"
+#include "proxy/agent/status.h"
 #include "proxy/agent/token.h"
 #include "proxy/service/grpc_credentials.h"
 
@@ -27,6 +28,7 @@ struct agent {
     struct file_secrets *files;
     struct identity *identity;    /* IDENTITY_CA, once started */
     struct pushed_roots *pushed;
+    struct status *status;        /* NULL where nothing is to be served */
 };
 
 /* ---- the store ---- */
@@ -90,6 +92,8 @@ struct agent *agent_new(int argc, char **argv, char **envp, struct err_list *fau
     struct agent *a = NEW(agent);
     size_t before = faults->count;
     if (agent_env_read(&a->env, argc, argv, envp, faults, notes) == 0) {
+        if (!a->env.print_bootstrap)
+            a->status = status_new(&a->env, faults);
         agent_bootstrap(&a->env, &a->bootstrap, faults);
         read_override(a, faults);
         if (faults->count == before)
@@ -109,6 +113,7 @@ void agent_free(struct agent **p)
     if (a->files)
         secret_store_close();
     file_secrets_free(&a->files);
+    status_free(&a->status);
     trust_fini(&a->trust);
     strbuf_fini(&a->bootstrap);
     agent_env_fini(&a->env);
@@ -136,20 +141,21 @@ static void show_token(void *user, struct headers *h)
 static int start(struct server *s, struct err *err)
 {
     struct agent *a = s->opts.agent;
-    (void)err;
     file_secrets_watch(a->files, s->main_loop, s->files);
     grpc_credentials_set(STR(AGENT_XDS_CLUSTER), show_token, a);
     if (a->env.takes_proxy_config && a->env.identity != IDENTITY_SPIFFE)
         a->pushed = pushed_roots_new(&a->trust);
     if (a->env.identity == IDENTITY_CA)
         a->identity = identity_new(&a->env, &a->trust, s->main_loop);
-    return 0;
+    return a->status ? status_start(a->status, s, err) : 0;
 }
 
 /* Before clusters and watches end. TLS contexts have what they need. */
 static void stop(struct server *s)
 {
     struct agent *a = s->opts.agent;
+    if (a->status)
+        status_stop(a->status);
     grpc_credentials_set(STR(AGENT_XDS_CLUSTER), NULL, NULL);
     pushed_roots_free(&a->pushed);
     identity_free(&a->identity);
