@@ -29,7 +29,7 @@ class Traffic:
             try:
                 answer = fetch(self.address, headers=[("Connection", "close")])
                 if answer.status != 200:
-                    self.bad.append(answer.status)
+                    self.bad.append((self.count, answer.status, answer.body))
             except OSError as error:
                 self.bad.append(error)
             self.count += 1

@@ -39,7 +39,8 @@ class Peers:
         self.sock = socket.create_server((host, 0), family=family)
         self.port = self.sock.getsockname()[1]
         self.seen = []
-        threading.Thread(target=self.run, daemon=True).start()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
 
     def run(self):
         while True:
@@ -58,6 +59,8 @@ class Peers:
             pass
 
     def close(self):
+        self.sock.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
         self.sock.close()
 
 

@@ -142,9 +142,9 @@ class Proxy:
         return json.loads(self.admin("/config_dump").body)
 
     def memory_kib(self):
-        """The process's private memory, from the kernel."""
+        """The process's own memory, from the kernel: pages of the program's file come and go as it runs."""
         with open(f"/proc/{self.pid}/smaps_rollup", encoding="ascii") as lines:
-            return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+            return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
