@@ -11,10 +11,9 @@ from test_original_dst import DIVERTED, can_divert
 
 
 @pytest.mark.weft_only
-@pytest.mark.slow
 @pytest.mark.skipif(istiod.folder() is None, reason="no recorded answers here: WEFT_ISTIOD_FIXTURES names no folder, none beside the checkout")
 @pytest.mark.skipif(not can_divert(), reason="no nftables in a network namespace of our own here")
-@pytest.mark.parametrize("topic", ["replay"])
+@pytest.mark.parametrize("topic", ["replay", "requests"])
 def test_istiod_answers__in_a_namespace__serve_as_their_input_says(topic, tmp_path):
     done = subprocess.run(
         ["unshare", "-rn", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
