@@ -124,16 +124,10 @@ static void on_flushing(struct timer *t)
     loop_stop(loop);
 }
 
-static void leave_cluster(struct cluster *c, void *arg)
-{
-    (void)arg;
-    cluster_leave(c);
-}
-
 static void leave_clusters(void *arg)
 {
     struct leaving *l = arg;
-    clusters_each(leave_cluster, NULL);
+    clusters_leave();
     timer_init(&l->timer, l->worker->loop, on_flushing);
     timer_set_ms(&l->timer, 0);
     l->limit_us = loop_now_us(l->worker->loop) + FLUSH_LIMIT_MS * 1000;

@@ -20,11 +20,15 @@ struct place {
     uint32_t priority;                   /* there */
 };
 struct aggregate {
+    struct list of_thread;
     struct child *children;
     uint32_t child_count;
     struct host_set line;                /* priorities only: each a shallow copy of a child's */
     struct place *places;                /* by the line's priority */
+    bool is_drawn;
 };
+
+static __thread struct list aggregates; /* of this thread's views */
 
 static struct aggregate *aggregate_of(struct cluster_worker *v)
 {
@@ -33,6 +37,9 @@ static struct aggregate *aggregate_of(struct cluster_worker *v)
         return v->aggregate;
     struct aggregate *a = v->aggregate = NEW(aggregate);
     a->line.lb = spec->lb;
+    if (!aggregates.next)
+        list_init(&aggregates);
+    list_push_back(&aggregates, &a->of_thread);
     a->children = mem_zalloc((spec->child_count + 1) * sizeof(*a->children));
     for (uint32_t i = 0; i < spec->child_count; i++)
         a->children[a->child_count++].slot = spec->children[i];
@@ -87,10 +94,13 @@ static void draw_up(struct aggregate *a)
         add_priorities(a, &a->children[i]);
     if (a->line.priority_count)
         priorities_balance(&a->line, a->line.lb->panic_pct);
+    a->is_drawn = true;
 }
 
 static bool is_current(const struct aggregate *a)
 {
+    if (!a->is_drawn)
+        return false;
     for (uint32_t i = 0; i < a->child_count; i++) {
         const struct child *c = &a->children[i];
         const struct cluster *now = cluster_slot_now(c->slot);
@@ -118,17 +128,42 @@ struct host *aggregate_choose(struct cluster_worker *v, struct lb_context *ctx)
     return h;
 }
 
+static void let_go(struct aggregate *a)
+{
+    forget_line(a);
+    a->is_drawn = false;
+    for (uint32_t i = 0; i < a->child_count; i++) {
+        host_set_unref(&a->children[i].seen);
+        view_release(&a->children[i].view);
+    }
+}
+
+static bool has_child(const struct aggregate *a, const struct cluster_worker *child)
+{
+    for (uint32_t i = 0; i < a->child_count; i++)
+        if (a->children[i].view == child)
+            return true;
+    return false;
+}
+
+/* A cluster that is over must not wait for the next request to an aggregate above it. */
+void aggregates_forget(const struct cluster_worker *child)
+{
+    for (struct list *it = aggregates.next; it && it != &aggregates; it = it->next) {
+        struct aggregate *a = LIST_ENTRY(it, aggregate, of_thread);
+        if (has_child(a, child))
+            let_go(a);
+    }
+}
+
 void aggregate_free(struct aggregate **aggregate)
 {
     struct aggregate *a = *aggregate;
     *aggregate = NULL;
     if (!a)
         return;
-    forget_line(a);
-    for (uint32_t i = 0; i < a->child_count; i++) {
-        host_set_unref(&a->children[i].seen);
-        view_release(&a->children[i].view);
-    }
+    list_remove(&a->of_thread);
+    let_go(a);
     mem_free(a->children);
     mem_free(a);
 }

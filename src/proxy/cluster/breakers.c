@@ -165,7 +165,8 @@ static void override_limits(struct cluster *c, unsigned priority)
     strbuf_fini(&key);
 }
 
-/* A limit of nothing is reached from the start. */
+/* A limit of nothing is reached from the start, and for as long as there is the cluster: one that takes its place under the
+ * same name has the same gauges. */
 void cluster_breakers_init(struct cluster *c)
 {
     for (unsigned p = 0; p < ROUTING_PRIORITIES; p++)
@@ -174,7 +175,7 @@ void cluster_breakers_init(struct cluster *c)
     for (unsigned p = 0; p < ROUTING_PRIORITIES; p++) {
         for (enum breaker b = 0; b < BREAKER_COUNT; b++)
             if (!limit_of(c, p, b))
-                stat_set(c->stats, open_row[p][b], 1);
+                stat_inc(c->stats, open_row[p][b]);
         if (!thresholds(c, p)->track_remaining)
             continue;
         c->remaining[p] = cluster_scope(c->spec, scopes[p], &remaining_table);
@@ -185,6 +186,10 @@ void cluster_breakers_init(struct cluster *c)
 
 void cluster_breakers_fini(struct cluster *c)
 {
-    for (unsigned p = 0; p < ROUTING_PRIORITIES; p++)
+    for (unsigned p = 0; p < ROUTING_PRIORITIES; p++) {
+        for (enum breaker b = 0; b < BREAKER_COUNT; b++)
+            if (!limit_of(c, p, b))
+                stat_dec(c->stats, open_row[p][b]);
         stat_scope_unref(&c->remaining[p]);
+    }
 }

@@ -300,6 +300,8 @@ static void publish(struct cluster *c, struct host **take_hosts, uint32_t count,
 
 void cluster_health_changed(struct cluster *c)
 {
+    if (c->is_retired)
+        return;
     loop_at_turn_end(clusters_main_loop(), &c->health_task);
 }
 

@@ -384,8 +384,10 @@ void clusters_each(void (*fn)(struct cluster *c, void *arg), void *arg);
 /* ---- workers ---- */
 /* The calling worker's view; made on first use. */
 struct cluster_worker *cluster_here(struct cluster *c);
-/* Frees the calling thread's view: its pools close. Each worker, for every cluster, before its loop ends. */
+/* Frees the calling thread's view: its pools close. */
 void cluster_leave(struct cluster *c);
+/* All of the calling thread's views, those of retired clusters too: each worker before its loop ends, the main thread at last. */
+void clusters_leave(void);
 
 /* A cluster that was found by name is there until the turn ends; held, until it is released by the same thread. The same for
  * a view. Both may come from inside callbacks: nothing is freed before the turn's end. */

@@ -39,6 +39,7 @@ struct cluster {
     struct load_policy load;              /* main thread: the spec's, or the last assignment's */
     struct subscription *assignment;      /* EDS */
     bool is_assigned;                     /* it has been answered, or given up */
+    bool is_retired;                      /* main thread: its members don't change any more, nor do the gauges of its name */
     struct rng rng;                       /* main thread: where cursors start */
     struct timer weigh;                   /* main thread: client_side_weighted_round_robin */
     pthread_mutex_t hosts_lock;           /* publishing, and a worker's first look; never on a request's path */
@@ -185,6 +186,7 @@ void view_drain_pools_of(struct cluster_worker *v, const struct host *h);
 /* aggregate.c: the host of one of the clusters below, borrowed; NULL: none. */
 struct host *aggregate_choose(struct cluster_worker *view, struct lb_context *ctx);
 void aggregate_free(struct aggregate **a);
+void aggregates_forget(const struct cluster_worker *child); /* those of this thread let go of one that is retired */
 /* cluster.c: borrowed. */
 struct host *view_choose(struct cluster_worker *view, struct lb_context *ctx);
 

@@ -332,6 +332,7 @@ void cluster_manager_free(struct cluster_manager **manager)
         end_version(&e->active);
         entry_free(e);
     }
+    clusters_leave();
     map_free(&m->entries);
     map_free(&m->active);
     stat_scope_unref(&m->stats);

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "proxy/cluster/cluster_priv.h"
 #include "proxy/health/health_check.h"
+#include "proxy/health/outlier.h"
 
 static bool workers_run;
 
@@ -120,6 +121,22 @@ void cluster_release(struct cluster *c)
     view_release(&v);
 }
 
+/* The end of the thread: what it was retired with goes too, whoever still uses the view. */
+static void leave_for_good(struct cluster *c, void *arg)
+{
+    (void)arg;
+    struct cluster_worker *v = c->views[stat_thread];
+    bool was_retired = v && v->is_retired;
+    cluster_leave(c);
+    if (was_retired)
+        cluster_unref(&c);
+}
+
+void clusters_leave(void)
+{
+    clusters_each(leave_for_good, NULL);
+}
+
 static void retire_here(void *arg)
 {
     struct cluster *c = arg;
@@ -128,6 +145,7 @@ static void retire_here(void *arg)
         return;
     v->is_retired = true;
     cluster_ref(c);
+    aggregates_forget(v);
     view_drain_all(v);
     view_check_over(v);
 }
@@ -142,7 +160,11 @@ void cluster_retire(struct cluster **take_cluster)
 {
     struct cluster *c = *take_cluster;
     *take_cluster = NULL;
+    c->is_retired = true;
     cluster_stop(c);
+    turn_task_cancel(&c->health_task);
     health_free(&c->checker);
+    if (c->outlier)
+        outlier_stop(c->outlier);
     clusters_tell_threads(retire_here, on_retired, c);
 }

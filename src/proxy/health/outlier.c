@@ -72,6 +72,7 @@ struct outlier_detector {
     struct event_log *log;
     struct timer interval;
     uint32_t active;
+    bool is_stopped;
     double average[OUTLIER_ORIGINS], threshold[OUTLIER_ORIGINS];
 };
 
@@ -271,7 +272,7 @@ static void on_row(void *arg)
     struct row *r = arg;
     struct outlier_detector *d = r->cluster->outlier;
     struct host_set *s = cluster_hosts(r->cluster);
-    if (d && is_member(s, r->host) && !is_ejected(r->host)) {
+    if (d && !d->is_stopped && is_member(s, r->host) && !is_ejected(r->host)) {
         detect(d, s, r->host, r->kind);
         atomic_store_explicit(row_of(r->host->outlier, r->kind), 0, memory_order_relaxed);
     }
@@ -452,6 +453,15 @@ struct outlier_detector *outlier_new(struct cluster *c, const struct outlier_spe
 void outlier_start(struct outlier_detector *d)
 {
     arm(d);
+}
+
+/* The gauge may be another cluster's from now on, of the same name. */
+void outlier_stop(struct outlier_detector *d)
+{
+    timer_clear(&d->interval);
+    if (d->active)
+        set_active(d, 0);
+    d->is_stopped = true;
 }
 
 void outlier_free(struct outlier_detector **detector)

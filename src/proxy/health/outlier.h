@@ -83,6 +83,7 @@ struct outlier_detector;
 struct outlier_detector *outlier_new(struct cluster *c, const struct outlier_spec *keep_spec);
 void outlier_free(struct outlier_detector **d);
 void outlier_start(struct outlier_detector *d);
+void outlier_stop(struct outlier_detector *d); /* main thread: for good, while workers still report to it */
 /* Hosts that are gone are no longer counted as ejected. */
 void outlier_members_changed(struct outlier_detector *d, const struct host_set *old, const struct host_set *now);
 /* A host passed its active health check: lets it back in where the configuration says so. */
