@@ -60,6 +60,6 @@ void cluster_report(struct cluster_worker *cw, struct host *h, const struct host
     cluster_note_result(c, h, report, loop_now_us(cw->loop) / 1000);
     if (c->outlier && h->outlier)
         (c->spec->outlier->split ? count_split : count_alike)(c->outlier, h, report);
-    if (c->checker && report->response && headers_has_id(report->response, HDR_ENVOY_IMMEDIATE_HEALTH_FAIL))
+    if (c->spec->check && report->response && headers_has_id(report->response, HDR_ENVOY_IMMEDIATE_HEALTH_FAIL))
         health_fail_now(c, h);
 }
