@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration that comes by discovery and changes under load on all workers, written for ThreadSanitizer; what it leaves
+"""Configuration that comes by discovery and changes under load on all workers; what it leaves
 behind, and an end in the middle of it."""
 import itertools
 import socket
@@ -21,7 +21,7 @@ from test_jwt_authn import authn, bearer, need
 from test_sds import certificate, roots, mtls
 from test_threads import LIMIT_S, WORKERS, during
 
-pytestmark = [pytest.mark.weft_only, pytest.mark.threads]
+pytestmark = pytest.mark.weft_only
 FEW = 20  # requests a connection: it then goes to another worker
 
 
