@@ -271,7 +271,7 @@ class AdsServer:
     """Serves from construction on a loopback port, a free one unless told; close() ends it. `credentials`: grpc server
     credentials (TLS)."""
 
-    def __init__(self, tells_missing=False, credentials=None, control_plane="test-server", port=0):
+    def __init__(self, tells_missing=False, credentials=None, control_plane="test-server", port=0, held=()):
         self.tells_missing = tells_missing
         self.credentials = credentials
         self.control_plane = {"identifier": control_plane}
@@ -281,7 +281,7 @@ class AdsServer:
         self.aliases = {}        # (kind, name) -> [names], delta
         self.rounds = {}         # kind -> number of changes
         self.versions = {}       # kind -> version where a test gave one
-        self.held = set()
+        self.held = set(held)    # kinds that nothing is said of yet
         self.streams = []
         self.requests = []
         self.sent = []

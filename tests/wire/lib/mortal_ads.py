@@ -30,9 +30,10 @@ def clusters(count, origin_port, turn):
 
 def serve(port, count, origin_port, heard):
     """A life: pushes without end; `heard` (a pipe's end) is told when somebody is there."""
-    server = AdsServer(port=port)
+    server = AdsServer(port=port, held=["cds"])  # who comes early waits: an empty answer would take all clusters away
     turn = random.randrange(1000)
     server.set_resources("cds", clusters(count, origin_port, turn), version=f"{os.getpid()}-{turn}")
+    server.release("cds")
     while not server.streams:
         time.sleep(0.001)
     os.write(heard, b"x")
