@@ -128,6 +128,8 @@ void connect_start(struct router *r)
     }
     list_init(&t->attempt.node);
     t->attempt.router = r;
+    t->attempt.next = r->all_tries;
+    r->all_tries = &t->attempt;
     if (!try_pick(&t->attempt)) {
         router_on_no_host(r);
         return;
