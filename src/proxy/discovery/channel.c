@@ -188,7 +188,7 @@ static void make_client(struct channel *c)
 struct channel *channel_new(const struct config_source *source, bool is_ads, enum resource_type type)
 {
     struct channel *c = NEW(channel);
-    c->source = source;
+    c->source = config_source_ref(source);
     c->is_ads = is_ads;
     c->type = type;
     c->pump.run = pump;
@@ -231,6 +231,7 @@ void channel_free(struct channel **channel)
     for (int i = 0; i < RESOURCE_TYPE_COUNT; i++)
         map_free(&c->by_name[i]);
     xds_client_free(&c->client);
+    config_source_unref(&c->source);
     mem_free((char *)(uintptr_t)c->stat_prefix.p);
     mem_free(c);
 }

@@ -163,7 +163,7 @@ void discovery_start(struct server *s, const struct discovery_opts *keep_opts)
     if (keep_opts->cache_path.n)
         discovery.cache = cache_new(s->main_loop, keep_opts->cache_path);
     if (discovery.ads)
-        discovery.ads->source = keep_opts->ads;
+        discovery.ads->source = config_source_ref(keep_opts->ads);
     else if (keep_opts->ads)
         discovery.ads = channel_new(keep_opts->ads, true, RESOURCE_CLUSTER);
     LIST_EACH(it, safe, &discovery.channels) {
@@ -185,6 +185,7 @@ void discovery_stop(void)
                 timer_clear(&LIST_ENTRY(at, subscription, node)->fetch);
         }
         channel_stop(c);
+        config_source_unref(&c->source);
     }
     turn_task_cancel(&discovery.tell);
     turn_task_cancel(&discovery.bury);
