@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import ssl
 import threading
 
 import pytest
@@ -295,4 +296,10 @@ def test_lds__a_secret_that_is_late__the_old_one_serves_until_it_comes(server, s
                                                       "private_key": {"inline_string": key.read()}}}
     server.set_resources("sds", {"late": secret})
     proxy.wait_stat("listener_manager.total_listeners_warming", 0)
-    assert body(port, tls=ca.client_context(), server_name="test.local") == "two"
+
+    def is_served():  # workers are told a moment after the gauge
+        try:
+            return body(port, tls=ca.client_context(), server_name="test.local") == "two"
+        except ssl.SSLError:
+            return False
+    wait_until(is_served, "the new listener")
