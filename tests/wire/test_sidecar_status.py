@@ -156,11 +156,22 @@ def test_probes_ask_the_application(mesh, application):
     held.close()
 
 
-def test_bad_probes_are_refused_by_name(mesh, tmp_path):
+@pytest.mark.parametrize("name, value, text", [
+    ("ISTIO_KUBE_APP_PROBERS", {"/app-health/a/livez": {"httpGet": {"path": "/"}}}, "./app-health/a/livez: its port is no number"),
+    ("ISTIO_KUBE_APP_PROBERS", {"/app-health/a/livez": {"httpGet": {"path": "/", "port": 1, "host": "b"}}},
+     "./app-health/a/livez: 'host' is not supported"),
+    ("ISTIO_KUBE_APP_PROBERS", {"/app-health/a/livez": {"tcpSocket": {"port": 1}, "exec": {}}},
+     "./app-health/a/livez: 'exec' is not supported"),
+    ("ISTIO_KUBE_APP_PROBERS", {"/app-health/a/livez": {"grpc": {"port": 1, "service": "s" * 101}}}, "name is longer than 100 bytes"),
+    ("ISTIO_PROMETHEUS_ANNOTATIONS", {"scrape": "true", "path": "/m", "port": "1", "targets": [{"port": "2"}]},
+     ": targets is not supported"),
+])
+def test_what_is_not_heeded_is_refused_by_name(mesh, tmp_path, name, value, text):
     with pytest.raises(Exception):
-        mesh.start(ISTIO_KUBE_APP_PROBERS='{"/app-health/a/livez": {"httpGet": {"path": "/"}}}')
+        mesh.start(**{name: json.dumps(value)})
     with open(tmp_path / "stderr", encoding="utf-8") as log:
-        assert "ISTIO_KUBE_APP_PROBERS./app-health/a/livez: its port is no number" in log.read()
+        said = log.read()
+    assert name in said and text in said
 
 
 def test_quitquitquit_takes_post_and_ends_the_proxy(mesh):

@@ -148,11 +148,20 @@ static void choose_concurrency(struct env_reading *r)
         r->out->concurrency = (uint32_t)limit;
 }
 
+/* Lookups that the pod's rules divert would find nobody: that is worse than not to start. */
 static void read_dns(struct env_reading *r)
 {
     struct str capture = text_pairs_get(&r->out->meta, STR("DNS_CAPTURE"));
     if (capture.n && !text_bool(capture, &r->out->dns_capture))
         env_fault(r, "ISTIO_META_DNS_CAPTURE", "'%.*s' is not true or false", STR_ARG(capture));
+    else if (r->out->dns_capture)
+        env_fault(r, "ISTIO_META_DNS_CAPTURE", "the DNS proxy is not supported");
+}
+
+static void note_unsupported(struct env_reading *r)
+{
+    if (r->out->exit_on_zero_connections)
+        env_note(r, "EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "is not supported: terminationDrainDuration alone says when the proxy ends");
 }
 
 int agent_env_read(struct agent_env *out, int argc, char **argv, char **envp, struct err_list *faults, struct err_list *notes)
@@ -168,6 +177,7 @@ int agent_env_read(struct agent_env *out, int argc, char **argv, char **envp, st
     env_read_pod(&r);
     choose_concurrency(&r);
     read_dns(&r);
+    note_unsupported(&r);
     env_read_control(&r);
     return faults->count == before ? 0 : ERR_INVALID;
 }

@@ -2,7 +2,7 @@
  *
  * A table of probes by path, read once; asking is fetch.c's. The application is asked at the pod's own address from 127.0.0.6
  * (::6), which capture rules leave alone, with the kubelet's headers and the probe's own over them. Main loop. A probe of no
- * kind, or of two, is refused.
+ * kind, or of two, is refused, and so is a field that asking doesn't heed.
  */
 #include "proxy/agent/probes.h"
 
@@ -13,6 +13,7 @@
 
 #define PROBE_BODY_BYTES ((size_t)10 << 10)
 #define PROBE_ARENA_BYTES ((size_t)64 << 10)
+#define SERVICE_BYTES 100 /* a length of one byte in protobuf */
 
 enum probe_kind { PROBE_NONE, PROBE_HTTP, PROBE_TCP, PROBE_GRPC };
 struct probe {
@@ -61,6 +62,21 @@ static struct str text_of(struct probes_reading *r, const struct doc_node *map, 
     return n && (n->kind == DOC_STRING || n->kind == DOC_NUMBER) ? arena_str(&r->p->arena, n->text) : STR("");
 }
 
+/* `names`: null at the end. */
+static void refuse_others(struct probes_reading *r, const struct probe *p, const struct doc_node *map, const char *const *names)
+{
+    for (const struct doc_node *n = map && map->kind == DOC_MAP ? map->first : NULL; n; n = n->next) {
+        const char *const *known = names;
+        while (*known && !str_eq(n->key, str_from(*known)))
+            known++;
+        if (!*known) {
+            char text[128];
+            snprintf(text, sizeof text, "'%.*s' is not supported", (int)(n->key.n < 64 ? n->key.n : 64), n->key.p);
+            fault(r, p, text);
+        }
+    }
+}
+
 /* Injection has resolved names of ports. */
 static void read_port(struct probes_reading *r, struct probe *p, const struct doc_node *map)
 {
@@ -89,6 +105,8 @@ static void read_headers(struct probes_reading *r, struct probe *p, const struct
 
 static void read_http(struct probes_reading *r, struct probe *p, const struct doc_node *http)
 {
+    static const char *const names[] = {"path", "port", "scheme", "httpHeaders", NULL};
+    refuse_others(r, p, http, names);
     struct str path = text_of(r, http, "path");
     p->kind = PROBE_HTTP;
     p->is_tls = str_eq_nocase(text_of(r, http, "scheme"), STR("https"));
@@ -100,8 +118,12 @@ static void read_http(struct probes_reading *r, struct probe *p, const struct do
 static void read_probe(struct probes_reading *r, struct probe *p, const struct doc_node *n)
 {
     const struct doc_node *http = member(n, "httpGet"), *tcp = member(n, "tcpSocket"), *grpc = member(n, "grpc");
+    static const char *const names[] = {"httpGet", "tcpSocket", "grpc", "timeoutSeconds", NULL};
+    static const char *const socket_names[] = {"port", NULL};
+    static const char *const call_names[] = {"port", "service", NULL};
     uint64_t seconds = 0;
     p->path = arena_str(&r->p->arena, n->key);
+    refuse_others(r, p, n, names);
     str_to_u64(text_of(r, n, "timeoutSeconds"), &seconds);
     p->timeout_ms = (seconds && seconds < 86400 ? seconds : 1) * 1000; /* Kubernetes' default */
     if (!!http + !!tcp + !!grpc != 1) {
@@ -110,7 +132,10 @@ static void read_probe(struct probes_reading *r, struct probe *p, const struct d
         read_http(r, p, http);
     } else {
         p->kind = tcp ? PROBE_TCP : PROBE_GRPC;
+        refuse_others(r, p, tcp ? tcp : grpc, tcp ? socket_names : call_names);
         p->service = text_of(r, grpc, "service");
+        if (p->service.n > SERVICE_BYTES)
+            fault(r, p, "its service's name is longer than 100 bytes");
         read_port(r, p, tcp ? tcp : grpc);
     }
 }
@@ -197,10 +222,10 @@ static void add_fields(const struct probe *p, struct headers *h, const struct he
     headers_set_id(h, HDR_CONNECTION, STR("close"));
 }
 
-/* HealthCheckRequest{service = 1} in gRPC's framing; a service's name is short. */
+/* HealthCheckRequest{service = 1} in gRPC's framing. */
 static struct str grpc_body(const struct probe *p, uint8_t out[128])
 {
-    size_t n = p->service.n <= 100 ? p->service.n : 100;
+    size_t n = p->service.n;
     memset(out, 0, 5);
     if (!n)
         return str_make((char *)out, 5);

@@ -60,6 +60,14 @@ static struct str text_of(const struct doc_node *map, const char *name)
     return STR("");
 }
 
+static bool has_targets(const struct doc_node *map)
+{
+    for (const struct doc_node *n = map->first; n; n = n->next)
+        if (str_eq(n->key, STR("targets")) && n->kind != DOC_NULL && n->text.n + (n->first != NULL) > 0)
+            return true;
+    return false;
+}
+
 void status_read_annotations(struct status *st, struct err_list *faults)
 {
     static const char name[] = "ISTIO_PROMETHEUS_ANNOTATIONS";
@@ -71,6 +79,8 @@ void status_read_annotations(struct status *st, struct err_list *faults)
     const struct doc_node *root = json_read(pa, st->env->prometheus_annotations, name, faults);
     if (root && root->kind != DOC_MAP) {
         err_list_addf(faults, ERR_INVALID, name, "is no JSON object");
+    } else if (root && has_targets(root)) {
+        err_list_addf(faults, ERR_UNSUPPORTED, name, "targets is not supported: one page of the application is merged");
     } else if (root && str_eq(text_of(root, "scrape"), STR("true"))) {
         struct str path = text_of(root, "path"), text = text_of(root, "port");
         st->app_path = arena_str(&st->env->arena, path.n ? path : STR("/metrics"));

@@ -109,10 +109,10 @@ static void test_agent_env_read__proxy_config__yaml_and_json_alike(void **state)
     (void)state;
     static const char *const forms[] = {
         "PROXY_CONFIG={\"discoveryAddress\":\"[::1]:15012\",\"concurrency\":3,\"statusPort\":1520,\"holdApplicationUntilProxyStarts\":true,"
-        "\"terminationDrainDuration\":\"17s\",\"proxyMetadata\":{\"ISTIO_META_DNS_CAPTURE\":\"true\",\"TRUST_DOMAIN\":\"td\"},"
+        "\"terminationDrainDuration\":\"17s\",\"proxyMetadata\":{\"ISTIO_META_DNS_CAPTURE\":\"false\",\"TRUST_DOMAIN\":\"td\"},"
         "\"extraStatTags\":[\"a\",\"b\"],\"tracing\":{\"zipkin\":{\"address\":\"zipkin:9411\"},\"sampling\":1}}",
         "PROXY_CONFIG=discovery_address: '[::1]:15012'\nconcurrency: 3\nstatusPort: 1520\nholdApplicationUntilProxyStarts: true\n"
-        "terminationDrainDuration: 17s\nproxyMetadata:\n  ISTIO_META_DNS_CAPTURE: \"true\"\n  TRUST_DOMAIN: td\n"
+        "terminationDrainDuration: 17s\nproxyMetadata:\n  ISTIO_META_DNS_CAPTURE: \"false\"\n  TRUST_DOMAIN: td\n"
         "extraStatTags: [a, b]\ntracing: {zipkin: {address: 'zipkin:9411'}, sampling: 1}\n",
     };
     for (size_t i = 0; i < 2; i++) {
@@ -126,12 +126,27 @@ static void test_agent_env_read__proxy_config__yaml_and_json_alike(void **state)
         assert_int_equal(r.env.config.status_port, 1520);
         assert_true(r.env.config.hold_application);
         assert_int_equal(r.env.config.termination_drain_ms, 17000);
-        assert_true(r.env.dns_capture);
+        assert_false(r.env.dns_capture);
         assert_str_equal(r.env.trust_domain, "td");
         assert_int_equal(r.env.config.extra_stat_tags.count, 2);
         assert_str_equal(r.env.config.zipkin_address, "zipkin:9411");
         drop(&r);
     }
+}
+
+static void test_agent_env_read__dns_capture__refused(void **state)
+{
+    (void)state;
+    struct reading r;
+    const char *const more[] = {"PROXY_CONFIG={\"proxyMetadata\":{\"ISTIO_META_DNS_CAPTURE\":\"true\"}}", "EXIT_ON_ZERO_ACTIVE_CONNECTIONS=true",
+                                NULL};
+    read_env(&r, more, NULL);
+    assert_int_not_equal(r.rc, 0);
+    assert_int_equal(r.faults.count, 1);
+    assert_string_equal(r.faults.items[0].path, "ISTIO_META_DNS_CAPTURE");
+    assert_int_equal(r.notes.count, 1);
+    assert_string_equal(r.notes.items[0].path, "EXIT_ON_ZERO_ACTIVE_CONNECTIONS");
+    drop(&r);
 }
 
 static void test_agent_env_read__unknown_and_unsupported__named(void **state)
@@ -327,6 +342,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_agent_env_read__usual_pod__defaults, enter, leave),
         cmocka_unit_test_setup_teardown(test_agent_env_read__proxy_config__yaml_and_json_alike, enter, leave),
+        cmocka_unit_test_setup_teardown(test_agent_env_read__dns_capture__refused, enter, leave),
         cmocka_unit_test_setup_teardown(test_agent_env_read__unknown_and_unsupported__named, enter, leave),
         cmocka_unit_test_setup_teardown(test_agent_env_read__bad_values__all_at_once, enter, leave),
         cmocka_unit_test_setup_teardown(test_agent_env_read__arguments__as_pilot_agent_takes_them, enter, leave),
