@@ -210,50 +210,6 @@ def test_worker_utilization__flood_on_kept_connections__refuses_while_they_are_s
         is_over.set()
         flood.join()
     wait_until(lambda: not is_refused(proxy.address()), "connections to be taken again")
-    assert http1.fetch(proxy.address()).status == 200
-
-
-@pytest.mark.weft_only
-def test_reject_incoming_connections__unix_socket__closed_by_the_worker(start_proxy, origin, tmp_path):
-    pressure = Pressure(tmp_path)
-    path = str(tmp_path / "in")
-    proxy = start_proxy(of(origin, manager(pressure, ("reject_incoming_connections", {})),
-                           {"stat_prefix": "l", "address": {"pipe": {"path": path}}}))
-    pressure.set(1.0)
-    proxy.wait_stat("overload.envoy.overload_actions.reject_incoming_connections.active", 1)
-    with socket.socket(socket.AF_UNIX) as s:
-        s.connect(path)
-        assert s.recv(1) == b""
-    assert proxy.stat("listener.l.downstream_cx_overload_reject") == 1
-    pressure.set(0.0)
-    proxy.wait_stat("overload.envoy.overload_actions.reject_incoming_connections.active", 0)
-    with socket.socket(socket.AF_UNIX) as s:
-        s.connect(path)
-        s.sendall(request_bytes())
-        assert s.recv(12) == b"HTTP/1.1 200"
-
-
-@pytest.mark.weft_only
-def test_worker_utilization__flood_on_kept_connections__refuses_while_they_are_served(start_proxy, tmp_path):
-    """The loop that docs/performance.md measures: workers busy, new connections refused, workers idle, taken again."""
-    overload = {"refresh_interval": "0.02s", "resource_monitors": [{"name": "workers", "typed_config": {
-        "@type": "type.googleapis.com/weft.resource_monitors.v1.WorkerUtilization", "window": "0.1s"}}],
-        "actions": [{"name": ACTION + "reject_incoming_connections", "triggers": [
-            {"name": "workers", "threshold": {"value": 0.4}}]}]}
-    routes = [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]
-    proxy = start_proxy(config.bootstrap([config.http_listener(routes=routes)], [], overload_manager=overload), concurrency=1)
-    name = "overload.envoy.overload_actions.reject_incoming_connections.active"
-    proxy.wait_stat(name, 0)
-    with socket.create_connection(proxy.address()) as s:
-        def keep_busy():
-            for _ in range(20):
-                s.sendall(request_bytes() * 500)
-                answers = b""
-                while answers.count(b"HTTP/1.1 200 OK\r\n") < 500:
-                    answers += s.recv(1 << 20)
-            return proxy.stat(name) == 1
-        wait_until(keep_busy, "the workers to be too busy")
-    wait_until(lambda: not is_refused(proxy.address()), "connections to be taken again")
 
 
 @BOTH

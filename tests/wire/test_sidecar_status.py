@@ -64,7 +64,7 @@ class Pod:
     def __init__(self, started, directory):
         self.started, self.directory = started, str(directory)
         self.ca = CA(self.directory)
-        self.ads = started.add(*self._closing(AdsServer()))
+        self.ads = started.add(*self._closing(AdsServer(held=["cds", "lds"])))
         self.authority = started.add(*self._closing(MeshCA(self.ca, name="localhost")))
 
     @staticmethod
@@ -91,6 +91,8 @@ class Pod:
         self.ads.set_resources("cds", {"c": {"name": "c", "type": "STATIC", "connect_timeout": "1s"}})
         self.ads.set_resources("lds", {"here": config.listener("here", config.hcm(
             routes=[{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]))})
+        self.ads.release("cds")
+        self.ads.release("lds")
 
     def wait_ready(self):
         self.push()
