@@ -294,6 +294,7 @@ static void on_listeners_drained(struct timer *t)
 {
     struct frame *f = CONTAINER_OF(t, frame, drain_listeners);
     listener_manager_stop(f->server.listeners, f->drain_inbound_only);
+    listener_manager_drain(f->server.listeners, f->drain_inbound_only); /* who hasn't asked since won't be told any more */
     if (f->drain_then_exit)
         server_shutdown(&f->server);
 }

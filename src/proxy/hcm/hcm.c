@@ -346,10 +346,11 @@ static void attach(struct downstream *d, const void *config)
 static void drain(struct downstream *d)
 {
     struct hcm_conn *hc = d->terminal_state;
-    if (!hc || !hc->server || http_server_conn_is_draining(hc->server))
+    if (!hc || !hc->server)
         return;
-    stat_inc(stats_of(hc), STAT_HCM_CX_DRAIN_CLOSE);
-    if (d->listener->is_replaced)
+    if (!http_server_conn_is_draining(hc->server))
+        stat_inc(stats_of(hc), STAT_HCM_CX_DRAIN_CLOSE);
+    if (d->listener->idle_may_wait)
         http_server_conn_retire(hc->server);
     else
         http_server_conn_drain(hc->server);

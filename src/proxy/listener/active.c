@@ -232,7 +232,7 @@ int active_replace(struct active *a, struct listener *next, uint64_t drain_us)
         if (a->is_started)
             move_connections(a, next);
     }
-    a->base.is_replaced = true;
+    a->base.idle_may_wait = true;
     active_drain(a, drain_us);
     if (was_serving)
         active_connection_gone(a);

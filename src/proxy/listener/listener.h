@@ -176,7 +176,7 @@ void listener_manager_start(struct listener_manager *m);
 /* Stops accepting everywhere (sockets closed); connections drain when graceful, are left alone else. */
 void listener_manager_stop(struct listener_manager *m, bool inbound_only);
 void listener_manager_drain(struct listener_manager *m, bool inbound_only); /* connections finish */
-/* The same, spread over `us` by chance (drain_strategy gradual); new connections are let in meanwhile. */
+/* The same, spread over `us` by chance (drain_strategy gradual); new connections are let in meanwhile, idle ones may wait. */
 void listener_manager_drain_over(struct listener_manager *m, bool inbound_only, uint64_t us);
 void listener_manager_close_all(struct listener_manager *m);
 /* Connection limits from the runtime, read anew; once a second. */
@@ -200,7 +200,7 @@ struct active_listener {
     struct stat_scope *stats, *tls_stats, *tls_socket_stats;
     struct list connections;       /* struct downstream */
     bool draining;
-    bool is_replaced;              /* drains, and idle connections may wait for the end */
+    bool idle_may_wait;            /* when it drains: for their next request, or the end */
 };
 /* The listener's worker: keeps what it is configured with and counts in, beyond its last connection. */
 struct active_listener *active_listener_keep(struct active_listener *a);

@@ -8,7 +8,7 @@
 
 struct order {
     struct listener_manager *manager;
-    bool inbound_only;
+    bool inbound_only, idle_may_wait;
     uint64_t drain_us; /* 0: at once */
 };
 
@@ -64,8 +64,10 @@ static void drain_on_worker(struct worker *w, void *arg)
     struct order *o = arg;
     LIST_EACH(it, safe, &w->listeners) {
         struct active_listener *al = LIST_ENTRY(it, active_listener, node);
-        if (concerns(o, al))
-            active_drain(active_of(al), o->drain_us);
+        if (!concerns(o, al))
+            continue;
+        al->idle_may_wait = o->idle_may_wait;
+        active_drain(active_of(al), o->drain_us);
     }
 }
 
@@ -82,21 +84,22 @@ static void on_draining(void *arg)
     mem_free(o);
 }
 
-static void drain(struct listener_manager *m, bool inbound_only, uint64_t us)
+static void drain(struct listener_manager *m, bool inbound_only, bool idle_may_wait, uint64_t us)
 {
     struct order *o = order_new(m, inbound_only);
+    o->idle_may_wait = idle_may_wait;
     o->drain_us = us;
     server_on_workers(m->server, drain_on_worker, on_draining, o);
 }
 
 void listener_manager_drain(struct listener_manager *m, bool inbound_only)
 {
-    drain(m, inbound_only, 0);
+    drain(m, inbound_only, false, 0);
 }
 
 void listener_manager_drain_over(struct listener_manager *m, bool inbound_only, uint64_t us)
 {
-    drain(m, inbound_only, us);
+    drain(m, inbound_only, true, us);
 }
 
 static void close_on_worker(struct worker *w, void *arg)
