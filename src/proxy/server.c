@@ -251,10 +251,17 @@ static void warm_clusters(struct frame *f)
 
 static void on_drain_timeout(struct timer *t)
 {
-    struct frame *f = CONTAINER_OF(t, frame, drain);
-    LOG(MAIN, INFO, "%lu connections are left at the end of the drain time",
-        (unsigned long)total_connections(&f->server));
-    f->is_forced = true;
+    server_end(&CONTAINER_OF(t, frame, drain)->server);
+}
+
+void server_end(struct server *s)
+{
+    struct frame *f = frame_of(s);
+    uint64_t left = total_connections(s);
+    if (left)
+        LOG(MAIN, INFO, "%lu connections are left at the end of the drain time", (unsigned long)left);
+    f->is_stopping = true;
+    f->is_forced = left > 0;
     finish(f);
 }
 
@@ -273,7 +280,7 @@ void server_note_idle(struct server *s)
 void server_shutdown(struct server *s)
 {
     struct frame *f = frame_of(s);
-    if (f->is_stopping || !f->is_live) {
+    if (f->is_stopping || f->is_terminating || !f->is_live) {
         LOG(MAIN, INFO, "exiting at once");
         f->is_stopping = f->is_forced = true;
         finish(f);
@@ -313,6 +320,17 @@ void server_drain_listeners(struct server *s, bool graceful, bool inbound_only, 
     timer_set_ms(&f->drain_listeners, s->opts.drain_time_s * 1000);
 }
 
+static void terminate(struct server *s)
+{
+    struct frame *f = frame_of(s);
+    if (!s->opts.hooks.agent_terminate || !f->is_live || f->is_stopping || f->is_terminating) {
+        server_shutdown(s);
+        return;
+    }
+    f->is_terminating = true;
+    s->opts.hooks.agent_terminate(s);
+}
+
 static void on_signal(void *user, int number)
 {
     struct server *s = user;
@@ -320,7 +338,7 @@ static void on_signal(void *user, int number)
     case SIGTERM:
     case SIGINT:
         LOG(MAIN, WARNING, "caught %s", number == SIGTERM ? "SIGTERM" : "SIGINT");
-        server_shutdown(s);
+        terminate(s);
         break;
     case SIGUSR1:
         log_reopen();

@@ -44,6 +44,7 @@ struct server_hooks {
     void (*admin_stop)(struct server *s);
     int (*agent_start)(struct server *s, struct err *err); /* clusters and listeners are made, nothing runs */
     void (*agent_stop)(struct server *s);
+    void (*agent_terminate)(struct server *s);             /* the first SIGTERM of a live server, in draining's place */
     void (*metrics)(struct server *s, struct buf *out);    /* appends the page /stats/prometheus */
 };
 
@@ -135,6 +136,8 @@ void server_free(struct server **s);
 void server_on_workers(struct server *s, void (*fn)(struct worker *w, void *arg), void (*done)(void *arg), void *arg);
 /* SIGTERM and /quitquitquit: stop listening, drain, exit within drain_time. A second call exits at once. */
 void server_shutdown(struct server *s);
+/* Ends now; connections that are left are closed. */
+void server_end(struct server *s);
 void server_drain_listeners(struct server *s, bool graceful, bool inbound_only, bool exit_after);
 /* Any thread: while draining, perhaps the last connection has gone. */
 void server_note_idle(struct server *s);

@@ -31,6 +31,7 @@ struct frame {
     struct discovery_opts discovery;
     int exit_code;
     bool is_live, is_stopping, is_forced;
+    bool is_terminating;       /* the agent says when the end is */
     bool workers_run;
     bool drain_inbound_only, drain_then_exit;
 };

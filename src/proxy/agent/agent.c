@@ -12,6 +12,7 @@
 #include "proxy/agent/pushed_roots.h"
 #include "proxy/agent/secrets.h"
 #include "proxy/agent/status.h"
+#include "proxy/agent/termination.h"
 #include "proxy/agent/token.h"
 #include "proxy/service/grpc_credentials.h"
 
@@ -29,6 +30,7 @@ struct agent {
     struct identity *identity;    /* IDENTITY_CA, once started */
     struct pushed_roots *pushed;
     struct status *status;        /* NULL where nothing is to be served */
+    struct termination termination;
 };
 
 /* ---- the store ---- */
@@ -154,6 +156,7 @@ static int start(struct server *s, struct err *err)
 static void stop(struct server *s)
 {
     struct agent *a = s->opts.agent;
+    termination_stop(&a->termination);
     if (a->status)
         status_stop(a->status);
     grpc_credentials_set(STR(AGENT_XDS_CLUSTER), NULL, NULL);
@@ -161,6 +164,12 @@ static void stop(struct server *s)
     identity_free(&a->identity);
     secret_store_close();
     file_secrets_free(&a->files);
+}
+
+static void terminate(struct server *s)
+{
+    struct agent *a = s->opts.agent;
+    termination_begin(&a->termination, s, &a->env);
 }
 
 void agent_configure(struct agent *a, struct server_opts *out)
@@ -177,4 +186,5 @@ void agent_configure(struct agent *a, struct server_opts *out)
     out->allow_unsupported = true; /* an override's fields are warned of, as Envoy is told --allow-unknown-static-fields */
     out->hooks.agent_start = start;
     out->hooks.agent_stop = stop;
+    out->hooks.agent_terminate = terminate;
 }

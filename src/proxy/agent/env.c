@@ -158,12 +158,6 @@ static void read_dns(struct env_reading *r)
         env_fault(r, "ISTIO_META_DNS_CAPTURE", "the DNS proxy is not supported");
 }
 
-static void note_unsupported(struct env_reading *r)
-{
-    if (r->out->exit_on_zero_connections)
-        env_note(r, "EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "is not supported: terminationDrainDuration alone says when the proxy ends");
-}
-
 int agent_env_read(struct agent_env *out, int argc, char **argv, char **envp, struct err_list *faults, struct err_list *notes)
 {
     struct env_reading r = {.out = out, .envp = envp, .faults = faults, .notes = notes};
@@ -177,7 +171,6 @@ int agent_env_read(struct agent_env *out, int argc, char **argv, char **envp, st
     env_read_pod(&r);
     choose_concurrency(&r);
     read_dns(&r);
-    note_unsupported(&r);
     env_read_control(&r);
     return faults->count == before ? 0 : ERR_INVALID;
 }

@@ -179,6 +179,8 @@ void listener_manager_drain(struct listener_manager *m, bool inbound_only); /* c
 /* The same, spread over `us` by chance (drain_strategy gradual); new connections are let in meanwhile, idle ones may wait. */
 void listener_manager_drain_over(struct listener_manager *m, bool inbound_only, uint64_t us);
 void listener_manager_close_all(struct listener_manager *m);
+/* Of listeners that discovery brought, those that drain among them. */
+uint64_t listener_manager_connections(const struct listener_manager *m);
 /* Connection limits from the runtime, read anew; once a second. */
 void listener_manager_refresh(struct listener_manager *m);
 /* A worker's last duty to its listeners, on its thread: accepting ends, connections are closed. */

@@ -113,3 +113,19 @@ void listener_manager_close_all(struct listener_manager *m)
 {
     server_on_workers(m->server, close_on_worker, NULL, NULL);
 }
+
+static uint64_t connections_of(const struct listener_manager *m, const struct list *listeners)
+{
+    uint64_t sum = 0;
+    LIST_EACH(it, safe, listeners) {
+        const struct listener *l = LIST_ENTRY(it, listener, node);
+        for (uint32_t i = 0; !l->is_static && i < m->server->worker_count; i++)
+            sum += atomic_load_explicit(&l->counts[i].connections, memory_order_relaxed);
+    }
+    return sum;
+}
+
+uint64_t listener_manager_connections(const struct listener_manager *m)
+{
+    return connections_of(m, &m->listeners) + connections_of(m, &m->leaving);
+}

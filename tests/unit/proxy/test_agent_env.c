@@ -138,14 +138,12 @@ static void test_agent_env_read__dns_capture__refused(void **state)
 {
     (void)state;
     struct reading r;
-    const char *const more[] = {"PROXY_CONFIG={\"proxyMetadata\":{\"ISTIO_META_DNS_CAPTURE\":\"true\"}}", "EXIT_ON_ZERO_ACTIVE_CONNECTIONS=true",
-                                NULL};
+    const char *const more[] = {"PROXY_CONFIG={\"proxyMetadata\":{\"ISTIO_META_DNS_CAPTURE\":\"true\"}}", NULL};
     read_env(&r, more, NULL);
     assert_int_not_equal(r.rc, 0);
     assert_int_equal(r.faults.count, 1);
     assert_string_equal(r.faults.items[0].path, "ISTIO_META_DNS_CAPTURE");
-    assert_int_equal(r.notes.count, 1);
-    assert_string_equal(r.notes.items[0].path, "EXIT_ON_ZERO_ACTIVE_CONNECTIONS");
+    assert_int_equal(r.notes.count, 0);
     drop(&r);
 }
 

@@ -23,7 +23,7 @@ def pod(directory, root_pem=None, ca_port=None, token="a.token.here", proxy_conf
         write(directory, "var/run/secrets/istio/root-cert.pem", root_pem)
     if token:
         write(directory, "var/run/secrets/tokens/istio-token", token + "\n")
-    config = {"proxyAdminPort": 0, "statusPort": 0, "concurrency": 1, "terminationDrainDuration": "2s",
+    config = {"proxyAdminPort": 0, "statusPort": 0, "concurrency": 1, "terminationDrainDuration": "0.1s",
               "discoveryAddress": "127.0.0.1:1", "controlPlaneAuthPolicy": "NONE", **(proxy_config or {})}
     known = {"POD_NAME": "productpage-v1-0", "POD_NAMESPACE": "bookinfo", "INSTANCE_IP": "127.0.0.1",
              "SERVICE_ACCOUNT": "bookinfo-productpage", "PILOT_CERT_PROVIDER": "istiod", "PROXY_CONFIG": json.dumps(config),
