@@ -5,6 +5,8 @@
  */
 #include "base/str.h"
 
+#include "base/mem.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -33,6 +35,24 @@ static bool bytes_eq_nocase(const char *a, const char *b, size_t n)
         if (ascii_lower(*a) != ascii_lower(*b))
             return false;
     return true;
+}
+
+struct str str_dup(struct str s)
+{
+    return str_make(mem_strndup(s.p ? s.p : "", s.n), s.n);
+}
+
+void str_free(struct str *own)
+{
+    mem_free((char *)(uintptr_t)own->p);
+    *own = STR_NULL;
+}
+
+void str_replace(struct str *own, struct str by)
+{
+    struct str copy = str_dup(by);
+    str_free(own);
+    *own = copy;
 }
 
 bool str_eq_nocase(struct str a, struct str b)

@@ -34,6 +34,10 @@ static inline bool str_eq(struct str a, struct str b)
 {
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
+/* A copy of one's own with a NUL behind it, of nothing too (`p` is never NULL). */
+struct str str_dup(struct str s);
+void str_free(struct str *own);                  /* leaves the null str */
+void str_replace(struct str *own, struct str by); /* `by` may lie in it */
 bool str_eq_nocase(struct str a, struct str b); /* ASCII */
 bool str_has_prefix(struct str s, struct str prefix);
 bool str_has_suffix(struct str s, struct str suffix);

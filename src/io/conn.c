@@ -258,7 +258,7 @@ static void free_ext(struct conn_ext *x)
     buf_fini(&x->preface);
     conn_prologue_free(x);
     mem_free(x->failure_text);
-    mem_free((char *)(uintptr_t)x->proxy_tlvs.p);
+    str_free(&x->proxy_tlvs);
     mem_free(x);
 }
 

@@ -120,8 +120,7 @@ const struct addr *conn_remote(const struct conn *c)
 void conn_set_proxy_tlvs(struct conn *c, struct str tlvs)
 {
     struct conn_ext *x = conn_ext(c);
-    mem_free((char *)(uintptr_t)x->proxy_tlvs.p);
-    x->proxy_tlvs = STR_NULL;
+    str_free(&x->proxy_tlvs);
     if (!tlvs.n)
         return;
     x->proxy_tlvs = str_make(mem_alloc(tlvs.n), tlvs.n);

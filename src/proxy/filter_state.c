@@ -8,11 +8,6 @@
 
 #include "base/mem.h"
 
-static struct str keep(struct str s)
-{
-    return str_make(mem_strndup(s.p ? s.p : "", s.n), s.n);
-}
-
 static struct filter_state_entry *find_own(const struct filter_state *s, struct str key)
 {
     for (struct filter_state_entry *e = s->first; e; e = e->next)
@@ -50,7 +45,7 @@ static void append(struct filter_state *s, struct filter_state_entry *e)
 static struct filter_state_entry *add(struct filter_state *s, struct str key)
 {
     struct filter_state_entry *e = NEW(filter_state_entry);
-    e->key = keep(key);
+    e->key = str_dup(key);
     append(s, e);
     return e;
 }
@@ -58,7 +53,7 @@ static struct filter_state_entry *add(struct filter_state *s, struct str key)
 static void drop_value(struct filter_state_entry *e)
 {
     if (!e->object)
-        mem_free((char *)(uintptr_t)e->value.p);
+        str_free(&e->value);
     filter_state_object_unref(&e->object);
 }
 
@@ -70,7 +65,7 @@ bool filter_state_set(struct filter_state *s, struct str key, struct str value, 
     struct filter_state_entry *e = find_own(s, key);
     if (!e)
         e = add(s, key);
-    struct str copy = keep(value); /* `value` may be the old one's text */
+    struct str copy = str_dup(value); /* `value` may be the old one's text */
     drop_value(e);
     e->value = copy;
     e->read_only = read_only;
@@ -108,7 +103,7 @@ void filter_state_fini(struct filter_state *s)
         struct filter_state_entry *next = e->next;
         drop_value(e);
         if (!e->is_kept_elsewhere) {
-            mem_free((char *)(uintptr_t)e->key.p);
+            str_free(&e->key);
             mem_free(e);
         }
         e = next;

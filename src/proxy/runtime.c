@@ -44,11 +44,6 @@ static int compare_entries(const void *a, const void *b)
     return str_cmp(((const struct entry *)a)->key, ((const struct entry *)b)->key);
 }
 
-static struct str copy(struct str s)
-{
-    return str_make(mem_strndup(s.p ? s.p : "", s.n), s.n);
-}
-
 /* Merges the layers, last one wins, into a new version. */
 static struct runtime_version *version_new(const struct runtime *rt)
 {
@@ -63,7 +58,7 @@ static struct runtime_version *version_new(const struct runtime *rt)
     size_t n = map_count(merged), pos = 0;
     struct runtime_version *v = mem_zalloc(sizeof *v + n * sizeof v->entries[0]);
     while (map_next(merged, &pos, &key, &value))
-        v->entries[v->count++] = (struct entry){copy(key), copy(str_from(value))};
+        v->entries[v->count++] = (struct entry){str_dup(key), str_dup(str_from(value))};
     qsort(v->entries, v->count, sizeof v->entries[0], compare_entries);
     map_free(&merged);
     return v;
@@ -90,7 +85,7 @@ struct runtime *runtime_new(const struct runtime_layer_spec *layers, size_t coun
     rt->layers = mem_zalloc((count ? count : 1) * sizeof *rt->layers);
     for (size_t i = 0; i < count; i++) {
         struct layer *l = &rt->layers[i];
-        *l = (struct layer){copy(layers[i].name), layers[i].is_admin, map_new()};
+        *l = (struct layer){str_dup(layers[i].name), layers[i].is_admin, map_new()};
         for (size_t j = 0; j < layers[i].count; j++)
             layer_set(l, layers[i].keys[j], layers[i].values[j]);
     }
@@ -218,7 +213,7 @@ struct runtime_version *runtime_replace_layer(size_t index, const struct str *ke
     struct layer *l = &rt->layers[index];
     if (has_just(l, keys, values, count))
         return NULL;
-    struct str name = copy(l->name);
+    struct str name = str_dup(l->name);
     layer_fini(l);
     *l = (struct layer){name, false, map_new()};
     for (size_t i = 0; i < count; i++)

@@ -54,14 +54,9 @@ struct exposition {
     struct str bound_texts[STATS_BOUNDS_MAX]; /* ,le="0.5"} with its blank */
 };
 
-static struct str keep(struct str s)
-{
-    return str_make(mem_strndup(s.p ? s.p : "", s.n), s.n);
-}
-
 static void drop(struct str s)
 {
-    mem_free((char *)(uintptr_t)s.p);
+    str_free(&s);
 }
 
 static struct metric *metric_of(struct exposition *x, uint8_t kind)
@@ -73,7 +68,7 @@ static struct metric *metric_of(struct exposition *x, uint8_t kind)
     if (m)
         return m;
     m = NEW(metric);
-    m->key = keep(strbuf_str(&x->key));
+    m->key = str_dup(strbuf_str(&x->key));
     map_set(x->metrics, m->key, m);
     return m;
 }
@@ -144,7 +139,7 @@ static void take_bounds(struct exposition *x, struct str name)
     x->bound_count = n;
     for (uint32_t i = 0; i < n; i++) {
         snprintf(text, sizeof(text), ",le=\"%.15g\"} ", bounds[i]);
-        x->bound_texts[i] = keep(str_from(text));
+        x->bound_texts[i] = str_dup(str_from(text));
     }
 }
 
@@ -235,7 +230,7 @@ static void add_source(struct exposition *x, const struct family *f, uint32_t ro
 {
     struct metric *m = metric_of(x, f->table->rows[row].kind);
     m->sources = mem_grow(m->sources, &m->source_cap, m->source_count + 1, sizeof(*m->sources));
-    m->sources[m->source_count++] = (struct source){f, row, keep(strbuf_str(&x->naming.labels))};
+    m->sources[m->source_count++] = (struct source){f, row, str_dup(strbuf_str(&x->naming.labels))};
 }
 
 static struct family *family_of(struct exposition *x, const struct stat_scope *s)
@@ -267,7 +262,7 @@ static void gather(struct exposition *x)
     for (size_t i = 0; i < count; i++) {
         struct family *f = family_of(x, scopes[i]);
         f->members = mem_grow(f->members, &f->cap, f->count + 1, sizeof(*f->members));
-        f->members[f->count++] = (struct member){scopes[i], keep(strbuf_str(&x->naming.scope_labels))};
+        f->members[f->count++] = (struct member){scopes[i], str_dup(strbuf_str(&x->naming.scope_labels))};
         stats_read_named(scopes[i], on_sample, x);
     }
     mem_free(scopes);

@@ -143,7 +143,7 @@ static void watch(struct group *g)
 
 static struct str copy(struct str s)
 {
-    return s.n ? str_make(mem_strndup(s.p, s.n), s.n) : STR_NULL;
+    return s.n ? str_dup(s) : STR_NULL;
 }
 
 static void add(struct file_secrets *f, enum group_kind kind, struct str name, struct str one, struct str two, struct trust *trust)

@@ -34,11 +34,6 @@ static void *provider_user;
 
 /* ---- secrets ---- */
 
-static struct str copy(struct str s)
-{
-    return str_make(mem_strndup(s.n ? s.p : "", s.n), s.n);
-}
-
 static void wipe(struct str *s)
 {
     if (s->p)
@@ -77,7 +72,7 @@ static struct entry *entry_of(struct str name)
     if (!entries)
         entries = map_new();
     e = NEW(entry);
-    e->name = copy(name);
+    e->name = str_dup(name);
     list_init(&e->watches);
     map_set(entries, e->name, e);
     return e;
@@ -179,8 +174,8 @@ static bool set(const struct secret *from)
     if (is_same(e->now, from))
         return false;
     struct secret *s = NEW(secret);
-    *s = (struct secret){.name = copy(from->name), .chain_pem = copy(from->chain_pem), .key_pem = copy(from->key_pem),
-                         .roots_pem = copy(from->roots_pem), .crl_pem = copy(from->crl_pem), .version = ++versions, .refs = 1};
+    *s = (struct secret){.name = str_dup(from->name), .chain_pem = str_dup(from->chain_pem), .key_pem = str_dup(from->key_pem),
+                         .roots_pem = str_dup(from->roots_pem), .crl_pem = str_dup(from->crl_pem), .version = ++versions, .refs = 1};
     struct secret *old = e->now;
     e->now = s;
     tell(e, s);
@@ -209,7 +204,7 @@ static size_t names_of(struct str **out)
     *out = NULL;
     while (entries && map_next(entries, &pos, &name, &e)) {
         *out = mem_grow(*out, &cap, n + 1, sizeof **out);
-        (*out)[n++] = copy(((struct entry *)e)->name);
+        (*out)[n++] = str_dup(((struct entry *)e)->name);
     }
     return n;
 }

@@ -71,7 +71,7 @@ static void free_name(struct dns_name *n)
     timer_clear(&n->timeout);
     dns_cancel(n->query);
     dns_host_unref(&n->now);
-    mem_free((char *)(uintptr_t)n->name.p);
+    str_free(&n->name);
     mem_free(n);
 }
 
@@ -120,7 +120,7 @@ static void take_state(struct dns_name *n, const struct dns_answer *answer)
     struct dns_host *h = NEW(dns_host), *was = n->now;
     atomic_init(&h->refs, 1);
     atomic_init(&h->used_ms, was ? atomic_load_explicit(&was->used_ms, memory_order_relaxed) : now_ms());
-    h->name = str_make(mem_strndup(n->name.p, n->name.n), n->name.n);
+    h->name = str_dup(n->name);
     h->addr_count = answer ? (uint32_t)answer->count : 0;
     h->addrs = h->addr_count ? mem_zalloc(h->addr_count * sizeof *h->addrs) : NULL;
     if (!h->addr_count)
@@ -228,7 +228,7 @@ static void enter(struct dns_cache *c, struct str name)
     struct dns_name *n = NEW(dns_name);
     int port = 0;
     n->cache = c;
-    n->name = str_make(mem_strndup(name.p, name.n), name.n);
+    n->name = str_dup(name);
     authority_split(n->name, &n->host, &port);
     if (n->host.n > 2 && n->host.p[0] == '[')
         n->host = str_make(n->host.p + 1, n->host.n - 2);
@@ -313,7 +313,7 @@ struct dns_cache *dns_cache_open(const struct dns_cache_spec *spec)
     struct dns_cache *c = NEW(dns_cache);
     atomic_init(&c->refs, 1);
     c->spec = *spec;
-    c->spec.name = str_make(mem_strndup(spec->name.p, spec->name.n), spec->name.n);
+    c->spec.name = str_dup(spec->name);
     c->stats = scope_of(spec->name);
     c->names = map_new();
     c->view_count = clusters_worker_count() + 1;
@@ -349,7 +349,7 @@ static void destroy(void *arg)
     dns_resolver_free(&c->resolver);
     dns_cache_views_free(c);
     stat_scope_unref(&c->stats);
-    mem_free((char *)(uintptr_t)c->spec.name.p);
+    str_free(&c->spec.name);
     mem_free(c);
 }
 

@@ -52,7 +52,7 @@ void dns_host_unref(struct dns_host **host)
     for (uint32_t i = 0; i < h->addr_count; i++)
         addr_fini(&h->addrs[i]);
     mem_free(h->addrs);
-    mem_free((char *)(uintptr_t)h->name.p);
+    str_free(&h->name);
     mem_free(h);
 }
 

@@ -21,7 +21,7 @@ struct host *host_new(const struct addr *a, struct str hostname, uint32_t weight
     atomic_init(&h->refs, 1);
     addr_copy(&h->addr, a);
     if (hostname.n)
-        h->hostname = str_make(mem_strndup(hostname.p, hostname.n), hostname.n);
+        h->hostname = str_dup(hostname);
     h->weight = weight ? weight : 1;
     h->priority = priority;
     h->locality = l;
@@ -47,7 +47,7 @@ void host_unref(struct host **h)
         metadata_pool_unref(host->metadata);
     mem_free(host->outlier);
     health_host_free(&host->check);
-    mem_free((char *)(uintptr_t)host->hostname.p);
+    str_free(&host->hostname);
     addr_fini(&host->addr);
     mem_free(host);
 }

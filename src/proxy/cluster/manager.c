@@ -71,8 +71,8 @@ static struct str copy_str(struct str s)
 
 static void version_fini(struct version *v)
 {
-    mem_free((char *)(uintptr_t)v->packed.p);
-    mem_free((char *)(uintptr_t)v->text.p);
+    str_free(&v->packed);
+    str_free(&v->text);
     *v = (struct version){0};
 }
 

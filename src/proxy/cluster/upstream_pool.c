@@ -373,7 +373,7 @@ static const struct http_pool_events events = {
 
 static struct str copy(struct str s)
 {
-    return s.n ? str_make(mem_strndup(s.p, s.n), s.n) : STR_NULL;
+    return s.n ? str_dup(s) : STR_NULL;
 }
 
 static void set_protocol(struct upstream_pool *p, const struct cluster_http_spec *http)
@@ -442,13 +442,13 @@ void upstream_pool_free(struct upstream_pool *p)
     cluster_breaker_release(cluster_of(p), p->priority, BREAKER_POOLS);
     http_pool_free(&p->pool);
     host_unref(&p->host);
-    mem_free((char *)(uintptr_t)p->authority.p);
-    mem_free((char *)(uintptr_t)p->proxy_header.p);
+    str_free(&p->authority);
+    str_free(&p->proxy_header);
     if (p->source)
         addr_fini(&p->source->addr);
     mem_free(p->source);
     for (uint32_t i = 0; i < p->alpn_count; i++)
-        mem_free((char *)(uintptr_t)p->alpn[i].p);
+        str_free(&p->alpn[i]);
     mem_free(p->alpn);
     mem_free(p);
 }
@@ -465,7 +465,7 @@ struct conn *cluster_connect_tcp(struct cluster_worker *cw, struct host *h, cons
     }
     struct str header = h->transport->proxy_protocol ? upstream_proxy_header(h->transport, downstream) : STR_NULL;
     struct conn *conn = upstream_connect(cw, h, NULL, source, header, handler, user);
-    mem_free((char *)(uintptr_t)header.p);
+    str_free(&header);
     if (!conn) {
         cluster_breaker_release(c, PRIORITY_DEFAULT, BREAKER_CONNECTIONS);
         return NULL;

@@ -152,14 +152,14 @@ struct http_pool *view_http_pool(struct cluster_worker *cw, struct host *h, cons
     if (cw->bucket_count) {
         for (struct upstream_pool *p = cw->buckets[bucket_of(cw, h)]; p; p = p->next) {
             if (pool_fits(p, h, key, authority) && str_eq(p->proxy_header, header)) {
-                mem_free((char *)(uintptr_t)header.p);
+                str_free(&header);
                 return p->pool;
             }
         }
     }
     if (!cluster_breaker_acquire(cw->cluster, key->priority, BREAKER_POOLS)) {
         stat_inc(cw->cluster->stats, STAT_CLUSTER_UPSTREAM_CX_POOL_OVERFLOW);
-        mem_free((char *)(uintptr_t)header.p);
+        str_free(&header);
         return NULL;
     }
     struct pool_key full = *key;

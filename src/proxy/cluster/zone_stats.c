@@ -40,7 +40,7 @@ static void add(struct cluster *c, struct str from, struct str to)
     strbuf_addc(&suffix, '.');
     strbuf_adds(&suffix, to);
     strbuf_addc(&suffix, '.');
-    z->to = str_make(mem_strndup(to.p, to.n), to.n);
+    z->to = str_dup(to);
     z->stats = cluster_scope(c->spec, suffix.p, &table);
     z->next = atomic_load_explicit(&c->zones, memory_order_relaxed);
     atomic_store_explicit(&c->zones, z, memory_order_release);
@@ -64,7 +64,7 @@ void cluster_zones_fini(struct cluster *c)
     while (z) {
         struct zone_stats *next = z->next;
         stat_scope_unref(&z->stats);
-        mem_free((char *)(uintptr_t)z->to.p);
+        str_free(&z->to);
         mem_free(z);
         z = next;
     }

@@ -137,8 +137,8 @@ static void free_network(void *config)
     struct network_local_ratelimit_config *c = config;
     stat_scope_unref(&c->stats);
     shared_bucket_unref(&c->bucket);
-    mem_free((char *)(uintptr_t)c->stat_prefix.p);
-    mem_free((char *)(uintptr_t)c->runtime_key.p);
+    str_free(&c->stat_prefix);
+    str_free(&c->runtime_key);
     mem_free(c);
 }
 

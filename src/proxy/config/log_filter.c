@@ -14,11 +14,6 @@
 #define FILTER(x) ENVOY__CONFIG__ACCESSLOG__V3__ACCESS_LOG_FILTER__FILTER_SPECIFIER_##x
 #define DENOMINATOR(x) ENVOY__TYPE__V3__FRACTIONAL_PERCENT__DENOMINATOR_TYPE__##x
 
-static struct str heap_str(struct str s)
-{
-    return str_make(mem_strndup(s.p ? s.p : "", s.n), s.n);
-}
-
 static void read_comparison(struct config_reader *cr, const pb_log_comparison *m, struct log_filter *f)
 {
     static const enum log_compare ops[] = {LOG_EQ, LOG_GE, LOG_LE, LOG_NE};
@@ -30,13 +25,13 @@ static void read_comparison(struct config_reader *cr, const pb_log_comparison *m
     unsigned op = (unsigned)GET(m, op);
     f->op = op < ARRAY_LEN(ops) ? ops[op] : LOG_EQ;
     f->value = GET(value, default_value);
-    f->runtime_key = heap_str(TEXT(value, runtime_key));
+    f->runtime_key = str_dup(TEXT(value, runtime_key));
 }
 
 static void read_runtime(struct config_reader *cr, const Envoy__Config__Accesslog__V3__RuntimeFilter *m, struct log_filter *f)
 {
     const pb_fractional_percent *p = GET(m, percent_sampled);
-    f->runtime_key = heap_str(TEXT(m, runtime_key));
+    f->runtime_key = str_dup(TEXT(m, runtime_key));
     f->independent_randomness = GET(m, use_independent_randomness);
     f->denominator = 100;
     if (!p)

@@ -53,8 +53,8 @@ static void free_connection_limit(void *config)
 {
     struct connection_limit_config *c = config;
     stat_scope_unref(&c->stats);
-    mem_free((char *)(uintptr_t)c->stat_prefix.p);
-    mem_free((char *)(uintptr_t)c->runtime_key.p);
+    str_free(&c->stat_prefix);
+    str_free(&c->runtime_key);
     mem_free(c);
 }
 

@@ -179,11 +179,6 @@ static void watch_again(struct secret_source *s)
         secret_spec_each_path(s->now, watch_path, s);
 }
 
-static struct str keep(struct str s)
-{
-    return str_make(mem_strndup(s.n ? s.p : "", s.n), s.n);
-}
-
 static void forget(struct str *s)
 {
     if (s->p)
@@ -207,8 +202,8 @@ static int take(struct secret_source *s, struct secret_spec *take_spec, struct s
         s->now = take_spec;
         forget(&s->version);
         forget(&s->packed);
-        s->version = keep(version);
-        s->packed = keep(packed);
+        s->version = str_dup(version);
+        s->packed = str_dup(packed);
         s->updated_wall_us = clock_wall_us();
         watch_again(s);
     } else {
@@ -333,8 +328,8 @@ struct secret_source *secret_source_get(struct config_frame *keep_frame, const s
     s = NEW(secret_source);
     s->refs = 1;
     s->kind = kind;
-    s->key = keep(strbuf_str(&key));
-    s->name = keep(name);
+    s->key = str_dup(strbuf_str(&key));
+    s->name = str_dup(name);
     s->frame = keep_frame;
     s->config = *take_config;
     *take_config = NULL;

@@ -47,8 +47,8 @@ static void kept_free(struct kept *k)
 {
     if (!k)
         return;
-    mem_free((char *)(uintptr_t)k->body.p);
-    mem_free((char *)(uintptr_t)k->version.p);
+    str_free(&k->body);
+    str_free(&k->version);
     mem_free(k);
 }
 
@@ -61,11 +61,6 @@ static void clear_type(struct cache *c, enum resource_type type)
     map_free(&c->types[type]);
 }
 
-static struct str copy(struct str text)
-{
-    return str_make(mem_strndup(text.n ? text.p : "", text.n), text.n);
-}
-
 static void keep(struct cache *c, enum resource_type type, const struct xds_resource *r, struct str version)
 {
     if (!c->types[type])
@@ -75,7 +70,7 @@ static void keep(struct cache *c, enum resource_type type, const struct xds_reso
         return;
     }
     struct kept *k = NEW(kept);
-    *k = (struct kept){copy(r->packed), copy(r->version.n ? r->version : version)};
+    *k = (struct kept){str_dup(r->packed), str_dup(r->version.n ? r->version : version)};
     kept_free(map_set(c->types[type], r->name, k));
 }
 

@@ -125,7 +125,7 @@ struct watched *channel_watch(struct channel *c, enum resource_type type, struct
     w = NEW(watched);
     w->channel = c;
     w->type = type;
-    w->name = str_make(mem_strndup(name.n ? name.p : "", name.n), name.n);
+    w->name = str_dup(name);
     list_init(&w->subscriptions);
     list_push_back(&c->watched, &w->node);
     map_set(c->by_name[type], w->name, w);
@@ -140,9 +140,9 @@ void channel_unwatch(struct watched *w)
     map_del(c->by_name[w->type], w->name);
     list_remove(&w->node);
     xds_client_unwant(c->client, w->type, w->name);
-    mem_free((char *)(uintptr_t)w->name.p);
-    mem_free((char *)(uintptr_t)w->body.p);
-    mem_free((char *)(uintptr_t)w->version.p);
+    str_free(&w->name);
+    str_free(&w->body);
+    str_free(&w->version);
     mem_free(w);
     if (list_is_empty(&c->watched) && !c->is_ads)
         channel_free(&c);
@@ -232,6 +232,6 @@ void channel_free(struct channel **channel)
         map_free(&c->by_name[i]);
     xds_client_free(&c->client);
     config_source_unref(&c->source);
-    mem_free((char *)(uintptr_t)c->stat_prefix.p);
+    str_free(&c->stat_prefix);
     mem_free(c);
 }

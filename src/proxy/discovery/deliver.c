@@ -44,8 +44,7 @@ static void keep_text(struct str *kept, struct str text)
 {
     if (kept->p && str_eq(*kept, text))
         return;
-    mem_free((char *)(uintptr_t)kept->p);
-    *kept = str_make(mem_strndup(text.n ? text.p : "", text.n), text.n);
+    str_replace(kept, text);
 }
 
 static void convert(const struct xds_update *u, struct resource *items)
@@ -122,8 +121,7 @@ void discovery_tell_later(struct subscription *s)
 
 static void forget(struct watched *w)
 {
-    mem_free((char *)(uintptr_t)w->body.p);
-    w->body = STR_NULL;
+    str_free(&w->body);
 }
 
 static void deliver_to(struct watched *w, const struct resource *item, struct str version, struct err_list *faults)

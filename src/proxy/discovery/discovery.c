@@ -87,7 +87,7 @@ struct subscription *discovery_subscribe(const struct config_source *source, enu
     list_push_back(&s->watched->subscriptions, &s->node);
     list_init(&s->turn);
     if (!c->is_ads && stat_prefix.n && !c->stat_prefix.n)
-        c->stat_prefix = str_make(mem_strndup(stat_prefix.p, stat_prefix.n), stat_prefix.n);
+        c->stat_prefix = str_dup(stat_prefix);
     if (!discovery.server)
         return s;
     if (!c->is_ads && !c->carried)

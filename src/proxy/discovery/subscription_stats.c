@@ -58,7 +58,7 @@ struct subscription_stats *subscription_stats_new(struct str prefix)
     if (!prefix.n)
         return NULL;
     struct subscription_stats *s = NEW(subscription_stats);
-    s->prefix = str_make(mem_strndup(prefix.p, prefix.n), prefix.n);
+    s->prefix = str_dup(prefix);
     return s;
 }
 
@@ -69,7 +69,7 @@ void subscription_stats_free(struct subscription_stats **stats)
     if (!s)
         return;
     stat_scope_unref(&s->scope);
-    mem_free((char *)(uintptr_t)s->prefix.p);
+    str_free(&s->prefix);
     mem_free(s);
 }
 

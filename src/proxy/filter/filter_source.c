@@ -112,21 +112,6 @@ static void fall_back(struct filter_source *s)
 
 /* ---- feeds ---- */
 
-static void replace(struct str *s, struct str by)
-{
-    char *copy = mem_alloc(by.n + 1);
-    if (by.n)
-        memcpy(copy, by.p, by.n);
-    mem_free((char *)(uintptr_t)s->p);
-    *s = str_make(copy, by.n);
-}
-
-static void forget(struct str *s)
-{
-    mem_free((char *)(uintptr_t)s->p);
-    *s = STR_NULL;
-}
-
 static struct filter_config *read_for(const struct filter_feed *f, const struct filter_source *s, struct str packed, struct err_list *faults)
 {
     struct filter_config *c = NULL;
@@ -153,8 +138,8 @@ static bool read_for_all(struct filter_feed *f, struct str packed, struct filter
 
 static void note_taken(struct filter_feed *f, const struct resource *item)
 {
-    replace(&f->packed, item->packed);
-    replace(&f->version, item->version);
+    str_replace(&f->packed, item->packed);
+    str_replace(&f->version, item->version);
     f->updated_wall_us = clock_wall_us();
     stat_inc(f->stats, STAT_ECDS_CONFIG_RELOAD);
 }
@@ -182,8 +167,8 @@ static void take_away(struct filter_feed *f)
 {
     LIST_EACH(it, safe, &f->places)
         fall_back(LIST_ENTRY(it, filter_source, node));
-    forget(&f->packed);
-    forget(&f->version);
+    str_free(&f->packed);
+    str_free(&f->version);
     stat_inc(f->stats, STAT_ECDS_CONFIG_RELOAD);
 }
 
@@ -238,7 +223,7 @@ static struct filter_feed *feed_get(struct filter_source *s, struct config_frame
     list_init(&f->places);
     f->from = config_source_ref(s->from);
     f->frame = keep_frame;
-    replace(&f->name, s->name);
+    str_replace(&f->name, s->name);
     warm_source_init(&f->warm);
     list_push_back(&all, &f->node);
     return f;
@@ -251,9 +236,9 @@ static void feed_free(struct filter_feed *f)
     warm_source_fini(&f->warm);
     stat_scope_unref(&f->stats);
     config_source_unref(&f->from);
-    forget(&f->name);
-    forget(&f->packed);
-    forget(&f->version);
+    str_free(&f->name);
+    str_free(&f->packed);
+    str_free(&f->version);
     mem_free(f);
 }
 

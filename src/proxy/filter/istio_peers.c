@@ -48,8 +48,8 @@ static void forget(struct table *t, struct entry *e)
     map_del(t->by_id, e->id);
     list_remove(&e->node);
     unref_peer(&e->peer);
-    mem_free((char *)(uintptr_t)e->id.p);
-    mem_free((char *)(uintptr_t)e->said.p);
+    str_free(&e->id);
+    str_free(&e->said);
     mem_free(e);
 }
 
@@ -101,19 +101,14 @@ static struct istio_peer *decode(struct str base64)
     return p;
 }
 
-static struct str keep(struct str s)
-{
-    return str_make(mem_strndup(s.p ? s.p : "", s.n), s.n);
-}
-
 static struct istio_peer *remember(struct table *t, struct str id, struct str said)
 {
     if (map_count(t->by_id) >= ISTIO_PEERS_MAX)
         for (int i = 0; i < ISTIO_PEERS_MAX / 4; i++)
             forget(t, LIST_ENTRY(list_first(&t->order), entry, node));
     struct entry *e = NEW(entry);
-    e->id = keep(id);
-    e->said = keep(said);
+    e->id = str_dup(id);
+    e->said = str_dup(said);
     e->peer = decode(said);
     list_push_back(&t->order, &e->node);
     map_set(t->by_id, e->id, e);

@@ -123,7 +123,7 @@ static void destroy(struct deferred *d)
     host_unref(&s->host);
     view_release(&s->view);
     view_release(&s->here);
-    mem_free((char *)(uintptr_t)s->failure.p);
+    str_free(&s->failure);
     s->magic = 0;
     mem_free(s);
 }
@@ -412,7 +412,7 @@ static void on_up_connected(struct conn *c, void *user)
 static void keep_failure(struct tcp_session *s, const struct conn *c)
 {
     const char *text = conn_failure_text(c);
-    mem_free((char *)(uintptr_t)s->failure.p);
+    str_free(&s->failure);
     s->failure = *text ? str_from(mem_strdup(text)) : STR_NULL;
 }
 

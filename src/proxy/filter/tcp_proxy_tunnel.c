@@ -66,7 +66,7 @@ static void on_done(void *user, enum stream_reset why, const char *details)
         session_over(s, UP_GONE, why == STREAM_OK ? CONN_CLOSE_REMOTE_EOF : CONN_CLOSE_LOCAL);
         return;
     }
-    mem_free((char *)(uintptr_t)s->failure.p);
+    str_free(&s->failure);
     s->failure = details && *details ? str_from(mem_strdup(details)) : STR_NULL;
     failed(s, why == STREAM_OVERFLOW ? FLAG_UO : FLAG_UF);
 }

@@ -133,7 +133,7 @@ struct health_host *health_host_new(const struct health_spec *spec, const struct
     struct health_host *h = NEW(health_host);
     address_to_ask(e, &h->addr);
     if (e->check_hostname.n)
-        h->hostname = str_make(mem_strndup(e->check_hostname.p, e->check_hostname.n), e->check_hostname.n);
+        h->hostname = str_dup(e->check_hostname);
     return h;
 }
 
@@ -144,7 +144,7 @@ void health_host_free(struct health_host **host)
     if (!h)
         return;
     addr_fini(&h->addr);
-    mem_free((char *)(uintptr_t)h->hostname.p);
+    str_free(&h->hostname);
     mem_free(h);
 }
 

@@ -58,7 +58,7 @@ static void free_pending(struct deferred *deferred)
 {
     struct pending *p = CONTAINER_OF(deferred, pending, deferred);
     for (uint32_t i = 0; i < p->in.protocol_count; i++)
-        mem_free((char *)(uintptr_t)p->in.protocols[i].p);
+        str_free(&p->in.protocols[i]);
     mem_free(p->in.protocols);
     mem_free(p);
 }
@@ -77,7 +77,7 @@ static void free_connection(struct deferred *deferred)
 {
     struct connection *c = CONTAINER_OF(deferred, connection, deferred);
     if (c->owns_name)
-        mem_free((char *)(uintptr_t)c->d.server_name.p);
+        str_free(&c->d.server_name);
     filter_state_fini(&c->d.filter_state);
     if (c->d.arena) {
         arena_fini(c->d.arena);
@@ -436,7 +436,7 @@ void inspection_set_name(struct inspection *in, struct str name)
 {
     struct connection *c = of(in->downstream);
     if (c->owns_name)
-        mem_free((char *)(uintptr_t)c->d.server_name.p);
+        str_free(&c->d.server_name);
     c->owns_name = name.n > 0;
     c->d.server_name = name.n ? copy(name) : STR_NULL;
 }

@@ -39,8 +39,8 @@ static void destroy(void *arg)
     if (l->successor)
         listener_unref(l->successor);
     listener_spec_free(&l->spec);
-    mem_free((char *)(uintptr_t)l->packed.p);
-    mem_free((char *)(uintptr_t)l->version.p);
+    str_free(&l->packed);
+    str_free(&l->version);
     mem_free(l->groups);
     mem_free(l->fds);
     mem_free(l->first_fd);

@@ -29,7 +29,7 @@ struct fault {
 
 static struct str copy(struct str s)
 {
-    return s.n ? str_make(mem_strndup(s.p, s.n), s.n) : STR_NULL;
+    return s.n ? str_dup(s) : STR_NULL;
 }
 
 /* ---- what is shown ---- */
@@ -463,9 +463,9 @@ static void forget_faults(struct listener_manager *m)
 {
     for (struct list *it; (it = list_pop_front(&m->faults)) != NULL;) {
         struct fault *f = LIST_ENTRY(it, fault, node);
-        mem_free((char *)(uintptr_t)f->name.p);
-        mem_free((char *)(uintptr_t)f->packed.p);
-        mem_free((char *)(uintptr_t)f->version.p);
+        str_free(&f->name);
+        str_free(&f->packed);
+        str_free(&f->version);
         mem_free(f->details);
         mem_free(f);
     }

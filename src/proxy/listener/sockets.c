@@ -69,7 +69,7 @@ static void group_free(struct listen_group *g)
     if (g->bound.sa.sa_family == AF_UNIX && g->bound.unix_path && g->bound.unix_path[0] == '/')
         unlink(g->bound.unix_path);
     addr_fini(&g->bound);
-    mem_free((char *)(uintptr_t)g->key.p);
+    str_free(&g->key);
     mem_free(g->fds);
     mem_free(g);
 }

@@ -20,15 +20,10 @@ static struct format_piece *add_piece(struct format_text *t, size_t *cap)
     return p;
 }
 
-static struct str keep(struct str s)
-{
-    return str_make(mem_strndup(s.p ? s.p : "", s.n), s.n);
-}
-
 static void add_literal(struct format_text *t, size_t *cap, struct str s)
 {
     if (s.n)
-        add_piece(t, cap)->text = keep(s);
+        add_piece(t, cap)->text = str_dup(s);
 }
 
 static bool is_name_char(char c)
@@ -73,7 +68,7 @@ static int parse_argument(struct str *rest, struct format_piece *p, struct err *
     ptrdiff_t close = find_close(*rest);
     if (close < 0)
         return err_set(err, ERR_SYNTAX, "%%%s(: no closing parenthesis", p->op->name);
-    p->text = keep(str_make(rest->p + 1, (size_t)close - 1));
+    p->text = str_dup(str_make(rest->p + 1, (size_t)close - 1));
     *rest = str_make(rest->p + close + 1, rest->n - (size_t)close - 1);
     return 0;
 }
@@ -138,7 +133,7 @@ void format_text_fini(struct format_text *t)
     for (uint32_t i = 0; i < t->count; i++) {
         struct format_piece *p = &t->pieces[i];
         cel_free(&p->cel);
-        mem_free((char *)(uintptr_t)p->text.p);
+        str_free(&p->text);
         mem_free(p->extra);
     }
     mem_free(t->pieces);
@@ -204,11 +199,11 @@ static int by_key(const void *a, const void *b)
 
 static int compile_node(const struct json_format_node *n, bool sort_keys, struct json_leaf_tree *out, struct err *err)
 {
-    out->key = keep(n->key);
+    out->key = str_dup(n->key);
     out->kind = n->kind;
     if (n->kind == JSON_FORMAT_TEXT && format_text_parse(n->text, &out->text, err) < 0)
         return err_prefix(err, "%.*s", STR_ARG(n->key));
-    out->literal = keep(n->text);
+    out->literal = str_dup(n->text);
     out->child_count = n->child_count;
     out->children = n->child_count ? mem_zalloc(n->child_count * sizeof(*out->children)) : NULL;
     for (uint32_t i = 0; i < n->child_count; i++) {
@@ -230,7 +225,7 @@ static void add_step(struct flattening *x, const struct format_text *leaf)
 {
     struct format *f = x->f;
     f->steps = mem_grow(f->steps, &x->cap, f->step_count + 1, sizeof(*f->steps));
-    f->steps[f->step_count++] = (struct json_step){keep(strbuf_str(&x->before)), leaf};
+    f->steps[f->step_count++] = (struct json_step){str_dup(strbuf_str(&x->before)), leaf};
     strbuf_reset(&x->before);
 }
 
@@ -283,8 +278,8 @@ struct format *format_new_json(const struct json_format_node *root, bool omit_em
 
 static void json_fini(struct json_leaf_tree *n)
 {
-    mem_free((char *)(uintptr_t)n->key.p);
-    mem_free((char *)(uintptr_t)n->literal.p);
+    str_free(&n->key);
+    str_free(&n->literal);
     format_text_fini(&n->text);
     for (uint32_t i = 0; i < n->child_count; i++)
         json_fini(&n->children[i]);
@@ -298,7 +293,7 @@ void format_free(struct format **f)
     format_text_fini(&(*f)->text);
     json_fini(&(*f)->json);
     for (uint32_t i = 0; i < (*f)->step_count; i++)
-        mem_free((char *)(uintptr_t)(*f)->steps[i].before.p);
+        str_free(&(*f)->steps[i].before);
     mem_free((*f)->steps);
     mem_free(*f);
     *f = NULL;

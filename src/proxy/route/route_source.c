@@ -43,15 +43,6 @@ static struct rds *rds_of(struct route_source *s)
     return s->is_dynamic ? CONTAINER_OF(s, rds, source) : NULL;
 }
 
-static void replace(struct str *s, struct str by)
-{
-    char *copy = mem_alloc(by.n + 1);
-    if (by.n)
-        memcpy(copy, by.p, by.n);
-    mem_free((char *)(uintptr_t)s->p);
-    *s = str_make(copy, by.n);
-}
-
 /* ---- snapshots ---- */
 
 static void free_own(struct snapshot *base)
@@ -127,8 +118,8 @@ static void publish(struct rds *r, struct route_snapshot *s, const struct resour
 {
     route_config_link(s->spec);
     snapshot_put(&r->source.place, &s->base);
-    replace(&r->packed, item->packed);
-    replace(&r->version, item->version);
+    str_replace(&r->packed, item->packed);
+    str_replace(&r->version, item->version);
     r->updated_wall_us = clock_wall_us();
     stat_inc(r->stats, STAT_RDS_CONFIG_RELOAD);
     stat_set(r->stats, STAT_RDS_CONFIG_RELOAD_TIME_MS, r->updated_wall_us / 1000);
@@ -197,7 +188,7 @@ struct route_source *route_source_get(const struct config_source *source, struct
     r->source.is_dynamic = true;
     r->from = config_source_ref(source);
     r->frame = keep_frame;
-    replace(&r->name, name);
+    str_replace(&r->name, name);
     warm_source_init(&r->warm);
     list_push_back(&all, &r->node);
     subscribe(r, manager);
@@ -212,9 +203,9 @@ static void rds_free(struct rds *r)
     snapshot_put(&r->source.place, NULL);
     stat_scope_unref(&r->stats);
     config_source_unref(&r->from);
-    mem_free((char *)(uintptr_t)r->name.p);
-    mem_free((char *)(uintptr_t)r->packed.p);
-    mem_free((char *)(uintptr_t)r->version.p);
+    str_free(&r->name);
+    str_free(&r->packed);
+    str_free(&r->version);
     mem_free(r);
 }
 

@@ -218,7 +218,7 @@ struct batch *batch_new(const struct batch_opts *o, void *owner)
 {
     struct batch *b = NEW(batch);
     b->o = *o;
-    b->o.stat_prefix = str_make(mem_strndup(o->stat_prefix.p, o->stat_prefix.n), o->stat_prefix.n);
+    b->o.stat_prefix = str_dup(o->stat_prefix);
     b->owner = owner;
     b->next = batches;
     batches = b;
@@ -248,6 +248,6 @@ void batch_free(struct batch **batch)
     if (b->o.post && b->o.post->more)
         header_rules_fini(b->o.post->more);
     stat_scope_unref(&b->stats);
-    mem_free((char *)(uintptr_t)b->o.stat_prefix.p);
+    str_free(&b->o.stat_prefix);
     mem_free(b);
 }

@@ -29,11 +29,6 @@ void stats_init(uint32_t threads)
 
 /* ---- scopes ---- */
 
-static struct str keep(struct str s)
-{
-    return str_make(mem_strndup(s.p ? s.p : "", s.n), s.n);
-}
-
 static void node_free(struct scope_node *n)
 {
     struct stat_scope *s = n->scope;
@@ -51,12 +46,12 @@ static void node_free(struct scope_node *n)
         mem_free(b);
     }
     for (uint32_t i = 0; i < n->tag_count; i++) {
-        mem_free((char *)(uintptr_t)n->tags[i].name.p);
-        mem_free((char *)(uintptr_t)n->tags[i].value.p);
+        str_free(&n->tags[i].name);
+        str_free(&n->tags[i].value);
     }
     mem_free(n->tags);
-    mem_free((char *)(uintptr_t)n->extracted.p);
-    mem_free((char *)(uintptr_t)s->prefix.p);
+    str_free(&n->extracted);
+    str_free(&s->prefix);
     mem_free(n->base);
     mem_free(n->verdicts);
     map_free(&n->named_base);
@@ -92,15 +87,15 @@ struct stat_scope *stat_scope_get(struct str prefix, const struct stat_table *ta
     struct scope_node *n = NEW(scope_node);
     struct stat_scope *s = mem_zalloc(sizeof(*s) + stats_registry.threads * sizeof(s->blocks[0]));
     s->table = table;
-    s->prefix = keep(prefix);
+    s->prefix = str_dup(prefix);
     s->refs = 1;
     s->registry_node = n;
     n->scope = s;
-    n->extracted = keep(tag_extracted);
+    n->extracted = str_dup(tag_extracted);
     n->tag_count = (uint32_t)tag_count;
     n->tags = tag_count ? mem_zalloc(tag_count * sizeof(*n->tags)) : NULL;
     for (size_t i = 0; i < tag_count; i++)
-        n->tags[i] = (struct stat_tag){keep(tags[i].name), keep(tags[i].value)};
+        n->tags[i] = (struct stat_tag){str_dup(tags[i].name), str_dup(tags[i].value)};
     /* Two tables under one prefix ("listener.x." counts connections, and other things later): keep both. */
     struct strbuf key = {0};
     strbuf_adds(&key, prefix);

@@ -166,6 +166,22 @@ static void test_strbuf_add_json__escapes(void **state)
     strbuf_fini(&b);
 }
 
+static void test_str_dup__own_text__replaced_by_a_part_of_itself(void **state)
+{
+    (void)state;
+    struct str own = str_dup(str_make("abcdef", 3));
+    assert_string_equal(own.p, "abc");
+    str_replace(&own, str_make(own.p + 1, 2));
+    assert_true(own.n == 2);
+    assert_string_equal(own.p, "bc");
+    str_free(&own);
+    assert_null(own.p);
+    own = str_dup(STR_NULL);
+    assert_string_equal(own.p, "");
+    str_free(&own);
+    str_free(&own);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -179,6 +195,7 @@ int main(void)
         cmocka_unit_test(test_u64_format__edges),
         cmocka_unit_test(test_str_hash__length_and_seed_matter),
         cmocka_unit_test(test_str_utf8_sequence__valid_and_not),
+        cmocka_unit_test(test_str_dup__own_text__replaced_by_a_part_of_itself),
         cmocka_unit_test(test_strbuf__adds_grow_and_terminate),
         cmocka_unit_test(test_strbuf_add_json__escapes),
     };
