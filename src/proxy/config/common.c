@@ -249,7 +249,7 @@ static int read_string_regex(struct config_reader *cr, const char *field, const 
     if (!out->regex)
         return ERR_INVALID;
     struct str pattern = TEXT(m, regex);
-    out->text = str_make(mem_strndup(pattern.p ? pattern.p : "", pattern.n), pattern.n);
+    out->text = str_dup(pattern);
     return 0;
 }
 
@@ -331,4 +331,24 @@ struct header_matcher *cfg_header_matchers(struct config_reader *cr, const char 
         IN("%s[%u]", field, i)
             cfg_header_matcher(cr, items[i], &out[i]);
     return out;
+}
+
+/* ---- names of statistics ---- */
+
+const char *cfg_stat_family(const char *base, struct str prefix)
+{
+    static struct map *names;
+    struct strbuf text = {0};
+    if (!names)
+        names = map_new();
+    strbuf_addz(&text, base);
+    if (prefix.n)
+        strbuf_addf(&text, ".%.*s", STR_ARG(prefix));
+    char *known = map_get(names, strbuf_str(&text));
+    if (!known) {
+        known = mem_strdup(text.p);
+        map_set(names, strbuf_str(&text), known);
+    }
+    strbuf_fini(&text);
+    return known;
 }

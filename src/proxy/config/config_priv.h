@@ -86,6 +86,9 @@ struct sock_opt *cfg_sock_opts(struct config_reader *cr, struct arena *a, const 
 void cfg_keepalive(struct config_reader *cr, const pb_tcp_keepalive *m, bool *on, int *probes, int *time_s, int *interval_s);
 /* Text or bytes now (a file is read). limit_bytes 0 = 16 MiB. */
 int cfg_data_source(struct config_reader *cr, struct arena *a, const pb_data_source *m, size_t limit_bytes, struct str *out);
+/* `base`, or base.prefix: a filter's part of statistics' names. Statistics keep the text itself and live longer than any
+ * configuration, so there is one copy of each for ever. Main thread. */
+const char *cfg_stat_family(const char *base, struct str prefix);
 int cfg_string_match(struct config_reader *cr, const pb_string_matcher *m, struct string_match *out);
 struct regex *cfg_regex(struct config_reader *cr, const char *field, const pb_regex_matcher *m);
 int cfg_header_matcher(struct config_reader *cr, const pb_header_matcher *m, struct header_matcher *out);

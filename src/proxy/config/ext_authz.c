@@ -178,25 +178,6 @@ static void free_http(void *config)
     stat_scope_unref(&c->stats);
 }
 
-/* Statistics keep the text itself, and live longer than any configuration: one copy a name. */
-static const char *stat_family(struct str prefix)
-{
-    static struct map *names;
-    struct strbuf text = {0};
-    if (!names)
-        names = map_new();
-    strbuf_addz(&text, "ext_authz");
-    if (prefix.n)
-        strbuf_addf(&text, ".%.*s", STR_ARG(prefix));
-    char *known = map_get(names, strbuf_str(&text));
-    if (!known) {
-        known = mem_strdup(text.p);
-        map_set(names, strbuf_str(&text), known);
-    }
-    strbuf_fini(&text);
-    return known;
-}
-
 static void read_body(struct config_reader *cr, const pb_authz_buffer *m, struct ext_authz_body *out)
 {
     if (!m)
@@ -277,7 +258,7 @@ int cfg_ext_authz(struct config_reader *cr, const ProtobufCMessage *msg, void *o
     c->takes_metadata = proto_bool_or(GET(m, enable_dynamic_metadata_ingestion), true);
     c->charges_cluster = proto_bool_or(GET(m, charge_cluster_response_stats), true);
     c->stat_prefix = arena_str(a, TEXT(m, stat_prefix));
-    c->stat_family = stat_family(c->stat_prefix);
+    c->stat_family = cfg_stat_family("ext_authz", c->stat_prefix);
     return 0;
 }
 

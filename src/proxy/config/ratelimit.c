@@ -38,25 +38,6 @@ static void free_http(void *config)
     rate_limit_rules_fini((struct rate_limit_rules *)(uintptr_t)c->rules);
 }
 
-/* Statistics keep the text itself, and live longer than any configuration: one copy a name. */
-static const char *stat_family(struct str prefix)
-{
-    static struct map *names;
-    struct strbuf text = {0};
-    if (!names)
-        names = map_new();
-    strbuf_addz(&text, "ratelimit");
-    if (prefix.n)
-        strbuf_addf(&text, ".%.*s", STR_ARG(prefix));
-    char *known = map_get(names, strbuf_str(&text));
-    if (!known) {
-        known = mem_strdup(text.p);
-        map_set(names, strbuf_str(&text), known);
-    }
-    strbuf_fini(&text);
-    return known;
-}
-
 static enum rate_limit_requests read_requests(struct config_reader *cr, struct str type)
 {
     if (str_eq(type, STR("internal")))
@@ -119,7 +100,7 @@ int cfg_http_ratelimit(struct config_reader *cr, const ProtobufCMessage *msg, vo
     c->stage = GET(m, stage);
     c->requests = read_requests(cr, TEXT(m, request_type));
     c->failure_mode_deny = GET(m, failure_mode_deny);
-    c->stat_family = stat_family(TEXT(m, stat_prefix));
+    c->stat_family = cfg_stat_family("ratelimit", TEXT(m, stat_prefix));
     read_service(cr, GET(m, rate_limit_service), GET(m, timeout), a, &c->service);
     read_fractions(cr, m, a, c);
     read_replies(cr, m, a, c);

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "proxy/filter/filter_scope.h"
 #include "proxy/server.h"
 
 static const struct stat_desc rows[] = {CONNECTION_LIMIT_STATS(STAT_DESC_ROW)};
@@ -76,13 +77,8 @@ static void link(void *config, struct link_context *cx)
 {
     (void)cx;
     struct connection_limit_config *c = config;
-    struct strbuf prefix = {0};
-    if (c->stats)
-        return;
-    strbuf_addf(&prefix, "connection_limit.%.*s.", STR_ARG(c->stat_prefix));
-    struct stat_tag tag = {STR("envoy.connection_limit_prefix"), c->stat_prefix};
-    c->stats = stat_scope_get(strbuf_str(&prefix), &table, STR("connection_limit."), &tag, 1);
-    strbuf_fini(&prefix);
+    if (!c->stats)
+        c->stats = network_filter_scope("connection_limit", c->stat_prefix, STR("envoy.connection_limit_prefix"), &table);
 }
 
 const struct network_filter_def connection_limit_filter = {

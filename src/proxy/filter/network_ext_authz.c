@@ -6,6 +6,7 @@
  */
 #include "base/mem.h"
 #include "proxy/filter/ext_authz.h"
+#include "proxy/filter/filter_scope.h"
 #include "proxy/filter/simple_network_filters.h"
 #include "proxy/listener/listener.h"
 #include "proxy/server.h"
@@ -109,13 +110,8 @@ static void link_config(void *config, struct link_context *cx)
 {
     (void)cx;
     struct network_ext_authz_config *c = config;
-    struct strbuf prefix = {0};
-    if (c->stats)
-        return;
-    strbuf_addf(&prefix, "ext_authz.%.*s.", STR_ARG(c->stat_prefix));
-    struct stat_tag tag = {STR("envoy.ext_authz_prefix"), c->stat_prefix};
-    c->stats = stat_scope_get(strbuf_str(&prefix), &table, STR("ext_authz."), &tag, 1);
-    strbuf_fini(&prefix);
+    if (!c->stats)
+        c->stats = network_filter_scope("ext_authz", c->stat_prefix, STR("envoy.ext_authz_prefix"), &table);
 }
 
 const struct network_filter_def network_ext_authz_filter = {

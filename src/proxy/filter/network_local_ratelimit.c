@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "proxy/filter/filter_scope.h"
 #include "proxy/server.h"
 
 #define NETWORK_LOCAL_RATELIMIT_STATS(X)                                                           \
@@ -81,13 +82,8 @@ static void link(void *config, struct link_context *cx)
 {
     (void)cx;
     struct network_local_ratelimit_config *c = config;
-    struct strbuf prefix = {0};
-    if (c->stats)
-        return;
-    strbuf_addf(&prefix, "local_rate_limit.%.*s.", STR_ARG(c->stat_prefix));
-    struct stat_tag tag = {STR("envoy.local_network_ratelimit_prefix"), c->stat_prefix};
-    c->stats = stat_scope_get(strbuf_str(&prefix), &table, STR("local_rate_limit."), &tag, 1);
-    strbuf_fini(&prefix);
+    if (!c->stats)
+        c->stats = network_filter_scope("local_rate_limit", c->stat_prefix, STR("envoy.local_network_ratelimit_prefix"), &table);
 }
 
 const struct network_filter_def network_local_ratelimit_filter = {

@@ -7,6 +7,7 @@
 #include "proxy/filter/ratelimit.h"
 
 #include "base/mem.h"
+#include "proxy/filter/filter_scope.h"
 #include "proxy/listener/listener.h"
 #include "proxy/server.h"
 #include "proxy/service/rate_limit_service.h"
@@ -144,13 +145,8 @@ static void link_config(void *config, struct link_context *cx)
 {
     (void)cx;
     struct network_ratelimit_config *c = config;
-    struct strbuf prefix = {0};
-    if (c->stats)
-        return;
-    strbuf_addf(&prefix, "ratelimit.%.*s.", STR_ARG(c->stat_prefix));
-    struct stat_tag tag = {STR("envoy.ratelimit_prefix"), c->stat_prefix};
-    c->stats = stat_scope_get(strbuf_str(&prefix), &table, STR("ratelimit."), &tag, 1);
-    strbuf_fini(&prefix);
+    if (!c->stats)
+        c->stats = network_filter_scope("ratelimit", c->stat_prefix, STR("envoy.ratelimit_prefix"), &table);
 }
 
 const struct network_filter_def network_ratelimit_filter = {

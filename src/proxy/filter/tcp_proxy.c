@@ -13,6 +13,7 @@
 #include "proxy/filter/tcp_proxy_priv.h"
 
 #include "base/mem.h"
+#include "proxy/filter/filter_scope.h"
 #include "proxy/filter/simple_network_filters.h"
 #include "proxy/log/access_log.h"
 #include "proxy/route/route.h"
@@ -610,15 +611,8 @@ void tcp_proxy_config_link(void *config, struct link_context *cx)
 {
     (void)cx;
     struct tcp_proxy_config *c = config;
-    if (c->stats)
-        return;
-    struct strbuf prefix = {0};
-    strbuf_addz(&prefix, "tcp.");
-    strbuf_adds(&prefix, c->stat_prefix);
-    strbuf_addc(&prefix, '.');
-    struct stat_tag tag = {STR("envoy.tcp_prefix"), c->stat_prefix};
-    c->stats = stat_scope_get(strbuf_str(&prefix), &table, STR("tcp."), &tag, 1);
-    strbuf_fini(&prefix);
+    if (!c->stats)
+        c->stats = network_filter_scope("tcp", c->stat_prefix, STR("envoy.tcp_prefix"), &table);
 }
 
 void tcp_proxy_config_free(void *config)
