@@ -21,7 +21,7 @@ from test_jwt_authn import authn, bearer, need
 from test_sds import certificate, roots, mtls
 from test_threads import LIMIT_S, WORKERS, during
 
-pytestmark = pytest.mark.weft_only
+pytestmark = [pytest.mark.weft_only, pytest.mark.threads]
 FEW = 20  # requests a connection: it then goes to another worker
 
 
