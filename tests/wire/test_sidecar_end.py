@@ -51,7 +51,7 @@ def test_sigterm__application_calls_on_and_is_called__until_the_time_is_over(sta
         before.send(request_bytes())
         assert read_response(before).get("connection") is None
         sidecar.signal(signal.SIGTERM)
-        wait_log(sidecar, "inbound connections drain")
+        sidecar.wait_stat("listener_manager.total_listeners_draining", 1)
         before.send(request_bytes())
         assert read_response(before).get("connection") == "close"
     assert http1.fetch(sidecar.address("outbound")).status == 200
