@@ -42,7 +42,7 @@ LIBRARIES = [
 ]
 
 # Where generated Protobuf structs may be read or written.
-PROTO_READERS = ("proto/", "proxy/config/", "proxy/service/", "control/translate/")
+PROTO_READERS = ("proto/", "proxy/config/", "proxy/service/", "model/", "control/translate/")
 
 BANNED = {
     r"strcpy|strcat|sprintf|vsprintf|gets|strncpy|strncat": "unbounded or unterminated; use str, strbuf, snprintf",
