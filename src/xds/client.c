@@ -136,6 +136,7 @@ void xds_client_free(struct xds_client **client)
     for (uint32_t i = 0; i < c->opts.type_count; i++)
         type_fini(&c->types[i]);
     strbuf_fini(&c->control_plane);
+    str_free(&c->report.error);
     mem_free(c->types);
     mem_free(c);
 }
@@ -273,6 +274,7 @@ void xds_client_connected(struct xds_client *c)
 {
     c->is_connected = true;
     c->said_node = false;
+    c->report.is_due = c->report.is_set;
     for (uint32_t i = 0; i < c->opts.type_count; i++) {
         type_reset(&c->types[i]);
         if (xds_client_wants(c, i))
@@ -287,8 +289,46 @@ void xds_client_disconnected(struct xds_client *c)
         type_reset(&c->types[i]);
 }
 
+/* ---- reports ---- */
+
+void xds_client_report(struct xds_client *c, uint32_t type, uint32_t after, struct str error)
+{
+    struct report *r = &c->report;
+    DCHECK(!r->is_set || (r->type == type && r->after == after));
+    str_free(&r->error);
+    r->type = type;
+    r->after = after;
+    r->error = error.p ? str_dup(error) : STR_NULL;
+    r->is_set = r->is_due = true;
+}
+
+static bool report_is_due(const struct xds_client *c)
+{
+    return c->is_connected && c->report.is_due && !c->types[c->report.after].is_first;
+}
+
+static void write_report(struct xds_client *c, struct strbuf *out)
+{
+    struct report *report = &c->report;
+    struct arena a;
+    struct xds_request r = {.is_delta = c->opts.is_delta, .node = c->opts.keep_node};
+    arena_init(&a, 0);
+    r.type_url = type_url_of(&c->types[report->type], &a);
+    r.has_node = !c->opts.node_on_first_message_only;
+    r.has_error = report->error.p != NULL;
+    r.error_code = r.has_error ? STATUS_INTERNAL : 0;
+    r.error_message = report->error;
+    xds_request_write(&r, out);
+    report->is_due = false;
+    arena_fini(&a);
+}
+
+/* ---- requests ---- */
+
 bool xds_client_is_due(const struct xds_client *c)
 {
+    if (report_is_due(c))
+        return true;
     for (const struct list *it = c->ready.next; it != &c->ready; it = it->next) {
         const struct type *t = LIST_ENTRY((struct list *)(uintptr_t)it, type, ready);
         if (!t->held && !is_moot(t))
@@ -341,6 +381,10 @@ static void write_request(struct xds_client *c, struct type *t, struct strbuf *o
 bool xds_client_next(struct xds_client *c, struct strbuf *out)
 {
     strbuf_reset(out);
+    if (report_is_due(c)) {
+        write_report(c, out);
+        return true;
+    }
     LIST_EACH(it, safe, &c->ready) {
         struct type *t = LIST_ENTRY(it, type, ready);
         if (t->held)

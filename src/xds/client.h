@@ -60,6 +60,13 @@ void xds_client_hold(struct xds_client *c, uint32_t type);
 void xds_client_resume(struct xds_client *c, uint32_t type);
 bool xds_client_wants(const struct xds_client *c, uint32_t type); /* anything */
 
+/* ---- what is told ---- */
+
+/* A request of a type that nothing is asked of and no answer comes to (istio.v1.HealthInformation): its error_detail is
+ * `error`, or not there for STR_NULL. It goes out on this stream and on every later one, once each, behind the first request
+ * of type `after`; what is reported anew takes its place. Of one type alone. */
+void xds_client_report(struct xds_client *c, uint32_t type, uint32_t after, struct str error);
+
 /* ---- the stream ---- */
 
 void xds_client_connected(struct xds_client *c);    /* a new stream: nonces are forgotten, everything is due */

@@ -52,12 +52,18 @@ struct type {
     bool was_named;          /* a name has been asked for since the start: a wildcard is said as "*" from then on */
     bool is_due;             /* a request, whether or not an answer is */
 };
+struct report {            /* xds_client_report */
+    uint32_t type, after;
+    bool is_set, is_due;
+    struct str error;      /* owned */
+};
 struct xds_client {
     struct xds_client_opts opts;
     const struct xds_client_ops *ops;
     void *user;
     struct type *types;
     struct list ready;       /* types, the one due longest first */
+    struct report report;
     struct strbuf control_plane;
     bool is_connected, said_node;
 };

@@ -18,12 +18,17 @@ def can_divert():
     return done.returncode == 0
 
 
+def run_inside(file, tmp_path, **env):
+    """The tests of a file of diverted/, in a namespace of their own."""
+    done = subprocess.run(
+        ["unshare", "-rn", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
+         f"--basetemp={tmp_path}/inside", os.path.join(DIVERTED, file)],
+        capture_output=True, text=True, check=False, env={**os.environ, **env})
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout and "skipped" not in done.stdout, done.stdout[-2000:]
+
+
 @pytest.mark.skipif(not can_divert(), reason="no nftables in a network namespace of our own here")
 @pytest.mark.parametrize("topic", ["original_dst", "original_src", "hand_over"])
 def test_diverted_connections__in_a_namespace__pass(topic, tmp_path):
-    done = subprocess.run(
-        ["unshare", "-rn", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
-         f"--basetemp={tmp_path}/inside", os.path.join(DIVERTED, topic + ".py")],
-        capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert " passed" in done.stdout and "skipped" not in done.stdout, done.stdout[-2000:]
+    run_inside(topic + ".py", tmp_path)

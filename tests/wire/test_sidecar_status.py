@@ -1,56 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sidecar's status server: readiness, merged metrics, the application's probes, /drain and /quitquitquit."""
 import json
-import re
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lib import config, http1
-from lib.ads_server import AdsServer
-from lib.ca import CA
-from lib.mesh_ca import MeshCA, pem
-from lib.sidecar import Sidecar, pod
+from lib.grpc_services import HealthService
+from lib.pod import Application, Pod
 from lib.wait import wait_until
+from test_original_dst import can_divert, run_inside
+from test_rds import rds_listener, routes
 
 pytestmark = pytest.mark.weft_only
 
 
-class Application(BaseHTTPRequestHandler):
-    """A page of metrics and pages of health."""
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.server.seen.append((self.path, dict(self.headers), self.client_address[0]))
-        status, kind, body = self.server.pages.get(self.path, (404, "text/plain", b"no"))
-        self.send_response(status)
-        self.send_header("content-type", kind)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def application(started):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Application)
-    server.daemon_threads = True
-    server.seen, server.pages = [], {
-        "/app": (200, "text/plain; version=0.0.4", b"# TYPE shop_orders counter\nshop_orders 7\n"),
-        "/open": (200, "application/openmetrics-text; version=1.0.0", b"shop_orders_total 7\n# EOF\n"),
-        "/live": (200, "text/plain", b"x" * 20000), "/sick": (503, "text/plain", b"sick"), "/moved": (302, "text/plain", b"")}
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-
-    def close():
-        server.shutdown()
-        server.server_close()
-    started.add(server, close)
-    server.port = server.server_address[1]
-    return server
+    server = Application()
+    return started.add(server, server.close)
 
 
 def silent_port():
@@ -58,45 +25,6 @@ def silent_port():
     held = socket.socket()
     held.bind(("127.0.0.1", 0))
     return held
-
-
-class Pod:
-    def __init__(self, started, directory):
-        self.started, self.directory = started, str(directory)
-        self.ca = CA(self.directory)
-        self.ads = started.add(*self._closing(AdsServer(held=["cds", "lds"])))
-        self.authority = started.add(*self._closing(MeshCA(self.ca, name="localhost")))
-
-    @staticmethod
-    def _closing(made):
-        return made, made.close
-
-    def start(self, **env):
-        known = pod(self.directory, root_pem=pem(self.ca.certificate),
-                    proxy_config={"discoveryAddress": f"localhost:{self.ads.port}"}, **env)
-        known.setdefault("CA_ADDR", f"localhost:{self.authority.port}")
-        self.sidecar = Sidecar(self.directory, known)
-        self.started.add(self.sidecar, self.sidecar.stop)
-        with open(self.sidecar.stderr_path, encoding="utf-8") as log:
-            found = re.search(r"status port: (\d+)", log.read())
-        cluster = re.search(r"^agent::127\.0\.0\.1:(\d+)::", self.sidecar.admin("/clusters").body.decode(), re.M)
-        self.port = int(cluster.group(1))
-        assert not found or int(found.group(1)) == self.port
-        return self
-
-    def ask(self, path, method="GET", headers=()):
-        return http1.fetch(("127.0.0.1", self.port), method, path, headers=list(headers))
-
-    def push(self):
-        self.ads.set_resources("cds", {"c": {"name": "c", "type": "STATIC", "connect_timeout": "1s"}})
-        self.ads.set_resources("lds", {"here": config.listener("here", config.hcm(
-            routes=[{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]))})
-        self.ads.release("cds")
-        self.ads.release("lds")
-
-    def wait_ready(self):
-        self.push()
-        wait_until(lambda: self.ask("/healthz/ready").status == 200)
 
 
 @pytest.fixture
@@ -110,6 +38,31 @@ def test_readiness_waits_for_clusters_listeners_and_the_certificate(mesh):
     assert mesh.ask("/healthz/ready").body == b"no clusters were accepted yet"
     mesh.push()
     wait_until(lambda: mesh.ask("/healthz/ready").status == 200)
+
+
+def test_readiness_names_what_is_missing(mesh):
+    """One gate after another, each the only one in the way of the next. A listener whose routes haven't come keeps the workers
+    from starting."""
+    mesh.authority.hold()
+    mesh.start()
+    mesh.ads.hold("rds")
+    assert mesh.why_unready() == "no clusters were accepted yet"
+    mesh.ads.set_resources("cds", {"c": {"name": "c", "type": "STATIC", "connect_timeout": "1s"}})
+    mesh.ads.release("cds")
+    wait_until(lambda: mesh.why_unready() == "no listeners were accepted yet")
+    mesh.ads.wait_request("lds")
+    assert mesh.why_unready() == "no listeners were accepted yet"
+    mesh.ads.set_resources("lds", {"r": rds_listener(route="late")})
+    mesh.ads.release("lds")
+    wait_until(lambda: mesh.why_unready() == "there is no certificate yet")
+    mesh.ads.wait_request("rds")
+    assert mesh.why_unready() == "there is no certificate yet"
+    mesh.authority.release()
+    wait_until(lambda: mesh.why_unready() == "the workers don't run yet")
+    assert mesh.sidecar.admin("/ready").status == 503
+    mesh.ads.set_resources("rds", {"late": routes("here", "late")})
+    mesh.ads.release("rds")
+    wait_until(lambda: mesh.why_unready() == "")
 
 
 def test_metrics_are_the_agents_the_proxys_and_the_applications(mesh, application):
@@ -156,6 +109,44 @@ def test_probes_ask_the_application(mesh, application):
         503, 200, 500, 200, 500, 400]
     assert mesh.ask("/app-lifecycle/a/poststartz").status == 200
     held.close()
+
+
+def test_probes_by_grpc(mesh, started):
+    service = HealthService()
+    started.add(service, service.close)
+    held = silent_port()
+    mesh.start(ISTIO_KUBE_APP_PROBERS=json.dumps({
+        "/app-health/a/livez": {"grpc": {"port": service.port}},
+        "/app-health/a/readyz": {"grpc": {"port": service.port, "service": "shop.Cart"}, "timeoutSeconds": 5},
+        "/app-health/b/livez": {"grpc": {"port": held.getsockname()[1]}}}))
+    assert mesh.ask("/app-health/a/livez").status == 200
+    assert mesh.ask("/app-health/a/readyz").status == 200
+    assert service.asked == ["", "shop.Cart"]
+    service.is_serving = False
+    assert mesh.ask("/app-health/a/readyz").status == 500
+    assert mesh.ask("/app-health/b/livez").status == 500
+    held.close()
+
+
+def test_probes_by_https_take_any_certificate(mesh, started):
+    """The kubelet verifies none either."""
+    leaf = mesh.ca.issue("application", ["DNS:elsewhere.example"])
+    server = Application(tls=mesh.ca.server_context(leaf))
+    started.add(server, server.close)
+
+    def https(path, port=server.port):
+        return {"httpGet": {"path": path, "port": port, "scheme": "HTTPS"}, "timeoutSeconds": 5}
+    plain = Application()
+    started.add(plain, plain.close)
+    mesh.start(ISTIO_KUBE_APP_PROBERS=json.dumps({"/app-health/a/livez": https("/live"), "/app-health/a/readyz": https("/sick"),
+                                                  "/app-health/b/livez": https("/live", plain.port)}))
+    assert [mesh.ask(f"/app-health/{p}").status for p in ("a/livez", "a/readyz", "b/livez")] == [200, 503, 500]
+    assert [path for path, _, _ in server.seen] == ["/live", "/sick"] and not plain.seen
+
+
+@pytest.mark.skipif(not can_divert(), reason="no network namespace of our own here")
+def test_probes_of_an_ipv6_pod_come_from_its_own_source(tmp_path):
+    run_inside("sidecar_probes.py", tmp_path)
 
 
 @pytest.mark.parametrize("name, value, text", [

@@ -10,6 +10,7 @@
 #include "proxy/agent/file_secrets.h"
 #include "proxy/agent/identity.h"
 #include "proxy/agent/pushed_roots.h"
+#include "proxy/agent/readiness.h"
 #include "proxy/agent/secrets.h"
 #include "proxy/agent/status.h"
 #include "proxy/agent/termination.h"
@@ -30,6 +31,7 @@ struct agent {
     struct identity *identity;    /* IDENTITY_CA, once started */
     struct pushed_roots *pushed;
     struct status *status;        /* NULL where nothing is to be served */
+    struct readiness *readiness;  /* NULL where no probe is configured */
     struct termination termination;
 };
 
@@ -96,6 +98,7 @@ struct agent *agent_new(int argc, char **argv, char **envp, struct err_list *fau
     if (agent_env_read(&a->env, argc, argv, envp, faults, notes) == 0) {
         if (!a->env.print_bootstrap)
             a->status = status_new(&a->env, faults);
+        a->readiness = readiness_new(&a->env, faults);
         agent_bootstrap(&a->env, &a->bootstrap, faults);
         read_override(a, faults);
         if (faults->count == before)
@@ -115,6 +118,7 @@ void agent_free(struct agent **p)
     if (a->files)
         secret_store_close();
     file_secrets_free(&a->files);
+    readiness_free(&a->readiness);
     status_free(&a->status);
     trust_fini(&a->trust);
     strbuf_fini(&a->bootstrap);
@@ -149,6 +153,8 @@ static int start(struct server *s, struct err *err)
         a->pushed = pushed_roots_new(&a->trust);
     if (a->env.identity == IDENTITY_CA)
         a->identity = identity_new(&a->env, &a->trust, s->main_loop);
+    if (a->readiness)
+        readiness_start(a->readiness, s->main_loop);
     return a->status ? status_start(a->status, s, err) : 0;
 }
 
@@ -157,6 +163,7 @@ static void stop(struct server *s)
 {
     struct agent *a = s->opts.agent;
     termination_stop(&a->termination);
+    readiness_free(&a->readiness);
     if (a->status)
         status_stop(a->status);
     grpc_credentials_set(STR(AGENT_XDS_CLUSTER), NULL, NULL);

@@ -12,6 +12,7 @@
 
 enum field_kind {
     FIELD_TEXT, FIELD_U32, FIELD_CONCURRENCY, FIELD_BOOL, FIELD_DURATION, FIELD_MAP, FIELD_LIST, FIELD_CALL,
+    FIELD_JSON,       /* kept as it is for who reads it */
     FIELD_FOR_ISTIOD, /* means something there, nothing here */
     FIELD_UNSUPPORTED
 };
@@ -43,31 +44,6 @@ static void note(struct reading *r, const char *parent, struct str name, const c
     err_list_addf(r->notes, ERR_UNSUPPORTED, path, "%s", what);
 }
 
-/* Protobuf's JSON takes lowerCamelCase and the field's own snake_case. */
-static bool is_name(struct str key, const char *camel)
-{
-    size_t i = 0;
-    for (; *camel; camel++) {
-        if (i < key.n && key.p[i] == '_' && *camel >= 'A' && *camel <= 'Z' && i + 1 < key.n &&
-            key.p[i + 1] == ascii_lower(*camel)) {
-            i += 2;
-            continue;
-        }
-        if (i >= key.n || key.p[i] != *camel)
-            return false;
-        i++;
-    }
-    return i == key.n;
-}
-
-static const struct doc_node *member(const struct doc_node *map, const char *camel)
-{
-    for (const struct doc_node *n = map->kind == DOC_MAP ? map->first : NULL; n; n = n->next)
-        if (is_name(n->key, camel))
-            return n;
-    return NULL;
-}
-
 static bool scalar(const struct doc_node *n, struct str *out)
 {
     *out = n->kind == DOC_BOOL ? (n->flag ? STR("true") : STR("false")) : n->text;
@@ -97,11 +73,11 @@ static void read_list(struct reading *r, const char *name, const struct doc_node
 static void read_stats_matcher(struct reading *r, const struct doc_node *node)
 {
     for (const struct doc_node *n = node->kind == DOC_MAP ? node->first : NULL; n; n = n->next) {
-        if (is_name(n->key, "inclusionPrefixes"))
+        if (json_is_name(n->key, "inclusionPrefixes"))
             read_list(r, "proxyStatsMatcher.inclusionPrefixes", n, &r->out->stat_prefixes);
-        else if (is_name(n->key, "inclusionSuffixes"))
+        else if (json_is_name(n->key, "inclusionSuffixes"))
             read_list(r, "proxyStatsMatcher.inclusionSuffixes", n, &r->out->stat_suffixes);
-        else if (is_name(n->key, "inclusionRegexps"))
+        else if (json_is_name(n->key, "inclusionRegexps"))
             read_list(r, "proxyStatsMatcher.inclusionRegexps", n, &r->out->stat_regexps);
         else
             note(r, "proxyStatsMatcher", n->key, "is unknown");
@@ -112,14 +88,14 @@ static void read_tracing(struct reading *r, const struct doc_node *node)
 {
     for (const struct doc_node *n = node->kind == DOC_MAP ? node->first : NULL; n; n = n->next) {
         struct str text;
-        if (is_name(n->key, "zipkin")) {
-            const struct doc_node *address = member(n, "address");
+        if (json_is_name(n->key, "zipkin")) {
+            const struct doc_node *address = json_member(n, "address");
             if (address && scalar(address, &text) && text.n)
                 r->out->zipkin_address = arena_str(r->a, text);
             else if (address)
                 fault(r, "tracing.zipkin.address", "is a host and a port");
-        } else if (!is_name(n->key, "sampling") && !is_name(n->key, "customTags") && !is_name(n->key, "maxPathTagLength") &&
-                   !is_name(n->key, "enableIstioTags"))
+        } else if (!json_is_name(n->key, "sampling") && !json_is_name(n->key, "customTags") && !json_is_name(n->key, "maxPathTagLength") &&
+                   !json_is_name(n->key, "enableIstioTags"))
             note(r, "tracing", n->key, "is not supported; configure it by the Telemetry API"); /* the others are istiod's */
     }
 }
@@ -128,7 +104,7 @@ static void read_remote(struct reading *r, const char *name, const struct doc_no
 {
     for (const struct doc_node *n = node->kind == DOC_MAP ? node->first : NULL; n; n = n->next) {
         struct str text;
-        if (is_name(n->key, "address") && scalar(n, &text))
+        if (json_is_name(n->key, "address") && scalar(n, &text))
             *out = arena_str(r->a, text);
         else
             note(r, name, n->key, "is not supported");
@@ -175,11 +151,11 @@ static const struct field fields[] = {
     {"envoyMetricsService", FIELD_CALL, 0, read_metrics_service, NULL},
     {"fileFlushInterval", FIELD_DURATION, AT(file_flush_ms), NULL, NULL},
     {"statsEvictionInterval", FIELD_DURATION, AT(stats_eviction_ms), NULL, NULL},
+    {"readinessProbe", FIELD_JSON, AT(readiness_probe), NULL, NULL},
     {"gatewayTopology", FIELD_FOR_ISTIOD, 0, NULL, NULL},
     {"proxyHeaders", FIELD_FOR_ISTIOD, 0, NULL, NULL},
     {"image", FIELD_FOR_ISTIOD, 0, NULL, NULL},
     {"privateKeyProvider", FIELD_FOR_ISTIOD, 0, NULL, NULL},
-    {"readinessProbe", FIELD_UNSUPPORTED, 0, NULL, NULL},
     {"customConfigFile", FIELD_UNSUPPORTED, 0, NULL, NULL},
     {"proxyBootstrapTemplatePath", FIELD_UNSUPPORTED, 0, NULL, NULL},
     {"fileFlushMinSizeKb", FIELD_UNSUPPORTED, 0, NULL, NULL},
@@ -246,6 +222,9 @@ static void set_field(struct reading *r, const struct field *f, const struct doc
     case FIELD_CALL:
         f->call(r, node);
         return;
+    case FIELD_JSON:
+        *(struct str *)at = text_pairs_get(&r->out->json, str_from(f->name));
+        return;
     case FIELD_UNSUPPORTED:
         note(r, "", str_from(f->name), "is not supported");
         return;
@@ -257,7 +236,7 @@ static void set_field(struct reading *r, const struct field *f, const struct doc
 static const struct field *find(struct str key)
 {
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        if (is_name(key, fields[i].name))
+        if (json_is_name(key, fields[i].name))
             return &fields[i];
     return NULL;
 }
@@ -316,7 +295,7 @@ void proxy_config_apply(struct proxy_config *out, const char *source, struct str
     struct proto_arena *pa = proto_arena_new(0);
     const struct doc_node *root = yaml_read(pa, text, source, faults);
     if (root && in_mesh)
-        root = member(root, "defaultConfig"); /* the rest of a MeshConfig is istiod's */
+        root = json_member(root, "defaultConfig"); /* the rest of a MeshConfig is istiod's */
     if (root && root->kind == DOC_MAP) {
         for (const struct doc_node *n = root->first; n; n = n->next)
             take(&r, n);

@@ -26,6 +26,7 @@ struct proxy_config {
     struct text_list extra_stat_tags, ca_certificates_pem;
     struct text_list stat_prefixes, stat_suffixes, stat_regexps; /* proxyStatsMatcher */
     struct str zipkin_address;       /* tracing.zipkin */
+    struct str readiness_probe;      /* readinessProbe as JSON; "" none */
     struct str access_log_service, metrics_service; /* envoyAccessLogService, envoyMetricsService: addresses */
     struct text_pairs json;          /* every field that is set, the defaults too, by name: its value as JSON */
 };

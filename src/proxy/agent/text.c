@@ -248,3 +248,29 @@ int text_read_file(const char *path, struct arena *a, size_t limit, struct str *
     strbuf_fini(&text);
     return rc;
 }
+
+/* ---- members of objects ---- */
+
+bool json_is_name(struct str key, const char *camel)
+{
+    size_t i = 0;
+    for (; *camel; camel++) {
+        if (i < key.n && key.p[i] == '_' && *camel >= 'A' && *camel <= 'Z' && i + 1 < key.n &&
+            key.p[i + 1] == ascii_lower(*camel)) {
+            i += 2;
+            continue;
+        }
+        if (i >= key.n || key.p[i] != *camel)
+            return false;
+        i++;
+    }
+    return i == key.n;
+}
+
+const struct doc_node *json_member(const struct doc_node *map, const char *camel)
+{
+    for (const struct doc_node *n = map && map->kind == DOC_MAP ? map->first : NULL; n; n = n->next)
+        if (json_is_name(n->key, camel))
+            return n;
+    return NULL;
+}

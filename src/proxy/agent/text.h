@@ -38,6 +38,10 @@ void json_add_key(struct strbuf *out, const char *name);
  * %u an `unsigned`. Nothing else is special. */
 void json_addf(struct strbuf *out, const char *pattern, ...);
 
+/* Is a key the field `camel`? Protobuf's JSON takes lowerCamelCase and the field's own snake_case. */
+bool json_is_name(struct str key, const char *camel);
+const struct doc_node *json_member(const struct doc_node *map, const char *camel); /* NULL: none, or no map */
+
 /* Whole file, at most `limit` bytes, NUL-terminated in the arena. ERR_NOT_FOUND, ERR_IO, ERR_LIMIT. */
 int text_read_file(const char *path, struct arena *a, size_t limit, struct str *out, struct err *err);
 

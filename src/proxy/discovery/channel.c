@@ -169,6 +169,12 @@ bool channel_is_delta(const struct channel *c)
     return c->source && c->source->kind == SOURCE_DELTA_GRPC;
 }
 
+void channel_report_health(struct channel *c)
+{
+    if (discovery.knows_health)
+        xds_client_report(c->client, RESOURCE_HEALTH_INFORMATION, RESOURCE_LISTENER, discovery.unhealthy);
+}
+
 static void make_client(struct channel *c)
 {
     const struct xds_client_opts opts = {
@@ -183,6 +189,8 @@ static void make_client(struct channel *c)
         struct watched *w = LIST_ENTRY(it, watched, node);
         xds_client_want(c->client, w->type, w->name);
     }
+    if (c->is_ads)
+        channel_report_health(c);
 }
 
 struct channel *channel_new(const struct config_source *source, bool is_ads, enum resource_type type)

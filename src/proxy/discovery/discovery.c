@@ -154,6 +154,19 @@ void discovery_resume(enum resource_type type)
     channel_pump_later(discovery.ads);
 }
 
+/* ---- the application's health ---- */
+
+void discovery_report_health(struct str why_not)
+{
+    str_free(&discovery.unhealthy);
+    discovery.unhealthy = why_not.p ? str_dup(why_not) : STR_NULL;
+    discovery.knows_health = true;
+    if (!discovery.ads)
+        return;
+    channel_report_health(discovery.ads);
+    channel_pump_later(discovery.ads);
+}
+
 /* ---- start and stop ---- */
 
 void discovery_start(struct server *s, const struct discovery_opts *keep_opts)
@@ -193,6 +206,8 @@ void discovery_stop(void)
     while (!list_is_empty(&discovery.latecomers))
         list_remove(discovery.latecomers.next);
     cache_free(&discovery.cache);
+    str_free(&discovery.unhealthy);
+    discovery.knows_health = false;
     discovery.server = NULL;
     discovery.opts = NULL;
 }

@@ -90,6 +90,10 @@ void discovery_unsubscribe(struct subscription **s); /* NULL is fine; also from 
 void discovery_hold(enum resource_type type);
 void discovery_resume(enum resource_type type);
 
+/* istio.v1.HealthInformation over ADS: why the application isn't healthy; STR_NULL: it is. Told once the listeners have been
+ * asked for, again on every new stream, and again when this is called again. */
+void discovery_report_health(struct str why_not);
+
 /* The last good resources of a type that somebody has asked for by name; valid during the call. */
 void discovery_each_kept(enum resource_type type, void (*fn)(const struct resource *r, void *arg), void *arg);
 

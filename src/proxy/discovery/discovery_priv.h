@@ -77,6 +77,8 @@ struct discovery {
     struct turn_task bury;
     uint32_t depth;               /* of deliveries under way */
     struct cache *cache;          /* NULL: none */
+    bool knows_health;            /* discovery_report_health was called */
+    struct str unhealthy;         /* … with this; owned */
 };
 extern struct discovery discovery;
 
@@ -93,6 +95,7 @@ void channel_start(struct channel *c);
 void channel_stop(struct channel *c);
 void channel_free(struct channel **c);
 void channel_pump_later(struct channel *c);
+void channel_report_health(struct channel *c); /* of ADS: what discovery has been told */
 struct watched *channel_watch(struct channel *c, enum resource_type type, struct str name);
 void channel_unwatch(struct watched *w); /* freed; nothing is subscribed to it any more */
 /* For carriers: a message came (XDS_BROKEN: give up the stream); none can come for now, `why` is logged. */

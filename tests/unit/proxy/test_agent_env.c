@@ -151,15 +151,16 @@ static void test_agent_env_read__unknown_and_unsupported__named(void **state)
 {
     (void)state;
     struct reading r;
-    const char *const more[] = {"PROXY_CONFIG={\"novelty\": {\"a\": 1}, \"readinessProbe\": {}, \"tracing\": {\"lightstep\": {}}}", NULL};
+    const char *const more[] = {"PROXY_CONFIG={\"novelty\": {\"a\": 1}, \"statsCompression\": {}, \"readiness_probe\": {\"exec\": {\"command\": [\"true\"]}}, \"tracing\": {\"lightstep\": {}}}", NULL};
     const char *const args[] = {"--stsPort=15463", "--profiling", NULL};
     read_env(&r, more, args);
     assert_int_equal(r.rc, 0);
-    static const char *const paths[] = {"--stsPort", "--profiling", "PROXY_CONFIG.novelty", "PROXY_CONFIG.readinessProbe",
+    static const char *const paths[] = {"--stsPort", "--profiling", "PROXY_CONFIG.novelty", "PROXY_CONFIG.statsCompression",
                                         "PROXY_CONFIG.tracing.lightstep"};
     assert_int_equal(r.notes.count, 5);
     for (size_t i = 0; i < 5; i++)
         assert_string_equal(r.notes.items[i].path, paths[i]);
+    assert_str_equal(r.env.config.readiness_probe, "{\"exec\":{\"command\":[\"true\"]}}");
     struct strbuf json = {0};
     proxy_config_json(&r.env.config, &json);
     assert_non_null(strstr(json.p, "\"novelty\":{\"a\":1}"));

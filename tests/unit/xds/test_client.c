@@ -361,6 +361,41 @@ static void test_ttl__of_a_part_of_a_whole__the_rest_isnt_gone(void **state)
     peer_fini(&p);
 }
 
+/* ---- reports ---- */
+
+static void check_reports(bool is_delta)
+{
+    struct peer p;
+    peer_init(&p, is_delta, true);
+    xds_client_report(p.client, VHDS, CDS, STR("is down"));
+    xds_client_connected(p.client);
+    NEXT(&p, "");
+    want(&p, CDS, "");
+    assert_true(xds_client_is_due(p.client));
+    NEXT(&p, "cds: node");
+    assert_true(xds_client_is_due(p.client));
+    NEXT(&p, "vhds: !is down");
+    assert_false(xds_client_is_due(p.client));
+    NEXT(&p, "");
+    xds_client_report(p.client, VHDS, CDS, STR_NULL);
+    NEXT(&p, "vhds:");
+    NEXT(&p, "");
+    xds_client_disconnected(p.client);
+    NEXT(&p, "");
+    xds_client_connected(p.client);
+    NEXT(&p, "cds: node");
+    NEXT(&p, "vhds:");
+    NEXT(&p, "");
+    peer_fini(&p);
+}
+
+static void test_report__of_each_stream__behind_the_other_types_first(void **state)
+{
+    (void)state;
+    check_reports(false);
+    check_reports(true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -379,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_delta__below_a_name_or_an_alias__known),
         cmocka_unit_test(test_ttl__heartbeats__keep_alive_and_tell_nothing),
         cmocka_unit_test(test_ttl__of_a_part_of_a_whole__the_rest_isnt_gone),
+        cmocka_unit_test(test_report__of_each_stream__behind_the_other_types_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

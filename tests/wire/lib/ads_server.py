@@ -162,6 +162,8 @@ class Stream:
         if request.HasField("node"):
             self.node = request.node
         self.settle(request)
+        if kind == "health":
+            return                       # told, not asked: nothing is answered
         if self.is_delta:
             self.take_delta(kind, request)
         else:

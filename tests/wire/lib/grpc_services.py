@@ -198,3 +198,22 @@ class OtelMetrics(Service):
             # Field 2, whose name has changed since: scope_metrics.
             return [metric for export in self.exports for resource in export.resource_metrics
                     for scope in resource.instrumentation_library_metrics for metric in scope.metrics if metric.name == name]
+
+
+class HealthService(Service):
+    """grpc.health.v1.Health/Check. `asked`: the names of services, one a call."""
+
+    def __init__(self):
+        self.is_serving = True
+        self.asked = []
+        super().__init__()
+
+    def handlers(self):
+        check = grpc.unary_unary_rpc_method_handler(self.check)
+        return grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": check})
+
+    def check(self, request, context):
+        """HealthCheckRequest{service = 1} -> HealthCheckResponse{status = 1}"""
+        self.note_call(context)
+        self.asked.append(request[2:].decode())
+        return b"\x08\x01" if self.is_serving else b"\x08\x02"
