@@ -326,6 +326,8 @@ void cfg_filter_state_matcher(struct config_reader *cr, const pb_filter_state_ma
 
 /* route.c: into `a`; references to clusters go to cr->out->refs. */
 int cfg_route_config(struct config_reader *cr, const pb_route_config *m, struct arena *a, struct route_config_spec **out);
+/* One that came by itself, into r's own memory; r is freed by its owner also after faults. */
+int cfg_vhost_resource(struct config_reader *cr, const pb_virtual_host *m, const struct route_config_spec *config, struct vhost_resource *r);
 struct route_scopes;
 struct route_scopes *cfg_scoped_routes(struct config_reader *cr, const pb_scoped_routes *m, struct arena *a); /* scoped_routes.c */
 void cfg_cluster_ref(struct config_reader *cr, const char *field, struct str name, struct cluster_slot **slot, bool must_exist);

@@ -11,6 +11,7 @@
 #include "envoy/admin/v3/config_dump_shared.pb-c.h"
 #include "proto/dump.h"
 #include "proto/fields.h"
+#include "proto/wire.h"
 #include "proxy/config/dump_clusters.h"
 #include "proxy/config/dump_endpoints.h"
 #include "proxy/config/dump_listeners.h"
@@ -21,6 +22,7 @@
 #include "proxy/filter/filter_source.h"
 #include "proxy/match/string_match.h"
 #include "proxy/route/route_source.h"
+#include "proxy/route/vhds.h"
 
 #define HCM_TYPE "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -259,6 +261,23 @@ static void collect_route(struct dumping *d, pb_route_config *r, void *arg)
         c->dump->static_route_configs[c->dump->n_static_route_configs++] = item;
 }
 
+static void add_vhost(const struct resource *r, void *arg)
+{
+    wire_bytes(arg, 2 /* virtual_hosts */, r->packed.p, r->packed.n);
+}
+
+/* Virtual hosts that came by themselves stand among the others, as Envoy shows them: fields of a message may stand anywhere. */
+static pb_any *with_vhosts(struct dumping *d, const struct route_source_state *s)
+{
+    struct strbuf whole = {0};
+    strbuf_adds(&whole, s->packed);
+    vhds_each(s->vhds, add_vhost, &whole);
+    char *copy = proto_arena_strdup(d->arena, strbuf_str(&whole));
+    size_t n = copy ? whole.n : 0;
+    strbuf_fini(&whole);
+    return dump_any(d->arena, RESOURCE_ROUTES, str_make(copy, n));
+}
+
 static void count_dynamic_route(const struct route_source_state *s, void *arg)
 {
     (void)s;
@@ -275,7 +294,7 @@ static void collect_dynamic_route(const struct route_source_state *s, void *arg)
     item = PROTO_NEW(d->arena, pb_dynamic_route, envoy__admin__v3__routes_config_dump__dynamic_route_config__descriptor);
     if (!item || !(item->version_info = proto_arena_strdup(d->arena, s->version)))
         return;
-    item->route_config = dump_any(d->arena, RESOURCE_ROUTES, s->packed);
+    item->route_config = s->vhds ? with_vhosts(d, s) : dump_any(d->arena, RESOURCE_ROUTES, s->packed);
     item->last_updated = dump_timestamp(d->arena, s->updated_wall_us);
     if (c->items_only)
         add_item(d, &item->base);

@@ -158,3 +158,21 @@ int config_read_route_config(struct config_batch *b, struct str packed, struct r
         route_config_free(out);
     return rc;
 }
+
+int config_read_virtual_host(struct config_batch *b, struct str packed, const struct route_config_spec *config,
+                             struct vhost_resource **out, struct err_list *faults)
+{
+    struct config_resource r;
+    const ProtobufCMessage *m =
+        cfg_resource_begin(&r, b, &envoy__config__route__v3__virtual_host__descriptor, packed, faults);
+    struct vhost_resource *v = *out = NEW(vhost_resource);
+    v->refs = 1;
+    arena_init(&v->arena, 0);
+    r.cr.slots = &v->slots;
+    if (m)
+        cfg_vhost_resource(&r.cr, (const pb_virtual_host *)m, config, v);
+    int rc = cfg_resource_end(&r, m);
+    if (rc)
+        vhost_resource_unref(out);
+    return rc;
+}

@@ -18,6 +18,7 @@ struct cluster;
 struct cluster_spec;
 struct listener_spec;
 struct route_config_spec;
+struct vhost_resource;
 struct filter_config; /* filter/filter_source.h */
 struct filter_source;
 struct config_frame; /* config_result.frame */
@@ -39,6 +40,9 @@ int config_read_listener(struct config_batch *b, struct str packed, const struct
 /* A TypedExtensionConfig for a place in a chain of HTTP filters. */
 int config_read_filter(struct config_batch *b, struct str packed, const struct filter_source *place, struct filter_config **out,
                        struct err_list *faults);
+/* A VirtualHost of this configuration. */
+int config_read_virtual_host(struct config_batch *b, struct str packed, const struct route_config_spec *config,
+                             struct vhost_resource **out, struct err_list *faults);
 int config_read_route_config(struct config_batch *b, struct str packed, struct route_config_spec **out, struct err_list *faults);
 
 #endif

@@ -183,16 +183,29 @@ int cfg_route_config(struct config_reader *cr, const pb_route_config *m, struct 
     s->arena = a;
     rr.validate_clusters = proto_bool_or(GET(m, validate_clusters), true);
     rr.max_direct_body = proto_u32_or(GET(m, max_direct_response_body_size_bytes), DIRECT_BODY_BYTES);
-    if (GET(m, vhds)) { /* left out, its virtual hosts would be missing */
-        proto_read_whole(&cr->r, &m->vhds->base);
-        UNSUPPORTED("vhds", NULL);
-    }
+    if (GET(m, vhds))
+        IN("vhds.config_source")
+            s->vhds = cfg_config_source(cr, GET(m->vhds, config_source));
     read_config_level(cr, m, s, &rr);
+    s->validate_clusters = rr.validate_clusters;
+    s->max_direct_body = rr.max_direct_body;
+    s->mirrors = rr.mirrors;
+    s->mirror_count = rr.mirror_count;
     uint32_t n = LEN(m, virtual_hosts);
     s->vhosts = ARENA_ARRAY(a, struct virtual_host *, n);
     for (; s->vhost_count < n; s->vhost_count++)
         IN("virtual_hosts[%u]", s->vhost_count)
             s->vhosts[s->vhost_count] = read_vhost(cr, m->virtual_hosts[s->vhost_count], &rr);
     *out = s;
+    return 0;
+}
+
+int cfg_vhost_resource(struct config_reader *cr, const pb_virtual_host *m, const struct route_config_spec *config, struct vhost_resource *r)
+{
+    const struct retry_policy *last_retry = NULL;
+    const struct route_reading rr = {
+        .a = &r->arena, .spec = config, .owned = &r->owned, .last_retry = &last_retry, .validate_clusters = config->validate_clusters,
+        .max_direct_body = config->max_direct_body, .mirrors = config->mirrors, .mirror_count = config->mirror_count};
+    r->vhost = read_vhost(cr, m, &rr);
     return 0;
 }

@@ -10,7 +10,7 @@
 struct route_reading {
     const struct retry_policy **last_retry; /* the policy read last in the whole configuration, shared by all that say the same */
     struct arena *a;
-    struct route_config_spec *spec;
+    const struct route_config_spec *spec;
     struct route_owned_list *owned;   /* the configuration's, or that of a virtual host that came by itself */
     bool validate_clusters;
     size_t max_direct_body;

@@ -115,6 +115,26 @@ void channel_failed(struct channel *c)
 
 /* ---- watching ---- */
 
+/* A namespace isn't a name that servers know: it is asked for with everything. */
+static struct str asked_name(struct str name)
+{
+    return is_namespace(name) ? STR("") : name;
+}
+
+static void enter_namespace(struct channel *c)
+{
+    if (!c->namespaces++)
+        c->below = kept_new();
+}
+
+static void leave_namespace(struct channel *c, enum resource_type type)
+{
+    if (--c->namespaces)
+        return;
+    kept_free(&c->below);
+    xds_client_unwant(c->client, type, STR(""));
+}
+
 struct watched *channel_watch(struct channel *c, enum resource_type type, struct str name)
 {
     if (!c->by_name[type])
@@ -129,7 +149,9 @@ struct watched *channel_watch(struct channel *c, enum resource_type type, struct
     list_init(&w->subscriptions);
     list_push_back(&c->watched, &w->node);
     map_set(c->by_name[type], w->name, w);
-    xds_client_want(c->client, type, w->name);
+    if (is_namespace(name))
+        enter_namespace(c);
+    xds_client_want(c->client, type, asked_name(w->name));
     channel_pump_later(c);
     return w;
 }
@@ -139,7 +161,10 @@ void channel_unwatch(struct watched *w)
     struct channel *c = w->channel;
     map_del(c->by_name[w->type], w->name);
     list_remove(&w->node);
-    xds_client_unwant(c->client, w->type, w->name);
+    if (is_namespace(w->name))
+        leave_namespace(c, w->type);
+    else
+        xds_client_unwant(c->client, w->type, w->name);
     str_free(&w->name);
     str_free(&w->body);
     str_free(&w->version);
@@ -187,7 +212,7 @@ static void make_client(struct channel *c)
             xds_client_hold(c->client, (uint32_t)type);
     LIST_EACH(it, safe, &c->watched) {
         struct watched *w = LIST_ENTRY(it, watched, node);
-        xds_client_want(c->client, w->type, w->name);
+        xds_client_want(c->client, w->type, asked_name(w->name));
     }
     if (c->is_ads)
         channel_report_health(c);
@@ -239,6 +264,7 @@ void channel_free(struct channel **channel)
     for (int i = 0; i < RESOURCE_TYPE_COUNT; i++)
         map_free(&c->by_name[i]);
     xds_client_free(&c->client);
+    kept_free(&c->below);
     config_source_unref(&c->source);
     str_free(&c->stat_prefix);
     mem_free(c);

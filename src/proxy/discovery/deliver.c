@@ -82,6 +82,29 @@ static void tell_restored(struct subscription *s, struct err_list *faults)
     mem_free(kept);
 }
 
+/* Who comes later is told of all that is kept. */
+struct gathering { struct resource *items; uint32_t count; };
+
+static void gather(const struct resource *r, void *arg)
+{
+    struct gathering *g = arg;
+    g->items[g->count++] = *r;
+}
+
+static void tell_kept(struct subscription *s, struct err_list *faults)
+{
+    const struct watched *w = s->watched;
+    const struct kept *below = w->channel->below;
+    if (!kept_is_answered(below))
+        return;
+    struct gathering g = {.items = mem_alloc((kept_count(below, w->name) + 1) * sizeof *g.items)};
+    kept_each(below, w->name, gather, &g);
+    bool *refused = mem_zalloc(g.count + 1);
+    tell(s, &(struct resource_update){.items = g.items, .count = g.count, .refused = refused}, faults);
+    mem_free(refused);
+    mem_free(g.items);
+}
+
 static void tell_latecomer(struct subscription *s)
 {
     struct err_list faults = {0};
@@ -89,6 +112,8 @@ static void tell_latecomer(struct subscription *s)
     bool is_restored = w->channel->is_ads && cache_is_restored(discovery.cache);
     struct str version = STR_NULL, kept = is_restored && w->name.n ? cache_find(discovery.cache, w->type, w->name, &version) : STR_NULL;
     list_remove(&s->turn);
+    if (is_namespace(w->name))
+        tell_kept(s, &faults);
     if (!w->body.p && kept.p) {
         keep_text(&w->body, kept);
         keep_text(&w->version, version);
@@ -145,30 +170,97 @@ static struct watched *find(const struct channel *c, enum resource_type type, st
     return name.n ? map_get(c->by_name[type], name) : NULL;
 }
 
-/* What stands above the last '/' of a name. */
-static struct watched *find_above(const struct channel *c, enum resource_type type, struct str name)
-{
-    size_t n = name.n;
-    while (n && name.p[n - 1] != '/')
-        n--;
-    return n ? find(c, type, str_make(name.p, n - 1)) : NULL;
-}
-
 static void deliver_named(struct channel *c, enum resource_type type, const struct resource *item, struct str version,
                           struct err_list *faults)
 {
-    struct watched *w = find(c, type, item->name), *above = NULL;
-    if (discovery_types[type].is_namespaced)
-        above = find_above(c, type, item->name);
+    struct watched *w = find(c, type, item->name);
     if (w)
         deliver_to(w, item, version, faults);
-    if (above)
-        tell_all(above, &(struct resource_update){.items = item, .count = 1, .version = version}, faults);
     for (uint32_t i = 0; i < item->alias_count; i++) {
         struct watched *alias = find(c, type, item->aliases[i]);
         if (alias && alias != w)
             deliver_to(alias, item, version, faults);
     }
+}
+
+/* ---- what stands below a namespace ---- */
+
+/* The part of an update that stands below one namespace; the arrays have room for all. */
+struct part {
+    struct str namespace;
+    struct resource *items;
+    struct str *removed;
+    bool *refused;
+    struct resource_update u;
+};
+
+/* What is new in it, from the i-th item on. */
+static void collect(const struct channel *c, const struct resource_update *all, struct part *p)
+{
+    p->u = (struct resource_update){.items = p->items, .removed = p->removed, .refused = p->refused, .version = all->version};
+    memset(p->refused, 0, all->count);
+    for (uint32_t i = 0; i < all->count; i++) {
+        const struct resource *item = &all->items[i];
+        if (str_eq(namespace_of(item->name), p->namespace) && !str_eq(kept_find(c->below, item->name), item->packed))
+            p->items[p->u.count++] = *item;
+    }
+    for (uint32_t i = 0; i < all->removed_count; i++)
+        if (str_eq(namespace_of(all->removed[i]), p->namespace))
+            p->removed[p->u.removed_count++] = all->removed[i];
+}
+
+static void deliver_part(struct channel *c, enum resource_type type, const struct resource_update *all, struct part *p,
+                         struct err_list *faults)
+{
+    struct watched *w = find(c, type, p->namespace);
+    collect(c, all, p);
+    if (w)
+        tell_all(w, &p->u, faults);
+    else
+        LOG(CONFIG, DEBUG, "%u resources below '%.*s' came; nobody has asked for them yet", p->u.count, STR_ARG(p->namespace));
+    for (uint32_t i = 0; i < p->u.count; i++)
+        if (!p->refused[i])
+            kept_put(c->below, p->items[i].name, p->items[i].version, p->items[i].packed);
+    for (uint32_t i = 0; i < p->u.removed_count; i++)
+        kept_del(c->below, p->removed[i]);
+}
+
+static void note_namespace(struct map *seen, struct str name)
+{
+    if (namespace_of(name).n)
+        map_set(seen, namespace_of(name), seen);
+}
+
+/* The first answer tells also those who have nothing in it. */
+static void tell_rest(struct channel *c, enum resource_type type, const struct map *seen, struct str version, struct err_list *faults)
+{
+    LIST_EACH(it, safe, &c->watched) {
+        struct watched *w = LIST_ENTRY(it, watched, node);
+        if (w->type == type && is_namespace(w->name) && !map_get(seen, w->name))
+            tell_all(w, &(struct resource_update){.version = version}, faults);
+    }
+}
+
+static void deliver_below(struct channel *c, enum resource_type type, const struct resource_update *all, struct err_list *faults)
+{
+    struct map *seen = map_new();
+    struct part p = {.items = mem_alloc((all->count + 1) * sizeof *p.items), .refused = mem_alloc(all->count + 1),
+                     .removed = mem_alloc((all->removed_count + 1) * sizeof *p.removed)};
+    size_t at = 0;
+    void *value;
+    for (uint32_t i = 0; i < all->count; i++)
+        note_namespace(seen, all->items[i].name);
+    for (uint32_t i = 0; i < all->removed_count; i++)
+        note_namespace(seen, all->removed[i]);
+    while (map_next(seen, &at, &p.namespace, &value))
+        deliver_part(c, type, all, &p, faults);
+    if (!kept_is_answered(c->below))
+        tell_rest(c, type, seen, all->version, faults);
+    kept_note_answer(c->below);
+    map_free(&seen);
+    mem_free(p.items);
+    mem_free(p.refused);
+    mem_free(p.removed);
 }
 
 /* ---- a response ---- */
@@ -201,10 +293,11 @@ void discovery_deliver(struct channel *c, enum resource_type type, const struct 
         deliver_named(c, type, &items[i], u->version, faults);
     for (uint32_t i = 0; c->by_name[type] && i < u->removed_count; i++) {
         struct watched *w = find(c, type, u->removed[i]);
-        w = w ? w : discovery_types[type].is_namespaced ? find_above(c, type, u->removed[i]) : NULL;
         if (w)
             deliver_removal(w, u->removed[i], u->version, faults);
     }
+    if (c->below && discovery_types[type].is_namespaced)
+        deliver_below(c, type, &all, faults);
     if (u->is_whole)
         deliver_absence(c, type, u, faults);
     discovery.depth--;

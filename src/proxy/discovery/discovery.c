@@ -32,7 +32,9 @@ static struct channel *find_own(const struct config_source *source, enum resourc
 {
     LIST_EACH(it, safe, &discovery.channels) {
         struct channel *c = LIST_ENTRY(it, channel, node);
-        if (!c->is_ads && c->source == source && c->type == type && c->by_name[type] && map_get(c->by_name[type], name))
+        if (c->is_ads || c->source != source || c->type != type || !c->by_name[type])
+            continue;
+        if (discovery_types[type].is_namespaced || map_get(c->by_name[type], name)) /* single names go where their namespace does */
             return c;
     }
     return NULL;
@@ -93,7 +95,7 @@ struct subscription *discovery_subscribe(const struct config_source *source, enu
     if (!c->is_ads && !c->carried)
         channel_start(c);
     begin(s);
-    if (s->watched->body.p || discovery.depth || (c->is_ads && cache_is_restored(discovery.cache)))
+    if (s->watched->body.p || discovery.depth || (is_namespace(whole) && kept_is_answered(c->below)) || (c->is_ads && cache_is_restored(discovery.cache)))
         discovery_tell_later(s);
     return s;
 }
@@ -133,6 +135,20 @@ void discovery_unsubscribe(struct subscription **subscription)
     list_push_back(&discovery.dead, &s->turn);
     discovery.bury.run = bury;
     loop_at_turn_end(discovery.server->main_loop, &discovery.bury);
+}
+
+void discovery_each_below(const struct subscription *s, void (*fn)(const struct resource *r, void *arg), void *arg)
+{
+    const struct watched *w = s->watched;
+    if (w->channel->below)
+        kept_each(w->channel->below, w->name, fn, arg);
+}
+
+bool discovery_is_delta(const struct config_source *source)
+{
+    if (source->kind == SOURCE_ADS)
+        return discovery.ads && channel_is_delta(discovery.ads);
+    return source->kind == SOURCE_DELTA_GRPC;
 }
 
 /* ---- holding back ---- */

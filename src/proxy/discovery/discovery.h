@@ -65,6 +65,7 @@ struct resource_update {
     const struct str *removed; uint32_t removed_count; /* names */
     /* The items are all that there is (state of the world of CDS and LDS): what isn't among them is gone. */
     bool is_whole;
+    bool *refused;                     /* below a namespace: by item, to be set where one isn't taken, so that it isn't kept */
     struct str version;                /* of the response */
 };
 const struct config_source *config_source_ref(const struct config_source *s); /* main thread; NULL is fine */
@@ -81,9 +82,17 @@ struct subscription;
 /* `name` of "" or "*" asks for everything (CDS, LDS and such). `stat_prefix`: where update_success and such are counted, as
  * "cluster_manager.cds." or "cluster.<name>."; "" nowhere. `source` is borrowed for the subscription's life. The same
  * (source, type, name) may be subscribed to any number of times: a later one is told at once of what is there. */
+/* A name that ends in '/' (virtual hosts, delta only) asks for all that stands below it: the server is asked for everything,
+ * as Envoy asks, or for single names ("routes/host"), and what has come is kept, also for names that nobody stands above yet:
+ * a server that tells of virtual hosts before it tells of their route configuration leaves no time between the two. */
 struct subscription *discovery_subscribe(const struct config_source *source, enum resource_type type, struct str name,
                                          struct str stat_prefix, const struct subscription_ops *ops, void *user);
 void discovery_unsubscribe(struct subscription **s); /* NULL is fine; also from inside on_update */
+
+/* What is kept below a subscription's name. */
+void discovery_each_below(const struct subscription *s, void (*fn)(const struct resource *r, void *arg), void *arg);
+/* Once discovery has started: does the source speak delta? */
+bool discovery_is_delta(const struct config_source *source);
 
 /* While held, nothing more is asked for of a type on ADS, so that one request tells all of a batch (EDS while CDS is taken,
  * RDS while LDS is: Envoy's order, "Eventual consistency considerations"). Counted. */

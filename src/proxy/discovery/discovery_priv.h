@@ -50,6 +50,8 @@ struct channel {
     struct str stat_prefix;       /* for control_plane.*: of its first subscription; "" for ADS */
     struct turn_task pump;
     struct timer expiry;          /* of times to live */
+    struct kept *below;           /* what came below namespaces; NULL: nobody stands above any */
+    uint32_t namespaces;          /* watched */
     bool was_restored[RESOURCE_TYPE_COUNT]; /* delta: from the cache, so that the server doesn't know what we have */
 };
 
@@ -107,6 +109,20 @@ bool channel_is_delta(const struct channel *c);
 void discovery_deliver(struct channel *c, enum resource_type type, const struct xds_update *u, struct err_list *faults);
 void discovery_tell_later(struct subscription *s);
 void channel_restore(struct channel *c); /* the server doesn't answer: from the cache, if that has something */
+
+/* kept.c: resources by namespace, "routes/" for "routes/host" */
+bool is_namespace(struct str name);
+struct str namespace_of(struct str name); /* "" none */
+struct kept *kept_new(void);
+void kept_free(struct kept **k); /* NULL is fine */
+struct str kept_find(const struct kept *k, struct str name); /* its bytes; a null str: none */
+void kept_put(struct kept *k, struct str name, struct str version, struct str packed);
+void kept_del(struct kept *k, struct str name);
+uint32_t kept_count(const struct kept *k, struct str namespace);
+void kept_each(const struct kept *k, struct str namespace, void (*fn)(const struct resource *r, void *arg), void *arg);
+/* Something has come, so that there being nothing below a namespace says something. */
+bool kept_is_answered(const struct kept *k); /* NULL is fine */
+void kept_note_answer(struct kept *k);
 
 /* subscription_stats.c */
 /* NULL for "". Nothing is counted before discovery has started. */

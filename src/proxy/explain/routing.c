@@ -22,34 +22,44 @@ static void note_near(struct explain_report *r, const struct virtual_host *v, st
     explain_note(r, &r->near, domain, "of virtual host %.*s: %s", STR_ARG(v->name), domain_near_text(n));
 }
 
-/* The nearest first: those that fit, then ports, then wildcards and siblings. */
-static void find_near(struct explain_report *r, const struct route_config_spec *spec, const struct virtual_host *taken)
+static const enum domain_near near_order[] = {DOMAIN_FITS, DOMAIN_BUT_PORT, DOMAIN_BUT_LABEL, DOMAIN_SIBLING};
+struct near_search {
+    const struct explain_report *report;
+    const struct virtual_host *taken;
+    uint64_t seen;
+    struct { const struct virtual_host *v; struct str domain; } kept[ARRAY_LEN(near_order)][EXPLAIN_NEAR_MAX];
+    uint32_t counts[ARRAY_LEN(near_order)];
+};
+
+static void look_near(const struct virtual_host *v, void *arg)
 {
-    static const enum domain_near order[] = {DOMAIN_FITS, DOMAIN_BUT_PORT, DOMAIN_BUT_LABEL, DOMAIN_SIBLING};
-    uint64_t seen = 0;
-    struct { const struct virtual_host *v; struct str domain; } kept[sizeof(order) / sizeof(order[0])][EXPLAIN_NEAR_MAX];
-    uint32_t counts[sizeof(order) / sizeof(order[0])] = {0};
-    for (uint32_t i = 0; i < spec->vhost_count && seen < DOMAINS_MAX; i++) {
-        const struct virtual_host *v = spec->vhosts[i];
-        for (uint32_t k = 0; k < v->domain_count; k++, seen++) {
-            if (v == taken) /* as good as the one that found it */
-                continue;
-            enum domain_near n = domain_compare(v->domains[k], r->host);
-            if (n == DOMAIN_FAR || (taken && n == DOMAIN_SIBLING && !str_eq(r->domain, STR("*"))))
-                continue;
-            uint32_t at = (uint32_t)n - DOMAIN_FITS;
-            if (counts[at] < EXPLAIN_NEAR_MAX) {
-                kept[at][counts[at]].v = v;
-                kept[at][counts[at]].domain = v->domains[k];
-            }
-            counts[at]++;
+    struct near_search *s = arg;
+    const struct explain_report *r = s->report;
+    for (uint32_t k = 0; k < v->domain_count && s->seen < DOMAINS_MAX; k++, s->seen++) {
+        if (v == s->taken) /* as good as the one that found it */
+            continue;
+        enum domain_near n = domain_compare(v->domains[k], r->host);
+        if (n == DOMAIN_FAR || (s->taken && n == DOMAIN_SIBLING && !str_eq(r->domain, STR("*"))))
+            continue;
+        uint32_t at = (uint32_t)n - DOMAIN_FITS;
+        if (s->counts[at] < EXPLAIN_NEAR_MAX) {
+            s->kept[at][s->counts[at]].v = v;
+            s->kept[at][s->counts[at]].domain = v->domains[k];
         }
+        s->counts[at]++;
     }
-    for (uint32_t at = 0; at < sizeof(order) / sizeof(order[0]); at++) {
-        uint32_t n = counts[at] < EXPLAIN_NEAR_MAX ? counts[at] : EXPLAIN_NEAR_MAX;
+}
+
+/* The nearest first: those that fit, then ports, then wildcards and siblings. */
+static void find_near(struct explain_report *r, const struct route_table *t, const struct virtual_host *taken)
+{
+    struct near_search s = {.report = r, .taken = taken};
+    route_table_each(t, look_near, &s);
+    for (uint32_t at = 0; at < ARRAY_LEN(near_order); at++) {
+        uint32_t n = s.counts[at] < EXPLAIN_NEAR_MAX ? s.counts[at] : EXPLAIN_NEAR_MAX;
         for (uint32_t i = 0; i < n; i++)
-            note_near(r, kept[at][i].v, kept[at][i].domain, order[at]);
-        r->near.left_out += counts[at] - n;
+            note_near(r, s.kept[at][i].v, s.kept[at][i].domain, near_order[at]);
+        r->near.left_out += s.counts[at] - n;
     }
 }
 
@@ -96,7 +106,7 @@ static void ask_routes(struct explain_report *r, const struct virtual_host *v, c
             explain_note(r, &r->refused_parts, str_from(route_refusal_text((enum route_refusal)why)), "%u", by_part[why]);
 }
 
-static const struct route_config_spec *find_spec(struct explain_report *r)
+static const struct route_snapshot *find_snapshot(struct explain_report *r)
 {
     const struct hcm_config *c = r->hcm;
     const struct route_scope *scope = c->scopes ? route_scopes_find(c->scopes, r->rehearsal.request) : NULL;
@@ -104,8 +114,7 @@ static const struct route_config_spec *find_spec(struct explain_report *r)
         r->scope = scope->name;
     else if (c->scopes)
         explain_note(r, &r->warnings, STR("scope"), "the request's headers give no key of any scope");
-    const struct route_snapshot *s = route_source_now(scope ? scope->routes : c->routes);
-    return s ? s->spec : NULL;
+    return route_source_now(scope ? scope->routes : c->routes);
 }
 
 void explain_routing(struct explain_report *r)
@@ -113,7 +122,8 @@ void explain_routing(struct explain_report *r)
     char text[HOST_BYTES];
     struct exchange *x = r->rehearsal.x;
     r->decision = exchange_decision(x);
-    const struct route_config_spec *spec = find_spec(r);
+    const struct route_snapshot *routes = find_snapshot(r);
+    const struct route_config_spec *spec = routes ? routes->spec : NULL;
     if (!spec)
         return;
     r->route_config = spec->name;
@@ -121,7 +131,7 @@ void explain_routing(struct explain_report *r)
     const struct virtual_host *v = r->decision->vhost;
     if (v)
         r->domain = virtual_host_domain(v, r->host);
-    find_near(r, spec, v);
+    find_near(r, routes->table, v);
     if (!v || r->decision->needs_tls)
         return;
     const struct route_request rq = {.headers = r->rehearsal.request, .info = exchange_info(x), .random = exchange_random(x)};

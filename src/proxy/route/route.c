@@ -1,32 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Route tables: virtual host by domain, then the first route that matches. Domains are found
- * in at most (number of different wildcard lengths) hash look-ups: exact first, then "*.suffix"
- * from the longest, then "prefix.*" from the longest, then "*" (Envoy: VirtualHost.domains).
- * Immutable once built; read by every worker.
+ * Route tables: virtual host by domain, then the first route that matches. A table is immutable
+ * once it is published and read by every worker; the next version is a copy that shares with it
+ * whatever hasn't changed, so that one virtual host of ten thousand costs no more than one of ten.
  */
 #include "proxy/route/route.h"
 
-#include <stdlib.h>
-
-#include "base/map.h"
 #include "base/mem.h"
 #include "http/codec/uri.h"
 #include "proxy/cluster/slot.h"
 #include "proxy/match/matcher.h"
+#include "proxy/route/domains.h"
 #include "proxy/route/path_index.h"
 #include "proxy/route/route_priv.h"
 
-struct wildcards { /* domains with one '*', by the length of their fixed part */
-    struct map *map;
-    size_t *lengths; /* descending */
-    size_t count, cap;
-};
-
 struct route_table {
-    struct map *exact;
-    struct wildcards suffixes, prefixes;
-    const struct virtual_host *any;
+    struct domains domains;
+    struct pmap *resources; /* virtual hosts that came by themselves, by their resources' names; NULL: none */
     const struct route_config_spec *spec;
     bool ignore_port;
 };
@@ -40,114 +30,101 @@ static struct str lower_copy(struct str s, char *out)
     return str_make(out, s.n);
 }
 
-static void note_length(struct wildcards *w, size_t n)
+static void index_paths(struct virtual_host *v)
 {
-    for (size_t i = 0; i < w->count; i++)
-        if (w->lengths[i] == n)
-            return;
-    w->lengths = mem_grow(w->lengths, &w->cap, w->count + 1, sizeof(*w->lengths));
-    w->lengths[w->count++] = n;
-}
-
-static bool insert(struct map *m, struct str key, const struct virtual_host *v)
-{
-    if (map_get(m, key))
-        return false;
-    map_set(m, key, (void *)(uintptr_t)v);
-    return true;
-}
-
-static int add_domain(struct route_table *t, const struct virtual_host *v, struct str domain, struct err *err)
-{
-    char *text = mem_alloc(domain.n + 1);
-    struct str d = lower_copy(domain, text);
-    bool fresh;
-    if (str_eq(d, STR("*"))) {
-        fresh = !t->any;
-        t->any = v;
-    } else if (d.n && d.p[0] == '*') {
-        fresh = insert(t->suffixes.map, str_make(d.p + 1, d.n - 1), v);
-        note_length(&t->suffixes, d.n - 1);
-    } else if (d.n && d.p[d.n - 1] == '*') {
-        fresh = insert(t->prefixes.map, str_make(d.p, d.n - 1), v);
-        note_length(&t->prefixes, d.n - 1);
-    } else {
-        fresh = insert(t->exact, d, v);
-    }
-    mem_free(text);
-    if (!fresh)
-        return err_set(err, ERR_INVALID, "domain %.*s stands in two virtual hosts or twice in %.*s; domains must be unique",
-                       STR_ARG(domain), STR_ARG(v->name));
-    return 0;
-}
-
-static int longer_first(const void *a, const void *b)
-{
-    size_t x = *(const size_t *)a, y = *(const size_t *)b;
-    return x < y ? 1 : x > y ? -1 : 0;
+    if (!v->matcher && v->route_count >= PATH_INDEX_MIN_ROUTES && !v->index)
+        v->index = path_index_new(v->routes, v->route_count);
 }
 
 struct route_table *route_table_new(const struct route_config_spec *spec, struct err *err)
 {
     struct route_table *t = NEW(route_table);
-    t->exact = map_new();
-    t->suffixes.map = map_new();
-    t->prefixes.map = map_new();
+    domains_init(&t->domains);
     t->ignore_port = spec->ignore_port_in_host;
     t->spec = spec;
     for (uint32_t i = 0; i < spec->vhost_count; i++) {
-        struct virtual_host *v = spec->vhosts[i];
-        if (!v->matcher && v->route_count >= PATH_INDEX_MIN_ROUTES && !v->index)
-            v->index = path_index_new(v->routes, v->route_count);
-        for (uint32_t k = 0; k < v->domain_count; k++) {
-            if (add_domain(t, v, v->domains[k], err) < 0) {
-                err_prefix(err, "virtual_hosts[%u].domains[%u]", i, k);
-                route_table_free(&t);
-                return NULL;
-            }
+        index_paths(spec->vhosts[i]);
+        if (domains_add(&t->domains, spec->vhosts[i], err) < 0) {
+            err_prefix(err, "virtual_hosts[%u]", i);
+            route_table_free(&t);
+            return NULL;
         }
     }
-    if (t->suffixes.count)
-        qsort(t->suffixes.lengths, t->suffixes.count, sizeof(size_t), longer_first);
-    if (t->prefixes.count)
-        qsort(t->prefixes.lengths, t->prefixes.count, sizeof(size_t), longer_first);
     return t;
-}
-
-static void wildcards_fini(struct wildcards *w)
-{
-    map_free(&w->map);
-    mem_free(w->lengths);
 }
 
 void route_table_free(struct route_table **t)
 {
     if (!*t)
         return;
-    map_free(&(*t)->exact);
-    wildcards_fini(&(*t)->suffixes);
-    wildcards_fini(&(*t)->prefixes);
+    domains_fini(&(*t)->domains);
+    pmap_free(&(*t)->resources);
     mem_free(*t);
     *t = NULL;
+}
+
+/* ---- the next version ---- */
+
+struct route_table *route_table_copy(const struct route_table *t)
+{
+    struct route_table *copy = NEW(route_table);
+    *copy = *t;
+    domains_copy(&copy->domains, &t->domains);
+    copy->resources = t->resources ? pmap_copy(t->resources) : NULL;
+    return copy;
+}
+
+static void drop_resource(void *value)
+{
+    struct vhost_resource *r = value;
+    vhost_resource_unref(&r);
+}
+
+int route_table_put(struct route_table *t, struct str name, struct vhost_resource *r, struct err *err)
+{
+    index_paths(r->vhost);
+    route_table_remove(t, name);
+    if (domains_add(&t->domains, r->vhost, err) < 0)
+        return ERR_EXISTS;
+    if (!t->resources)
+        t->resources = pmap_new(drop_resource);
+    pmap_set(t->resources, name, vhost_resource_ref(r));
+    return 0;
+}
+
+void route_table_remove(struct route_table *t, struct str name)
+{
+    struct vhost_resource *r = t->resources ? pmap_get(t->resources, name) : NULL;
+    if (!r)
+        return;
+    domains_remove(&t->domains, r->vhost);
+    pmap_del(t->resources, name);
+}
+
+struct each_resource {
+    void (*fn)(const struct virtual_host *v, void *arg);
+    void *arg;
+};
+
+static void tell_resource(struct str name, void *value, void *arg)
+{
+    (void)name;
+    const struct each_resource *e = arg;
+    e->fn(((struct vhost_resource *)value)->vhost, e->arg);
+}
+
+void route_table_each(const struct route_table *t, void (*fn)(const struct virtual_host *v, void *arg), void *arg)
+{
+    struct each_resource e = {fn, arg};
+    for (uint32_t i = 0; i < t->spec->vhost_count; i++)
+        fn(t->spec->vhosts[i], arg);
+    if (t->resources)
+        pmap_each(t->resources, tell_resource, &e);
 }
 
 /* ---- looking up ---- */
 
 #define HOST_BYTES_MAX 512 /* longer ones can't be a configured domain's (a DNS name has 255) */
-
-static const struct virtual_host *find_wildcard(const struct wildcards *w, struct str host, bool at_end)
-{
-    for (size_t i = 0; i < w->count; i++) {
-        size_t n = w->lengths[i];
-        if (n >= host.n) /* the '*' stands for at least one character */
-            continue;
-        struct str part = at_end ? str_make(host.p + host.n - n, n) : str_make(host.p, n);
-        const struct virtual_host *v = map_get(w->map, part);
-        if (v)
-            return v;
-    }
-    return NULL;
-}
 
 static const struct virtual_host *find_vhost(const struct route_table *t, struct str authority)
 {
@@ -157,14 +134,8 @@ static const struct virtual_host *find_vhost(const struct route_table *t, struct
     if (t->ignore_port && !authority_split(authority, &host, &port))
         host = authority;
     if (!host.n || host.n > sizeof(text))
-        return t->any;
-    host = lower_copy(host, text);
-    const struct virtual_host *v = map_count(t->exact) ? map_get(t->exact, host) : NULL;
-    if (!v)
-        v = find_wildcard(&t->suffixes, host, true);
-    if (!v)
-        v = find_wildcard(&t->prefixes, host, false);
-    return v ? v : t->any;
+        return t->domains.any;
+    return domains_find(&t->domains, lower_copy(host, text));
 }
 
 /* ---- deciding ---- */

@@ -204,7 +204,7 @@ void route_own(struct route_owned_list *list, void *object, void (*free)(void *o
 enum vhost_tls { VHOST_TLS_NONE, VHOST_TLS_EXTERNAL_ONLY, VHOST_TLS_ALL };
 struct virtual_host {
     struct str name;
-    struct str *domains; uint32_t domain_count;
+    struct str *domains; uint32_t domain_count; /* in lower case */
     struct route_entry **routes; uint32_t route_count;
     struct matcher *matcher;         /* chooses a struct route_list (match/matcher.h); `routes` are all of the tree's then */
     struct path_index *index;        /* route/path_index.c: which routes can match a path at all; NULL for short lists */
@@ -218,8 +218,14 @@ struct virtual_host {
     const struct route_config_spec *config;
 };
 struct route_table; /* compiled */
+struct config_source; /* proxy/discovery/discovery.h */
 struct route_config_spec {
     struct str name;
+    uint32_t refs;                   /* of one that discovery brought: snapshots that show it */
+    const struct config_source *vhds; /* virtual hosts come by themselves too, from here: a reference; NULL */
+    /* for virtual hosts that come by themselves */
+    bool validate_clusters; size_t max_direct_body;
+    struct mirror_policy *mirrors; uint32_t mirror_count;
     struct virtual_host **vhosts; uint32_t vhost_count;
     bool ignore_port_in_host;
     bool ignore_path_parameters;     /* ignore_path_parameters_in_path_matching */
@@ -233,9 +239,28 @@ struct route_config_spec {
     struct cluster_slots slots;      /* of one that discovery brought: the clusters that it names */
     struct route_owned_list owned;
 };
+/* A virtual host that came by itself (VHDS) and all that it owns. Main thread. */
+struct vhost_resource {
+    uint32_t refs;
+    struct virtual_host *vhost;      /* its config is to outlive it */
+    struct arena arena;
+    struct cluster_slots slots;
+    struct route_owned_list owned;
+};
+struct vhost_resource *vhost_resource_ref(struct vhost_resource *r);
+void vhost_resource_unref(struct vhost_resource **r); /* NULL is fine */
+void vhost_resource_link(struct vhost_resource *r);   /* as route_config_link */
+
 /* Compiles domains (exact by hash; suffix and prefix wildcards by length, longest first; "*"). Duplicate domains are errors. */
 struct route_table *route_table_new(const struct route_config_spec *spec, struct err *err);
 void route_table_free(struct route_table **t);
+/* The next version of a table that workers may be looking at; it shares what isn't changed. Both live as long as the spec. */
+struct route_table *route_table_copy(const struct route_table *t);
+/* In the place of the one that has come by this name. ERR_EXISTS: one of its domains is another virtual host's; then there is
+ * none by this name. */
+int route_table_put(struct route_table *t, struct str name, struct vhost_resource *r, struct err *err);
+void route_table_remove(struct route_table *t, struct str name);
+void route_table_each(const struct route_table *t, void (*fn)(const struct virtual_host *v, void *arg), void *arg);
 /* What the tables of a spec own beyond its arena: formats, regexes, filter configurations, scopes. */
 void route_config_fini(struct route_config_spec *spec);
 /* One that discovery brought, whole: its arena (heap) too. NULL is fine. */

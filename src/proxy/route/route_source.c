@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "proxy/config/resources.h"
 #include "proxy/discovery/discovery.h"
+#include "proxy/route/vhds.h"
 #include "proxy/warm.h"
 
 #define RDS_STATS(X)                                                                               \
@@ -32,6 +33,9 @@ struct rds {
     struct str name, packed, version; /* heap */
     struct config_frame *frame;
     struct subscription *subscription;
+    struct str manager;               /* heap */
+    struct vhds *vhds;                /* NULL: all virtual hosts are in the configuration */
+    struct warmth *waiting;           /* for the first virtual hosts; NULL */
     struct warm_source warm;
     struct stat_scope *stats;
     uint64_t updated_wall_us;
@@ -49,7 +53,8 @@ static void free_own(struct snapshot *base)
 {
     struct route_snapshot *s = CONTAINER_OF(base, route_snapshot, base);
     route_table_free(&s->table);
-    route_config_free(&s->spec);
+    if (--s->spec->refs == 0)
+        route_config_free(&s->spec);
     mem_free(s);
 }
 
@@ -65,7 +70,11 @@ static void free_inline(struct snapshot *base)
 
 struct route_source *route_source_inline(struct route_config_spec *take_spec, struct err *err)
 {
-    struct route_table *compiled = route_table_new(take_spec, err);
+    struct route_table *compiled = NULL;
+    if (take_spec->vhds)
+        err_set(err, ERR_UNSUPPORTED, "vhds: only a route configuration that comes by discovery itself (rds) may have it");
+    else
+        compiled = route_table_new(take_spec, err);
     if (!compiled) {
         route_config_fini(take_spec);
         return NULL;
@@ -98,26 +107,87 @@ static struct route_config_spec *read(struct rds *r, struct str packed, struct e
     return spec;
 }
 
-static struct route_snapshot *compile(struct route_config_spec *take_spec, struct err_list *faults)
+static struct route_table *compile(const struct route_config_spec *spec, struct err_list *faults)
 {
     struct err err = {0};
-    struct route_table *compiled = route_table_new(take_spec, &err);
-    if (!compiled) {
+    struct route_table *compiled = NULL;
+    if (spec->vhds && !discovery_is_delta(spec->vhds))
+        err_set(&err, ERR_INVALID, "vhds: config_source must speak delta (DELTA_GRPC, or ADS that does)");
+    else
+        compiled = route_table_new(spec, &err);
+    if (!compiled)
         err_list_add(faults, &err);
-        route_config_free(&take_spec);
-        return NULL;
-    }
-    struct route_snapshot *s = NEW(route_snapshot);
-    s->spec = take_spec;
-    s->table = compiled;
-    snapshot_init(&s->base, free_own, false);
-    return s;
+    return compiled;
 }
 
-static void publish(struct rds *r, struct route_snapshot *s, const struct resource *item)
+static void show(struct rds *r, struct route_config_spec *spec, struct route_table *take_table)
 {
-    route_config_link(s->spec);
+    struct route_snapshot *s = NEW(route_snapshot);
+    s->spec = spec;
+    s->table = take_table;
+    spec->refs++;
+    snapshot_init(&s->base, free_own, false);
     snapshot_put(&r->source.place, &s->base);
+}
+
+/* ---- virtual hosts that come by themselves ---- */
+
+static const struct route_table *vhds_table(void *user, const struct route_config_spec **spec)
+{
+    const struct route_snapshot *s = route_source_now(&((struct rds *)user)->source);
+    *spec = s ? s->spec : NULL;
+    return s ? s->table : NULL;
+}
+
+static void vhds_show(void *user, struct route_table *take_table)
+{
+    struct rds *r = user;
+    show(r, route_source_now(&r->source)->spec, take_table);
+}
+
+static const struct vhds_owner owner = {vhds_table, vhds_show};
+
+/* Is it the source that has been asked already? */
+static bool keeps_vhds(const struct rds *r, const struct route_config_spec *spec)
+{
+    return r->vhds && spec->vhds == vhds_source(r->vhds);
+}
+
+/* After the table is shown. Another source begins anew: what the one before had told is gone. */
+static void follow_vhds(struct rds *r, const struct route_config_spec *spec)
+{
+    if (keeps_vhds(r, spec))
+        return;
+    vhds_free(&r->vhds);
+    if (spec->vhds)
+        r->vhds = vhds_new(spec->vhds, r->name, r->manager, r->frame, &owner, r);
+}
+
+static void on_vhds_warm(void *arg)
+{
+    warm_source_ready(&((struct rds *)arg)->warm);
+}
+
+/* The first configuration counts as there once its virtual hosts are. */
+static void become_ready(struct rds *r)
+{
+    if (!r->vhds || r->warm.is_ready) {
+        warm_source_ready(&r->warm);
+        return;
+    }
+    warmth_free(&r->waiting);
+    r->waiting = warmth_new(on_vhds_warm, r);
+    warmth_wait(r->waiting, vhds_warm(r->vhds));
+    warmth_start(r->waiting);
+}
+
+/* ---- the configuration ---- */
+
+static void publish(struct rds *r, struct route_config_spec *spec, struct route_table *take_table, const struct resource *item)
+{
+    route_config_link(spec);
+    show(r, spec, take_table);
+    follow_vhds(r, spec);
     str_replace(&r->packed, item->packed);
     str_replace(&r->version, item->version);
     r->updated_wall_us = clock_wall_us();
@@ -132,9 +202,13 @@ static void take(struct rds *r, const struct resource *item, struct err_list *fa
     if (r->packed.p && str_eq(r->packed, item->packed))
         return;
     struct route_config_spec *spec = read(r, item->packed, faults);
-    struct route_snapshot *s = spec ? compile(spec, faults) : NULL;
-    if (s)
-        publish(r, s, item);
+    struct route_table *t = spec ? compile(spec, faults) : NULL;
+    if (t && keeps_vhds(r, spec) && !vhds_fill(r->vhds, spec, t, faults))
+        route_table_free(&t);
+    if (t)
+        publish(r, spec, t, item);
+    else
+        route_config_free(&spec);
     for (size_t i = before; i < faults->count; i++)
         err_prefix(&faults->items[i], "%.*s", STR_ARG(r->name));
 }
@@ -151,7 +225,7 @@ static void on_update(void *user, const struct resource_update *u, struct err_li
     else
         return; /* another's, or a removal */
     if (faults->count == before)
-        warm_source_ready(&r->warm);
+        become_ready(r);
 }
 
 static void on_fetch_timeout(void *user)
@@ -189,6 +263,7 @@ struct route_source *route_source_get(const struct config_source *source, struct
     r->from = config_source_ref(source);
     r->frame = keep_frame;
     str_replace(&r->name, name);
+    str_replace(&r->manager, manager);
     warm_source_init(&r->warm);
     list_push_back(&all, &r->node);
     subscribe(r, manager);
@@ -199,11 +274,14 @@ static void rds_free(struct rds *r)
 {
     list_remove(&r->node);
     discovery_unsubscribe(&r->subscription);
+    vhds_free(&r->vhds);
+    warmth_free(&r->waiting);
     warm_source_fini(&r->warm);
     snapshot_put(&r->source.place, NULL);
     stat_scope_unref(&r->stats);
     config_source_unref(&r->from);
     str_free(&r->name);
+    str_free(&r->manager);
     str_free(&r->packed);
     str_free(&r->version);
     mem_free(r);
@@ -234,7 +312,7 @@ void route_sources_each(void (*fn)(const struct route_source_state *s, void *arg
 {
     LIST_EACH(it, safe, &all) {
         struct rds *r = LIST_ENTRY(it, rds, node);
-        const struct route_source_state state = {r->name, r->version, r->packed, r->updated_wall_us};
+        const struct route_source_state state = {r->name, r->version, r->packed, r->vhds, r->updated_wall_us};
         fn(&state, arg);
     }
 }

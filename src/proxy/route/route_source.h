@@ -12,6 +12,7 @@
 
 struct config_frame; /* config/resources.h */
 struct config_source; /* proxy/discovery/discovery.h */
+struct vhds; /* route/vhds.h */
 struct warm_source;
 
 struct route_snapshot {
@@ -42,7 +43,7 @@ void route_source_unref(struct route_source **s); /* NULL is fine */
 struct warm_source *route_source_warm(struct route_source *s); /* NULL: nothing to wait for */
 
 /* Those that discovery feeds, for dumps; `packed` is null where nothing has come. */
-struct route_source_state { struct str name, version, packed; uint64_t updated_wall_us; };
+struct route_source_state { struct str name, version, packed; const struct vhds *vhds; uint64_t updated_wall_us; };
 void route_sources_each(void (*fn)(const struct route_source_state *s, void *arg), void *arg);
 
 #endif

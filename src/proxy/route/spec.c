@@ -5,6 +5,7 @@
  */
 #include "base/mem.h"
 #include "proxy/custom_tag.h"
+#include "proxy/discovery/discovery.h"
 #include "proxy/match/matcher.h"
 #include "proxy/route/path_index.h"
 #include "proxy/route/redirect.h"
@@ -85,6 +86,7 @@ void route_config_fini(struct route_config_spec *spec)
             vhost_fini(spec->vhosts[i]);
     level_fini(&spec->request_rules, &spec->response_rules, &spec->overrides);
     owned_fini(&spec->owned);
+    config_source_unref(&spec->vhds);
     spec->vhost_count = 0;
 }
 
@@ -99,6 +101,26 @@ void route_config_free(struct route_config_spec **spec)
     cluster_slots_fini(&s->slots);
     arena_fini(a);
     mem_free(a);
+}
+
+struct vhost_resource *vhost_resource_ref(struct vhost_resource *r)
+{
+    r->refs++;
+    return r;
+}
+
+void vhost_resource_unref(struct vhost_resource **resource)
+{
+    struct vhost_resource *r = *resource;
+    *resource = NULL;
+    if (!r || --r->refs)
+        return;
+    if (r->vhost)
+        vhost_fini(r->vhost);
+    owned_fini(&r->owned);
+    cluster_slots_fini(&r->slots);
+    arena_fini(&r->arena);
+    mem_free(r);
 }
 
 void route_own(struct route_owned_list *list, void *object, void (*free)(void *object))
@@ -147,6 +169,11 @@ static void link_vhost(struct virtual_host *v)
             v->virtual_clusters[i].stats = make_scope(v->name, "vcluster", "envoy.virtual_cluster", v->virtual_clusters[i].name);
     if (v->virtual_cluster_count && !v->other_stats)
         v->other_stats = make_scope(v->name, "vcluster", "envoy.virtual_cluster", STR("other"));
+}
+
+void vhost_resource_link(struct vhost_resource *r)
+{
+    link_vhost(r->vhost);
 }
 
 void route_config_link(struct route_config_spec *spec)

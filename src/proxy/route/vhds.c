@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * VHDS. One response is one next table: what hasn't changed is shared with the one before. A virtual host
+ * that can't be read is refused by name and the rest is taken; so is one whose domain is another's, whose
+ * old version then stays. What a response takes away or changes gives its domains free before anything is
+ * put in their place, so that a domain may move between virtual hosts of one response. Main thread.
+ */
+#include "proxy/route/vhds.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "proxy/config/resources.h"
+#include "proxy/discovery/discovery.h"
+#include "proxy/stats/stats.h"
+#include "proxy/warm.h"
+
+#define ROUNDS_MAX 4 /* of placing: each leaves out what collided in the one before */
+
+#define VHDS_STATS(X)                                                                              \
+    X(VHDS_CONFIG_RELOAD, COUNTER, NONE, "config_reload", "Updates put to use")                    \
+    X(VHDS_UPDATE_EMPTY, COUNTER, NONE, "update_empty", "Updates without a virtual host")
+enum vhds_stat {
+    VHDS_STATS(STAT_ENUM_ROW)
+};
+static const struct stat_desc rows[] = {VHDS_STATS(STAT_DESC_ROW)};
+static const struct stat_table table = {rows, ARRAY_LEN(rows)};
+
+struct vhds {
+    const struct config_source *from;
+    struct config_frame *frame;
+    const struct vhds_owner *owner;
+    void *user;
+    struct subscription *subscription;
+    struct warm_source warm;
+    struct stat_scope *stats;
+};
+
+/* ---- reading ---- */
+
+static struct vhost_resource *read_one(struct config_batch *b, const struct resource *item, const struct route_config_spec *spec,
+                                       struct err_list *faults)
+{
+    struct vhost_resource *r = NULL;
+    size_t before = faults->count;
+    config_read_virtual_host(b, item->packed, spec, &r, faults);
+    for (size_t i = before; i < faults->count; i++)
+        err_prefix(&faults->items[i], "%.*s", STR_ARG(item->name));
+    return r;
+}
+
+/* ---- one response ---- */
+
+struct placing {
+    const struct resource_update *u;
+    struct vhost_resource **read; /* by item; NULL: refused */
+    struct err_list *faults;
+};
+
+static void refuse(struct placing *p, uint32_t i, const struct err *err)
+{
+    err_list_add(p->faults, err);
+    err_prefix(&p->faults->items[p->faults->count - 1], "%.*s", STR_ARG(p->u->items[i].name));
+    vhost_resource_unref(&p->read[i]);
+    p->u->refused[i] = true;
+}
+
+/* False: something collided and is left out from now on. */
+static bool place(struct placing *p, struct route_table *t, bool is_last)
+{
+    const struct resource_update *u = p->u;
+    bool is_good = true;
+    for (uint32_t i = 0; i < u->removed_count; i++)
+        route_table_remove(t, u->removed[i]);
+    for (uint32_t i = 0; i < u->count; i++)
+        if (p->read[i])
+            route_table_remove(t, u->items[i].name);
+    for (uint32_t i = 0; i < u->count; i++) {
+        struct err err = {0};
+        if (!p->read[i] || route_table_put(t, u->items[i].name, p->read[i], &err) == 0)
+            continue;
+        refuse(p, i, &err);
+        is_good = is_last; /* else the old version has to stand in the next round */
+    }
+    return is_good;
+}
+
+static struct route_table *place_all(struct placing *p, const struct route_table *now)
+{
+    for (int round = 1;; round++) {
+        struct route_table *t = route_table_copy(now);
+        if (place(p, t, round == ROUNDS_MAX))
+            return t;
+        route_table_free(&t);
+    }
+}
+
+static void take(struct vhds *v, const struct resource_update *u, struct err_list *faults)
+{
+    const struct route_config_spec *spec;
+    const struct route_table *now = v->owner->table(v->user, &spec);
+    struct placing p = {u, mem_zalloc((u->count + 1) * sizeof *p.read), faults};
+    struct config_batch *b = config_batch_new(v->frame);
+    if (!now)
+        goto out;
+    for (uint32_t i = 0; i < u->count; i++) {
+        p.read[i] = read_one(b, &u->items[i], spec, faults);
+        if (!p.read[i])
+            u->refused[i] = true;
+        else
+            vhost_resource_link(p.read[i]);
+    }
+    v->owner->show(v->user, place_all(&p, now));
+    stat_inc(v->stats, STAT_VHDS_CONFIG_RELOAD);
+out:
+    for (uint32_t i = 0; i < u->count; i++)
+        vhost_resource_unref(&p.read[i]);
+    config_batch_free(&b);
+    mem_free(p.read);
+}
+
+static void on_update(void *user, const struct resource_update *u, struct err_list *faults)
+{
+    struct vhds *v = user;
+    if (u->count || u->removed_count)
+        take(v, u, faults);
+    else
+        stat_inc(v->stats, STAT_VHDS_UPDATE_EMPTY);
+    warm_source_ready(&v->warm);
+}
+
+static void on_fetch_timeout(void *user)
+{
+    struct vhds *v = user;
+    LOG(CONFIG, WARNING, "vhds: no answer came in time; what is there is served without");
+    warm_source_ready(&v->warm);
+}
+
+static const struct subscription_ops ops = {.on_update = on_update, .on_fetch_timeout = on_fetch_timeout};
+
+/* ---- another configuration above ---- */
+
+struct filling {
+    struct config_batch *batch;
+    const struct route_config_spec *spec;
+    struct route_table *table;
+    struct err_list *faults;
+};
+
+static void fill_one(const struct resource *item, void *arg)
+{
+    struct filling *f = arg;
+    struct err err = {0};
+    struct vhost_resource *r = read_one(f->batch, item, f->spec, f->faults);
+    if (!r)
+        return;
+    vhost_resource_link(r);
+    if (route_table_put(f->table, item->name, r, &err) < 0) {
+        err_prefix(&err, "%.*s", STR_ARG(item->name));
+        err_list_add(f->faults, &err);
+    }
+    vhost_resource_unref(&r);
+}
+
+bool vhds_fill(struct vhds *v, const struct route_config_spec *spec, struct route_table *t, struct err_list *faults)
+{
+    size_t before = faults->count;
+    struct filling f = {config_batch_new(v->frame), spec, t, faults};
+    discovery_each_below(v->subscription, fill_one, &f);
+    config_batch_free(&f.batch);
+    return faults->count == before;
+}
+
+void vhds_each(const struct vhds *v, void (*fn)(const struct resource *r, void *arg), void *arg)
+{
+    discovery_each_below(v->subscription, fn, arg);
+}
+
+/* ---- lives ---- */
+
+static void subscribe(struct vhds *v, struct str config_name, struct str manager)
+{
+    struct strbuf prefix = {0}, name = {0};
+    struct stat_tag tags[] = {{STR("envoy.http_conn_manager_prefix"), manager}, {STR("envoy.vhds_route_config"), config_name}};
+    strbuf_addf(&prefix, "http.%.*s.rds.vhds.%.*s.", STR_ARG(manager), STR_ARG(config_name));
+    strbuf_addf(&name, "%.*s/", STR_ARG(config_name));
+    v->stats = stat_scope_get(strbuf_str(&prefix), &table, STR("http.rds.vhds."), tags, ARRAY_LEN(tags));
+    v->subscription = discovery_subscribe(v->from, RESOURCE_VIRTUAL_HOST, strbuf_str(&name), strbuf_str(&prefix), &ops, v);
+    strbuf_fini(&prefix);
+    strbuf_fini(&name);
+}
+
+struct vhds *vhds_new(const struct config_source *source, struct str config_name, struct str manager, struct config_frame *keep_frame,
+                      const struct vhds_owner *keep_owner, void *user)
+{
+    struct vhds *v = NEW(vhds);
+    v->from = config_source_ref(source);
+    v->frame = keep_frame;
+    v->owner = keep_owner;
+    v->user = user;
+    warm_source_init(&v->warm);
+    subscribe(v, config_name, manager);
+    return v;
+}
+
+void vhds_free(struct vhds **vhds)
+{
+    struct vhds *v = *vhds;
+    *vhds = NULL;
+    if (!v)
+        return;
+    discovery_unsubscribe(&v->subscription);
+    warm_source_fini(&v->warm);
+    stat_scope_unref(&v->stats);
+    config_source_unref(&v->from);
+    mem_free(v);
+}
+
+const struct config_source *vhds_source(const struct vhds *v)
+{
+    return v->from;
+}
+
+struct warm_source *vhds_warm(struct vhds *v)
+{
+    return &v->warm;
+}

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Virtual hosts by discovery (VHDS): each travels, changes, is refused and goes by itself. Where Envoy can, Envoy on the same
+bytes.
+"""
+import threading
+
+import pytest
+
+from lib import config
+from lib.ads_server import AdsServer, ads, ads_bootstrap, separate
+from lib.http1 import fetch
+from lib.proxy import envoy, weft
+from lib.wait import wait_until
+
+
+def says(text):
+    return [{"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": text}}}]
+
+
+def vhost(name, text, *domains, routes=None):
+    """Its name is its resource's: Envoy goes by that when one is taken away."""
+    return {"name": f"r/{name}", "domains": list(domains) or [name], "routes": routes or says(text)}
+
+
+def vhosts(*items):
+    return {v["name"]: v for v in items}
+
+
+def routes(*own, source=None, **more):
+    return {"name": "r", "virtual_hosts": list(own), "vhds": {"config_source": source or separate(delta=True)}, **more}
+
+
+def listener(route="r", name="http", **more):
+    hcm = config.hcm(**more)
+    del hcm["typed_config"]["route_config"]
+    hcm["typed_config"]["rds"] = {"route_config_name": route, "config_source": ads()}
+    return config.listener(name, hcm)
+
+
+@pytest.fixture
+def server(started):
+    made = AdsServer()
+    return started.add(made, made.close)
+
+
+@pytest.fixture(params=["weft", "envoy"])
+def binary(request):
+    return {"weft": weft, "envoy": envoy}[request.param]()
+
+
+@pytest.fixture
+def run(server, start_proxy):
+    def start(binary=None, **more):
+        return start_proxy(ads_bootstrap(server.port, delta=True, lds=False, cds=False, listeners=[listener()]), binary=binary, **more)
+    return start
+
+
+def ask(proxy, host, **more):
+    answer = fetch(proxy.address(), host=host, **more)
+    return answer.body.decode() if answer.status == 200 else answer.status
+
+
+def test_vhosts__come_change_and_go_one_by_one(server, run, binary):
+    server.set_resources("rds", {"r": routes(config.virtual_host(says("own"), domains=["own"]))})
+    server.set_resources("vhds", vhosts(vhost("a", "one"), vhost("b", "two", "b", "*.b.example")))
+    proxy = run(binary)
+    assert [ask(proxy, h) for h in ("own", "a", "b", "x.b.example", "c")] == ["own", "one", "two", "two", 404]
+    first = server.wait_request("vhds")
+    assert list(first.message.resource_names_subscribe) == []
+    server.take_requests()
+    server.update("vhds", "r/a", vhost("a", "three"))
+    wait_until(lambda: ask(proxy, "a") == "three", "the change of one")
+    server.wait_ack("vhds")
+    server.update("vhds", "r/c", vhost("c", "four"))
+    wait_until(lambda: ask(proxy, "c") == "four", "another one")
+    server.update("vhds", "r/b", None)
+    wait_until(lambda: ask(proxy, "b") == 404, "one that is gone")
+    assert [ask(proxy, h) for h in ("own", "a", "x.b.example", "c")] == ["own", "three", 404, "four"]
+    server.set_resources("rds", {"r": routes(config.virtual_host(says("mine"), domains=["own"]))})
+    wait_until(lambda: ask(proxy, "own") == "mine", "the configuration above")
+    assert [ask(proxy, h) for h in ("a", "c")] == ["three", "four"]
+    dump = next(d for d in proxy.config_dump()["configs"] if d["@type"].endswith("v3.RoutesConfigDump"))
+    shown = dump["dynamic_route_configs"][0]["route_config"]["virtual_hosts"]
+    assert sorted(v["name"] for v in shown) == ["all", "r/a", "r/c"]
+    stats = proxy.stats("vhds")
+    assert stats["http.in.rds.vhds.r.config_reload"] == 4
+    assert stats["http.in.rds.vhds.r.update_success"] == 4
+
+
+def test_vhosts__a_faulty_one__refused_by_name(server, run, binary):
+    server.set_resources("rds", {"r": routes()})
+    server.set_resources("vhds", vhosts(vhost("a", "one"), vhost("b", "two")))
+    proxy = run(binary)
+    assert ask(proxy, "a") == "one"
+    half = {"name": "r/a", "domains": ["a"], "routes": [{"match": {}, "direct_response": {"status": 200}}]}
+    server.update("vhds", "r/a", half)
+    server.wait_nack("vhds")
+    assert (ask(proxy, "a"), ask(proxy, "b")) == ("one", "two")
+    assert proxy.stats("vhds")["http.in.rds.vhds.r.update_rejected"] == 1
+    server.update("vhds", "r/a", vhost("a", "three"))
+    wait_until(lambda: ask(proxy, "a") == "three", "a better one")
+
+
+def test_vhosts__a_domain_of_another__refused(server, run, binary):
+    server.set_resources("rds", {"r": routes(config.virtual_host(says("own"), domains=["own"]))})
+    server.set_resources("vhds", vhosts(vhost("a", "one"), vhost("b", "two")))
+    proxy = run(binary)
+    assert ask(proxy, "a") == "one"
+    for taken in ("b", "own"):
+        server.update("vhds", "r/a", vhost("a", "three", "a", taken))
+        assert "omain" in server.wait_nack("vhds")
+        assert [ask(proxy, h) for h in ("a", "b", "own")] == ["one", "two", "own"]
+
+
+def test_vhosts__faulty_ones_among_good_ones__the_good_ones_serve(server, run):
+    server.set_resources("rds", {"r": routes()})
+    server.set_resources("vhds", vhosts(vhost("a", "one"), vhost("b", "two")))
+    proxy = run()
+    half = {"name": "r/c", "domains": ["c"], "routes": [{"match": {}, "direct_response": {"status": 200}}]}
+    # c is half; d wants b's domain, which b gives up
+    server.set_resources("vhds", vhosts(half, vhost("d", "four", "b"), vhost("b", "five", "b2"), vhost("a", "six")))
+    error = server.wait_nack("vhds")
+    assert "r/c" in error and "r/d" not in error
+    wait_until(lambda: [ask(proxy, h) for h in "abc"] == ["six", "four", 404], "what is good")
+    assert ask(proxy, "b2") == "five"
+    server.update("vhds", "r/e", vhost("e", "e", "b2"))
+    error = server.wait_nack("vhds")
+    assert "r/e" in error and "b2" in error
+    assert ask(proxy, "b2") == "five"
+
+
+def test_vhosts__moved_by_two_updates_that_collide__the_old_ones_stay(server, run):
+    server.set_resources("rds", {"r": routes()})
+    server.set_resources("vhds", vhosts(vhost("a", "one"), vhost("b", "two"), vhost("c", "three")))
+    proxy = run()
+    # a and c want the same one, so both stay what they were, and b can't have a's
+    server.set_resources("vhds", vhosts(vhost("a", "x", "c"), vhost("b", "y", "a"), vhost("c", "z", "c")))
+    error = server.wait_nack("vhds")
+    assert "domains must be unique" in error
+    assert [ask(proxy, h) for h in "abc"] == ["one", "two", "three"]
+
+
+def test_vhosts__of_a_configuration_that_comes_later__are_kept_for_it(server, start_proxy):
+    source = ads()
+    server.set_resources("rds", {"r": routes(source=source), "q": {**routes(source=source), "name": "q"}})
+    other = {"name": "q/a", "domains": ["a"], "routes": says("other")}
+    server.set_resources("vhds", {**vhosts(vhost("a", "one")), "q/a": other, "nobody/x": dict(other, name="nobody/x"), "bare": other})
+    server.set_resources("lds", {"http": listener()})
+    proxy = start_proxy(ads_bootstrap(server.port, delta=True, cds=False))
+    server.wait_ack("vhds")
+    assert ask(proxy, "a") == "one"
+    server.update("lds", "late", listener(name="late", route="q"))
+    address = proxy.wait_listener("late")
+    assert fetch(address, host="a").body == b"other"
+    server.update("vhds", "q/a", {**other, "routes": says("changed")})
+    wait_until(lambda: fetch(address, host="a").body == b"changed", "the change of the later one")
+    assert ask(proxy, "a") == "one"
+    assert sum(r.kind == "vhds" and not r.nonce for r in server.requests) == 1
+
+
+def test_vhosts__without_delta__the_configuration_is_refused(server, start_proxy):
+    server.set_resources("rds", {"r": routes(source=ads())})
+    start_proxy(ads_bootstrap(server.port, lds=False, cds=False, listeners=[listener()]), wait=False)
+    assert "delta" in server.wait_nack("rds")
+
+
+def test_vhosts__too_late__served_without(server, run, binary):
+    server.hold("vhds")
+    server.set_resources("rds", {"r": routes(config.virtual_host(says("own"), domains=["own"]),
+                                             source=separate(delta=True, initial_fetch_timeout="0.3s"))})
+    server.set_resources("vhds", vhosts(vhost("a", "one")))
+    proxy = run(binary)
+    assert (ask(proxy, "own"), ask(proxy, "a")) == ("own", 404)
+    server.release("vhds")
+    wait_until(lambda: ask(proxy, "a") == "one", "the virtual host")
+
+
+def test_vhosts__change_and_go_under_load__no_request_fails(server, run, origin):
+    to = [{"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "0"}}}]
+    server.set_resources("rds", {"r": routes()})
+    server.set_resources("vhds", vhosts(vhost("a", "", routes=to), vhost("b", "b")))
+    proxy = run(concurrency=2)
+    stop, faults, looks = threading.Event(), [], [0] * 3
+
+    def load(index):
+        last = 0
+        while not stop.is_set():
+            said, other = ask(proxy, "a"), ask(proxy, "b")
+            if not str(said).isdigit() or int(said) < last or int(said) == 404 or other not in ("b", 404):
+                faults.append((said, other, last))
+                return
+            last = int(said)
+            looks[index] += 1
+    threads = [threading.Thread(target=load, args=(i,)) for i in range(3)]
+    for t in threads:
+        t.start()
+    for n in range(1, 41):
+        server.set_resources("vhds", vhosts(vhost("a", str(n)), *([vhost("b", "b")] if n % 2 else [])))
+        server.wait_ack("vhds")
+    done = list(looks)
+    wait_until(lambda: faults or all(now > before for now, before in zip(looks, done)), "requests after the last change")
+    stop.set()
+    for t in threads:
+        t.join()
+    assert not faults
+    assert ask(proxy, "a") == "40"
