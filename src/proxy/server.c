@@ -521,6 +521,7 @@ void server_free(struct server **server)
     struct frame *f = frame_of(s);
     if (s->admin && s->opts.hooks.admin_stop)
         s->opts.hooks.admin_stop(s);
+    discovery_stop(); /* what goes below is neither configured any more nor a server's failure */
     if (s->opts.hooks.agent_stop)
         s->opts.hooks.agent_stop(s);
     access_log_leave_here();
@@ -538,7 +539,6 @@ void server_free(struct server **server)
     rtds_free(&f->rtds);
     lrs_free(&f->lrs);
     cluster_manager_free(&f->server.cluster_manager);
-    discovery_stop();
     tls_sources_watch(NULL);
     file_watcher_free(&s->files);
     clusters_fini();

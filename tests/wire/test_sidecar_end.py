@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The end of a sidecar's pod: the application still calls and is called, then the proxy goes."""
+import re
 import signal
 import time
 
@@ -87,3 +88,18 @@ def test_exit_on_zero__the_agents_own_pages_keep_nobody(start):
     with connect(sidecar.admin_address):
         sidecar.signal(signal.SIGTERM)
         assert sidecar.wait_exit() == 0
+
+
+@pytest.mark.parametrize("by", ["SIGTERM", "quitquitquit"])
+def test_a_clean_end__no_warning_is_logged(start, by):
+    """Least of all that the control plane's streams closed: the proxy closes them itself."""
+    sidecar = start("0.1s")
+    before = len(sidecar.stderr())
+    if by == "SIGTERM":
+        sidecar.signal(signal.SIGTERM)
+    else:
+        sidecar.admin("/quitquitquit", "POST")
+    assert sidecar.wait_exit() == 0
+    said = sidecar.stderr()[before:].splitlines()
+    assert "main dispatch loop exited" in said[-1]
+    assert [line for line in said if re.search(r"\[(warning|error|critical)\]", line) and "caught SIGTERM" not in line] == []

@@ -397,3 +397,16 @@ def test_cache__that_is_rubbish__as_if_there_were_none(server, start, origin, tm
     server.come_back()
     proxy.wait_ready()
     assert status(proxy) == 200
+
+
+@BOTH
+@pytest.mark.weft_only
+def test_stop__streams_of_all_kinds__closed_without_a_word(server, start, delta):
+    """The proxy closes them itself: that is no failure of the server's."""
+    own = separate(delta=delta)
+    server.set_resources("eds", {name: endpoints(name, 1) for name in ("shared", "alone")})
+    server.set_resources("cds", {"shared": eds_cluster("shared"), "alone": eds_cluster("alone", own)})
+    proxy = start(ads_bootstrap(server.port, delta=delta))
+    server.wait_ack("eds", count=2)
+    proxy.stop()
+    assert "config stream" not in proxy.stderr()
