@@ -5,8 +5,6 @@
  */
 #include "proxy/filter/grpc_frames.h"
 
-#include "base/check.h"
-
 size_t grpc_frame_step(struct grpc_frame_counter *c, const uint8_t *p, size_t n, bool *begins, bool *ends)
 {
     size_t used = 0;
@@ -74,50 +72,4 @@ bool grpc_is_response(const struct headers *h, bool end)
     if (end)
         return headers_has_id(h, HDR_GRPC_STATUS);
     return str_eq(headers_get_id(h, HDR_STATUS), STR("200")) && grpc_is_content_type(headers_get_id(h, HDR_CONTENT_TYPE));
-}
-
-/* ---- deadlines ---- */
-
-#define TIMEOUT_MAX 99999999u /* eight digits */
-
-bool grpc_timeout_read(struct str text, uint64_t *ms)
-{
-    uint64_t v;
-    if (text.n < 2 || text.n > GRPC_TIMEOUT_TEXT_BYTES || !str_to_u64(str_make(text.p, text.n - 1), &v))
-        return false;
-    switch (text.p[text.n - 1]) {
-    case 'H':
-        *ms = v * 3600000;
-        return true;
-    case 'M':
-        *ms = v * 60000;
-        return true;
-    case 'S':
-        *ms = v * 1000;
-        return true;
-    case 'm':
-        *ms = v;
-        return true;
-    case 'u':
-        *ms = (v + 999) / 1000;
-        return true;
-    case 'n':
-        *ms = (v + 999999) / 1000000;
-        return true;
-    default:
-        return false;
-    }
-}
-
-struct str grpc_timeout_write(uint64_t ms, char out[GRPC_TIMEOUT_TEXT_BYTES])
-{
-    static const struct { char unit; uint32_t factor; } steps[] = {{'m', 1}, {'S', 1000}, {'M', 60}, {'H', 60}};
-    char digits[20];
-    size_t i = 0;
-    while (ms > TIMEOUT_MAX && i + 1 < ARRAY_LEN(steps))
-        ms /= steps[++i].factor;
-    size_t n = u64_format(ms < TIMEOUT_MAX ? ms : TIMEOUT_MAX, digits);
-    memcpy(out, digits, n);
-    out[n] = steps[i].unit;
-    return str_make(out, n + 1);
 }

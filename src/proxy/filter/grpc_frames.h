@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What gRPC's readers share: counting messages in a body that passes, a method in a path, a client's deadline. Pure.
+ * What gRPC's readers share: counting messages in a body that passes, a method in a path. Pure.
  */
 #ifndef PROXY_FILTER_GRPC_FRAMES_H
 #define PROXY_FILTER_GRPC_FRAMES_H
 
 #include "base/buf.h"
 #include "http/codec/headers.h"
-
-#define GRPC_FRAME_HEADER_BYTES 5 /* a flag byte and a big-endian length: gRPC over HTTP/2, "Length-Prefixed-Message" */
+#include "http/grpc.h"
 
 struct grpc_frame_counter { /* zeroed = at a frame's start */
     uint32_t length;
@@ -26,11 +25,5 @@ bool grpc_path_split(struct str path, struct str *service, struct str *method);
 bool grpc_is_content_type(struct str value);
 /* A gRPC response by its head: trailers-only with a status, or 200 with a gRPC content type. */
 bool grpc_is_response(const struct headers *h, bool end);
-
-/* grpc-timeout (gRPC over HTTP/2, "Timeout": up to eight digits and a unit), in milliseconds, rounded up. False: not one. */
-bool grpc_timeout_read(struct str text, uint64_t *ms);
-/* In the finest unit from milliseconds up that eight digits hold. */
-#define GRPC_TIMEOUT_TEXT_BYTES 9
-struct str grpc_timeout_write(uint64_t ms, char out[GRPC_TIMEOUT_TEXT_BYTES]);
 
 #endif

@@ -7,15 +7,10 @@
 #ifndef PROXY_SERVICE_GRPC_CALL_H
 #define PROXY_SERVICE_GRPC_CALL_H
 
+#include "http/grpc.h"
 #include "proxy/cluster/upstream_call.h"
 
 struct format_context;
-
-/* The codes that this proxy makes itself (https://grpc.io, "Status codes"). */
-enum grpc_status {
-    GRPC_OK = 0, GRPC_CANCELLED = 1, GRPC_UNKNOWN = 2, GRPC_DEADLINE_EXCEEDED = 4, GRPC_PERMISSION_DENIED = 7,
-    GRPC_RESOURCE_EXHAUSTED = 8, GRPC_UNIMPLEMENTED = 12, GRPC_INTERNAL = 13, GRPC_UNAVAILABLE = 14, GRPC_UNAUTHENTICATED = 16,
-};
 
 /* core.v3.GrpcService (envoy_grpc; google_grpc's target_uri is refused by name), read by proxy/config/grpc_service.c */
 struct grpc_service {
