@@ -5,19 +5,11 @@
  */
 #include "pki/cert.h"
 
-#include "pki/openssl_priv.h"
+#include "pki/pki_priv.h"
 
 #include <time.h>
 
-static int openssl_fault(struct err *err, const char *what)
-{
-    unsigned long code = ERR_peek_last_error();
-    const char *reason = code ? ERR_reason_error_string(code) : NULL;
-    ERR_clear_error();
-    return err_set(err, ERR_INVALID, "%s%s%s", what, reason ? ": " : "", reason ? reason : "");
-}
-
-static void certs_free(STACK_OF(X509) **certs)
+void certs_free(STACK_OF(X509) **certs)
 {
     sk_X509_pop_free(*certs, X509_free);
     *certs = NULL;
@@ -30,7 +22,7 @@ static bool is_end(void)
     return ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
 }
 
-static STACK_OF(X509) *read_certs(struct str pem, int max, struct err *err)
+STACK_OF(X509) *read_certs(struct str pem, int max, struct err *err)
 {
     ERR_clear_error();
     STACK_OF(X509) *certs = sk_X509_new_null();
@@ -52,7 +44,7 @@ static STACK_OF(X509) *read_certs(struct str pem, int max, struct err *err)
     else if (sk_X509_num(certs) == 0 && (!bio || is_end()))
         err_set(err, ERR_INVALID, "no PEM certificate found");
     else
-        openssl_fault(err, "a broken certificate");
+        openssl_fault(err, ERR_INVALID, "a broken certificate");
     ERR_clear_error();
     certs_free(&certs);
     return NULL;
@@ -131,7 +123,7 @@ static int verify(STACK_OF(X509) *chain, X509_STORE *store, int64_t now_s, struc
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
     if (!ctx || !X509_STORE_CTX_init(ctx, store, sk_X509_value(chain, 0), chain)) {
         X509_STORE_CTX_free(ctx);
-        return openssl_fault(err, "cannot verify");
+        return openssl_fault(err, ERR_INVALID, "cannot verify");
     }
     X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
     X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_PARTIAL_CHAIN);
@@ -169,11 +161,9 @@ static bool holds(STACK_OF(X509) *certs, const X509 *wanted)
 static bool append(STACK_OF(X509) *held, X509 *cert, struct strbuf *out)
 {
     BIO *bio = BIO_new(BIO_s_mem());
-    char *text = NULL;
     bool ok = bio && PEM_write_bio_X509(bio, cert) && sk_X509_push(held, cert) && X509_up_ref(cert);
-    long n = ok ? BIO_get_mem_data(bio, &text) : 0;
-    if (n > 0)
-        strbuf_add(out, text, (size_t)n);
+    if (ok)
+        bio_take_text(bio, out);
     BIO_free(bio);
     return ok;
 }

@@ -4,28 +4,16 @@
  */
 #include "pki/key.h"
 
-#include "pki/openssl_priv.h"
+#include "pki/pki_priv.h"
 
 #include "base/mem.h"
 
 #define KEY_PEM_BYTES 8192 /* more than RSA of KEY_RSA_MAX_BITS takes */
 
-struct key {
-    EVP_PKEY *pkey;
-};
-
-static int openssl_fault(struct err *err, const char *what)
-{
-    unsigned long code = ERR_peek_last_error();
-    const char *reason = code ? ERR_reason_error_string(code) : NULL;
-    ERR_clear_error();
-    return err_set(err, ERR_TLS, "%s: %s", what, reason ? reason : "unknown cause");
-}
-
 static struct key *key_of(EVP_PKEY *take_pkey, const char *what, struct err *err)
 {
     if (!take_pkey) {
-        openssl_fault(err, what);
+        openssl_fault(err, ERR_TLS, what);
         return NULL;
     }
     struct key *k = NEW(key);
@@ -93,14 +81,6 @@ void key_free(struct key **kp)
     *kp = NULL;
 }
 
-static void take_text(BIO *bio, struct strbuf *out)
-{
-    char *p = NULL;
-    long n = BIO_get_mem_data(bio, &p);
-    if (n > 0)
-        strbuf_add(out, p, (size_t)n);
-}
-
 static int write_key(const struct key *key, bool traditional, struct strbuf *out, struct err *err)
 {
     ERR_clear_error();
@@ -109,10 +89,10 @@ static int write_key(const struct key *key, bool traditional, struct strbuf *out
                                  : PEM_write_bio_PKCS8PrivateKey(bio, key->pkey, NULL, NULL, 0, NULL, NULL));
     if (ok) {
         strbuf_reserve(out, KEY_PEM_BYTES); /* no growth, which would leave a copy behind */
-        take_text(bio, out);
+        bio_take_text(bio, out);
     }
     BIO_free(bio);
-    return ok ? 0 : openssl_fault(err, "cannot write the private key");
+    return ok ? 0 : openssl_fault(err, ERR_TLS, "cannot write the private key");
 }
 
 int key_pem(const struct key *key, struct strbuf *out, struct err *err)
@@ -133,29 +113,11 @@ void key_pem_free(struct strbuf *pem)
 }
 
 /* ---- CSR ---- */
-/* Built as a structure, not as OpenSSL's configuration text, where a ',' in a URI would add names. */
-static GENERAL_NAMES *uri_names(struct str uri)
-{
-    GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
-    GENERAL_NAME *name = GENERAL_NAME_new();
-    ASN1_IA5STRING *text = ASN1_IA5STRING_new();
-    if (names && name && text && ASN1_STRING_set(text, uri.p, (int)uri.n)) {
-        GENERAL_NAME_set0_value(name, GEN_URI, text);
-        if (sk_GENERAL_NAME_push(names, name))
-            return names;
-        text = NULL; /* the name owns it */
-    }
-    ASN1_IA5STRING_free(text);
-    GENERAL_NAME_free(name);
-    sk_GENERAL_NAME_free(names);
-    return NULL;
-}
-
 static bool add_uri(X509_REQ *req, struct str uri, bool critical)
 {
     STACK_OF(X509_EXTENSION) *exts = NULL;
-    GENERAL_NAMES *names = uri_names(uri);
-    bool ok = names && X509V3_add1_i2d(&exts, NID_subject_alt_name, names, critical, 0) == 1 &&
+    GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
+    bool ok = names && names_add(names, GEN_URI, uri) && X509V3_add1_i2d(&exts, NID_subject_alt_name, names, critical, 0) == 1 &&
               X509_REQ_add_extensions(req, exts);
     GENERAL_NAMES_free(names);
     sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
@@ -184,10 +146,10 @@ int key_csr(const struct key *key, struct str uri_san, struct str organization, 
     bool ok = req && bio && fill_request(req, key, uri_san, organization) &&
               PEM_write_bio_X509_REQ(bio, req);
     if (ok)
-        take_text(bio, out);
+        bio_take_text(bio, out);
     BIO_free(bio);
     X509_REQ_free(req);
-    return ok ? 0 : openssl_fault(err, "cannot make a certificate signing request");
+    return ok ? 0 : openssl_fault(err, ERR_TLS, "cannot make a certificate signing request");
 }
 
 bool key_fits(const struct key *key, struct str chain_pem)

@@ -5,11 +5,9 @@
 #include "proxy/agent/text.h"
 
 #include "base/check.h"
+#include "base/file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #define CENTURY_MS (100.0 * 366 * 86400 * 1000)
 
@@ -214,33 +212,11 @@ void json_addf(struct strbuf *out, const char *pattern, ...)
 
 /* ---- files ---- */
 
-static int read_all(int fd, const char *path, size_t limit, struct strbuf *out, struct err *err)
-{
-    char piece[4096];
-    for (;;) {
-        ssize_t n = read(fd, piece, sizeof piece);
-        if (n == 0)
-            return 0;
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_set_errno(err, errno, "cannot read %s", path);
-        if (out->n + (size_t)n > limit)
-            return err_set(err, ERR_LIMIT, "%s has more than %zu bytes", path, limit);
-        strbuf_add(out, piece, (size_t)n);
-        explicit_bzero(piece, sizeof piece);
-    }
-}
-
 int text_read_file(const char *path, struct arena *a, size_t limit, struct str *out, struct err *err)
 {
     struct strbuf text = {0};
+    int rc = file_read(path, limit, &text, err);
     *out = STR_NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_set_errno(err, errno, "cannot open %s", path);
-    int rc = read_all(fd, path, limit, &text, err);
-    close(fd);
     if (rc == 0)
         *out = arena_str(a, strbuf_str(&text));
     if (text.p)

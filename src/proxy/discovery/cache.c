@@ -7,12 +7,8 @@
  */
 #include "proxy/discovery/cache.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
-
 #include "base/cursor.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -105,52 +101,20 @@ static void write_type(const struct cache *c, enum resource_type type, struct st
     mem_free(r.resources);
 }
 
-static bool write_whole(int fd, struct str bytes)
-{
-    for (size_t at = 0; at < bytes.n;) {
-        ssize_t n = write(fd, bytes.p + at, bytes.n - at);
-        if (n < 0 && errno != EINTR)
-            return false;
-        at += n > 0 ? (size_t)n : 0;
-    }
-    return fsync(fd) == 0;
-}
-
 static void save(struct cache *c)
 {
-    struct strbuf all = {0}, beside = {0};
+    struct strbuf all = {0};
+    struct err err = {0};
     for (int type = 0; type < RESOURCE_TYPE_COUNT; type++)
         write_type(c, (enum resource_type)type, &all);
-    strbuf_addf(&beside, "%s.new", c->path);
-    int fd = open(beside.p, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool is_good = fd >= 0 && write_whole(fd, all.n ? strbuf_str(&all) : STR(""));
-    if (fd >= 0)
-        is_good &= close(fd) == 0;
-    if (!is_good || rename(beside.p, c->path) != 0)
-        LOG_SELDOM(CONFIG, WARNING, "the configuration can't be kept in %s: %s", c->path, strerror(errno));
+    if (file_replace(c->path, strbuf_str(&all), 0600, &err) < 0)
+        LOG_SELDOM(CONFIG, WARNING, "the configuration can't be kept: %s", err.message);
     strbuf_fini(&all);
-    strbuf_fini(&beside);
 }
 
 static void on_save(struct timer *t)
 {
     save(CONTAINER_OF(t, cache, save));
-}
-
-static bool read_whole(const char *path, struct strbuf *out)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = 1;
-    if (fd < 0)
-        return false;
-    while (n > 0 && out->n < FILE_BYTES_MAX) {
-        strbuf_reserve(out, 65536);
-        n = read(fd, out->p + out->n, 65536);
-        if (n > 0)
-            out->n += (size_t)n;
-    }
-    close(fd);
-    return n == 0;
 }
 
 static int type_of(struct str name)
@@ -179,7 +143,7 @@ static bool load_type(struct cache *c, struct cursor *at)
 static void load(struct cache *c)
 {
     struct strbuf all = {0};
-    if (read_whole(c->path, &all) && all.n) {
+    if (file_read(c->path, FILE_BYTES_MAX, &all, NULL) == 0 && all.n) {
         struct cursor at = cursor_make(all.p, all.n);
         while (cursor_left(&at) && load_type(c, &at))
             ;
