@@ -5,6 +5,7 @@
 #ifndef PROTO_DOC_PRIV_H
 #define PROTO_DOC_PRIV_H
 
+#include "base/nearest.h"
 #include "proto/doc.h"
 #include "proto/proto_priv.h"
 
@@ -48,13 +49,6 @@ void decode_leave(struct decoder *d, size_t mark);
 /* ---- decode_scalar.c: a value of any type but message into `out` ---- */
 bool decode_scalar(struct decoder *d, const struct doc_node *node,
                    const ProtobufCFieldDescriptor *field, void *out);
-/* The nearest of several names, for "did you mean"; feed candidates, then look at `name`. */
-struct nearest {
-    struct str wanted;
-    const char *name;
-    size_t distance;
-};
-void nearest_try(struct nearest *n, const char *candidate);
 
 /* ---- decode_wkt.c ---- */
 bool decode_wkt(struct decoder *d, const struct doc_node *node, ProtobufCMessage *msg,
