@@ -73,8 +73,9 @@ struct kind {
 };
 
 const struct kind *kind_of(enum kind_id id);
-/* By `apiVersion` ("networking.istio.io/v1", "v1") and `kind`. NULL: none; *nearest is then one whose name is near (did you
- * mean), of the group in whatever version, or NULL. */
+bool kind_has_version(const struct kind *k, struct str version); /* "v1beta1" */
+/* By `apiVersion` ("networking.istio.io/v1", "v1") and `kind`. NULL: none; *nearest is then the one that may be meant (its name in
+ * another version or group, a name of the group that differs little), or NULL. */
 const struct kind *kind_find(struct str api_version, struct str name, const struct kind **nearest);
 const ProtobufCMessageDescriptor *kind_message(const struct kind *k);
 
