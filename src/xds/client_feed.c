@@ -74,17 +74,44 @@ bool is_heartbeat(const struct xds_client *c, const struct type *t, const struct
     return n && n->version && str_eq(r->version, version_text(n->version));
 }
 
+/* Room for more names among those removed. */
+static void reserve_removed(struct xds_response *r, struct arena *a)
+{
+    size_t n = r->removed_count;
+    for (uint32_t i = 0; i < r->resource_count; i++)
+        n += 1 + r->resources[i].alias_count;
+    struct str *all = arena_alloc(a, n * sizeof *all);
+    if (r->removed_count)
+        memcpy(all, r->removed, r->removed_count * sizeof *all);
+    r->removed = all;
+}
+
+/* Of namespaced types: what the server says of names that it has nothing for. They count as removed, aliases too. */
+static void take_unknown(struct xds_response *r, const struct xds_resource *one)
+{
+    r->removed[r->removed_count++] = one->name;
+    for (uint32_t i = 0; i < one->alias_count; i++)
+        if (!str_eq(one->aliases[i], one->name))
+            r->removed[r->removed_count++] = one->aliases[i];
+}
+
 /* Splits off heartbeats: they only move the time. What has neither content nor a known version is at fault. */
-static uint32_t take_heartbeats(struct xds_client *c, struct type *t, const struct xds_response *r, struct xds_resource *items,
+static uint32_t take_heartbeats(struct xds_client *c, struct type *t, struct xds_response *r, struct xds_resource *items, struct arena *a,
                                 uint64_t now_us, struct err_list *faults)
 {
     uint32_t n = 0;
+    bool has_unknown = false;
     for (uint32_t i = 0; i < r->resource_count; i++) {
         const struct xds_resource *one = &r->resources[i];
         if (is_heartbeat(c, t, one, r->version)) {
             struct name *known = name_find(t, one->name);
             if (known)
                 name_set_ttl(t, known, now_us + one->ttl_us);
+        } else if (!one->has_body && c->opts.is_delta && t->desc->is_namespaced) {
+            if (!has_unknown)
+                reserve_removed(r, a);
+            has_unknown = true;
+            take_unknown(r, one);
         } else if (!one->has_body) {
             err_list_addf(faults, ERR_INVALID, "", "\"%.*s\": a resource without content whose version isn't the one there is",
                           STR_ARG(one->name));
@@ -136,7 +163,7 @@ static enum xds_fed take(struct xds_client *c, struct type *t, struct xds_respon
     struct xds_resource *items = arena_alloc(a, r->resource_count * sizeof *items);
     uint32_t count = 0;
     if (faults->count == before)
-        count = take_heartbeats(c, t, r, items, now_us, faults);
+        count = take_heartbeats(c, t, r, items, a, now_us, faults);
     if (faults->count > before)
         return settle(c, t, r->nonce, faults, before);
     tell(c, t, r, items, count, faults);

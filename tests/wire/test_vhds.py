@@ -6,9 +6,11 @@ import threading
 
 import pytest
 
+from envoy.service.discovery.v3 import discovery_pb2
+
 from lib import config
-from lib.ads_server import AdsServer, ads, ads_bootstrap, separate
-from lib.http1 import fetch
+from lib.ads_server import AdsServer, ads, ads_bootstrap, separate, type_url
+from lib.http1 import connect, fetch, read_response, request_bytes
 from lib.proxy import envoy, weft
 from lib.wait import wait_until
 
@@ -46,6 +48,25 @@ def server(started):
 @pytest.fixture(params=["weft", "envoy"])
 def binary(request):
     return {"weft": weft, "envoy": envoy}[request.param]()
+
+
+ON_DEMAND = {"name": "envoy.filters.http.on_demand",
+             "typed_config": {"@type": config.TYPE + "extensions.filters.http.on_demand.v3.OnDemand"}}
+ROUTER = {"name": "envoy.filters.http.router", "typed_config": {"@type": config.TYPE + "extensions.filters.http.router.v3.Router"}}
+
+
+@pytest.fixture
+def demand(server, start_proxy):
+    """Runs a proxy that asks for virtual hosts as requests come."""
+    server.on_demand.add("vhds")
+    server.tells_missing = True
+    # Envoy goes on waiting when the wildcard's answer has nothing in it
+    server.set_resources("rds", {"r": routes(source=separate(delta=True, initial_fetch_timeout="0.3s"))})
+
+    def start(binary=None, **more):
+        place = listener(http_filters=[ON_DEMAND, ROUTER], **more.pop("hcm", {}))
+        return start_proxy(ads_bootstrap(server.port, delta=True, lds=False, cds=False, listeners=[place]), binary=binary, **more)
+    return start
 
 
 @pytest.fixture
@@ -204,3 +225,102 @@ def test_vhosts__change_and_go_under_load__no_request_fails(server, run, origin)
         t.join()
     assert not faults
     assert ask(proxy, "a") == "40"
+
+
+# ---- on demand ----
+
+def test_on_demand__asked_for_by_name__the_request_goes_on(server, demand, binary):
+    server.set_resources("vhds", vhosts(vhost("a", "one"), vhost("b", "two")))
+    proxy = demand(binary)
+    assert ask(proxy, "A") == "one"
+    asked = server.wait_request("vhds", lambda r: r.message.resource_names_subscribe)
+    assert list(asked.message.resource_names_subscribe) == ["r/a"]
+    assert ask(proxy, "a") == "one"
+    server.update("vhds", "r/a", vhost("a", "three"))
+    wait_until(lambda: ask(proxy, "a") == "three", "the change of what was asked for")
+    assert server.names("vhds") == {"r/a"}
+    assert ask(proxy, "a", method="POST", body=b"x" * 100000) == "three"
+    assert ask(proxy, "b", method="POST", body=b"x" * 100000) == "two"
+
+
+def test_on_demand__by_an_alias__found(server, demand, binary):
+    server.set_resources("vhds", vhosts(vhost("a", "one", "a", "www.a")), aliases={"r/a": ["r/www.a"]})
+    proxy = demand(binary)
+    assert ask(proxy, "www.a") == "one"
+    assert ask(proxy, "a") == "one"
+    assert server.names("vhds") == {"r/www.a"}
+
+
+def test_on_demand__unknown__404_and_asked_again(server, demand):
+    server.set_resources("vhds", {})
+    proxy = demand()
+    assert ask(proxy, "a") == 404
+    wait_until(lambda: server.names("vhds") == set(), "that it isn't asked for any longer")
+    server.set_resources("vhds", vhosts(vhost("a", "one")))
+    assert ask(proxy, "a") == "one"
+    server.set_resources("vhds", {})
+    wait_until(lambda: ask(proxy, "a") == 404, "its end")
+    server.set_resources("vhds", vhosts(vhost("a", "two")))
+    wait_until(lambda: ask(proxy, "a") == "two", "its return")
+
+
+def test_on_demand__an_alias_without_content__404(server, demand, binary):
+    server.tells_missing = False
+    server.set_resources("vhds", {})
+    proxy = demand(binary)
+    said = []
+    asking = threading.Thread(target=lambda: said.append(ask(proxy, "a")))
+    asking.start()
+    server.wait_request("vhds", lambda r: "r/a" in r.message.resource_names_subscribe)
+    server.send("vhds", discovery_pb2.DeltaDiscoveryResponse(
+        type_url=type_url("vhds"), system_version_info="9", resources=[discovery_pb2.Resource(name="r/a", aliases=["r/a"], version="9")]))
+    asking.join()
+    assert said == [404]
+    server.wait_ack("vhds")
+
+
+def test_on_demand__no_answer__the_stream_s_time_ends_it(server, demand):
+    server.tells_missing = False
+    server.set_resources("vhds", {})
+    proxy = demand(hcm={"stream_idle_timeout": "0.3s"})
+    assert ask(proxy, "a") in (408, 504)
+    wait_until(lambda: server.names("vhds") == set(), "that nobody waits for it any longer")
+    with connect(proxy.address()) as stream:
+        stream.send(request_bytes("GET", "/", [], b"", "gone"))
+        wait_until(lambda: server.names("vhds") == {"r/gone"}, "the question")
+    wait_until(lambda: server.names("vhds") == set(), "that the client's end ended it")
+
+
+def test_on_demand__many_at_once_on_two_workers__all_are_answered(server, demand):
+    server.set_resources("vhds", vhosts(*[vhost(f"h{i}", f"said {i}") for i in range(0, 40, 2)]))
+    proxy = demand(concurrency=2)
+    said = {}
+    threads = [threading.Thread(target=lambda i=i: said.__setitem__(i, ask(proxy, f"h{i % 40}"))) for i in range(80)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert said == {i: f"said {i % 40}" if i % 2 == 0 else 404 for i in range(80)}
+
+
+def test_on_demand__end_while_requests_wait__orderly(server, demand):
+    server.tells_missing = False
+    server.set_resources("vhds", {})
+    proxy = demand()
+    with connect(proxy.address()) as stream:
+        stream.send(request_bytes("GET", "/", [], b"", "a"))
+        wait_until(lambda: server.names("vhds") == {"r/a"}, "the question")
+        server.set_resources("rds", {"r": {"name": "r", "virtual_hosts": []}})
+        assert read_response(stream, "GET").status == 404
+        server.set_resources("rds", {"r": routes()})
+        server.wait_ack("rds")
+        stream.send(request_bytes("GET", "/", [], b"", "b"))
+        wait_until(lambda: server.names("vhds") == {"r/b"}, "the next question")
+        proxy.stop()
+
+
+def test_on_demand__clusters__refused_by_name(demand, server, start_proxy):
+    wrong = {**ON_DEMAND, "typed_config": {**ON_DEMAND["typed_config"], "odcds": {"source": ads()}}}
+    server.set_resources("lds", {"http": listener(http_filters=[wrong, ROUTER])})
+    start_proxy(ads_bootstrap(server.port, delta=True, cds=False))
+    assert "odcds" in server.wait_nack("lds")

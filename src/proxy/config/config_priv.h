@@ -214,6 +214,7 @@ int cfg_header_mutation(struct config_reader *cr, const ProtobufCMessage *msg, v
 int cfg_header_mutation_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_header_to_metadata(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_header_to_metadata_route(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
+int cfg_on_demand(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 int cfg_set_metadata(struct config_reader *cr, const ProtobufCMessage *msg, void *out);
 /* set_filter_state.c: rules for HTTP and network filters; freed by the second. */
 struct set_filter_state_config *cfg_filter_state_rules(struct config_reader *cr, const char *field,

@@ -28,6 +28,7 @@
 #include "proxy/filter/ratelimit.h"
 #include "proxy/filter/rbac.h"
 #include "proxy/filter/set_filter_state.h"
+#include "proxy/filter/on_demand.h"
 #include "proxy/filter/set_metadata.h"
 #include "proxy/filter/simple_network_filters.h"
 #include "proxy/filter/stateful_session.h"
@@ -66,6 +67,7 @@ static const struct extension extensions[] = {
     {P "filters.http.header_mutation.v3.HeaderMutationPerRoute", EXT_ROUTE_FILTER, "envoy.filters.http.header_mutation", cfg_header_mutation_route, NULL},
     {P "filters.http.header_to_metadata.v3.Config", EXT_HTTP_FILTER, "envoy.filters.http.header_to_metadata", cfg_header_to_metadata, &header_to_metadata_filter},
     {P "filters.http.header_to_metadata.v3.Config", EXT_ROUTE_FILTER, "envoy.filters.http.header_to_metadata", cfg_header_to_metadata_route, NULL},
+    {P "filters.http.on_demand.v3.OnDemand", EXT_HTTP_FILTER, "envoy.filters.http.on_demand", cfg_on_demand, &on_demand_filter},
     {P "filters.http.set_metadata.v3.Config", EXT_HTTP_FILTER, "envoy.filters.http.set_metadata", cfg_set_metadata, &set_metadata_filter},
     {P "filters.http.set_filter_state.v3.Config", EXT_HTTP_FILTER, "envoy.filters.http.set_filter_state", cfg_set_filter_state, &set_filter_state_filter},
     {P "filters.http.set_filter_state.v3.Config", EXT_ROUTE_FILTER, "envoy.filters.http.set_filter_state", cfg_set_filter_state_route, NULL},

@@ -76,6 +76,7 @@
 #include "envoy/extensions/filters/http/rbac/v3/rbac.pb-c.h"
 #include "envoy/extensions/filters/http/router/v3/router.pb-c.h"
 #include "envoy/extensions/filters/http/set_filter_state/v3/set_filter_state.pb-c.h"
+#include "envoy/extensions/filters/http/on_demand/v3/on_demand.pb-c.h"
 #include "envoy/extensions/filters/http/set_metadata/v3/set_metadata.pb-c.h"
 #include "envoy/extensions/filters/http/stateful_session/v3/stateful_session.pb-c.h"
 #include "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.pb-c.h"
@@ -454,6 +455,7 @@ typedef Envoy__Config__Core__V3__KeyValuePair pb_key_value_pair;
 typedef Envoy__Extensions__Filters__Http__HeaderToMetadata__V3__Config pb_h2m;
 typedef Envoy__Extensions__Filters__Http__HeaderToMetadata__V3__Config__Rule pb_h2m_rule;
 typedef Envoy__Extensions__Filters__Http__HeaderToMetadata__V3__Config__KeyValuePair pb_h2m_pair;
+typedef Envoy__Extensions__Filters__Http__OnDemand__V3__OnDemand pb_on_demand;
 typedef Envoy__Extensions__Filters__Http__SetMetadata__V3__Config pb_set_metadata;
 typedef Envoy__Extensions__Filters__Http__SetMetadata__V3__Metadata pb_set_metadata_entry;
 typedef Envoy__Extensions__Filters__Http__SetFilterState__V3__Config pb_set_filter_state;

@@ -289,6 +289,8 @@ void discovery_deliver(struct channel *c, enum resource_type type, const struct 
     struct watched *everything = c->by_name[type] ? map_get(c->by_name[type], STR("")) : NULL;
     if (everything)
         tell_all(everything, &all, faults);
+    if (c->below && discovery_types[type].is_namespaced)
+        deliver_below(c, type, &all, faults);
     for (uint32_t i = 0; c->by_name[type] && i < u->count; i++)
         deliver_named(c, type, &items[i], u->version, faults);
     for (uint32_t i = 0; c->by_name[type] && i < u->removed_count; i++) {
@@ -296,8 +298,6 @@ void discovery_deliver(struct channel *c, enum resource_type type, const struct 
         if (w)
             deliver_removal(w, u->removed[i], u->version, faults);
     }
-    if (c->below && discovery_types[type].is_namespaced)
-        deliver_below(c, type, &all, faults);
     if (u->is_whole)
         deliver_absence(c, type, u, faults);
     discovery.depth--;

@@ -102,6 +102,10 @@ const struct route_entry *exchange_route(struct exchange *x);
 const struct route_decision *exchange_decision(struct exchange *x);
 /* The next look decides anew (a filter changed what routes match on). */
 void exchange_clear_route_cache(struct exchange *x);
+/* The same, with the routes that stand now instead of those that it saw first. */
+void exchange_renew_routes(struct exchange *x);
+/* Asks the management server for the virtual host that the routes lack (route/vhost_ask.h); NULL: they don't, or can't. */
+struct vhost_ask *exchange_ask_vhost(struct exchange *x, void (*on_answer)(void *arg), void *arg);
 /* This filter's per-route configuration, the most specific (weighted cluster, route, virtual host, configuration); NULL
  * when there is none. */
 const void *exchange_route_config(struct http_filter *f);

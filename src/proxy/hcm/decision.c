@@ -7,6 +7,7 @@
 #include "proxy/explain/record.h"
 #include "proxy/hcm/exchange.h"
 #include "proxy/route/scopes.h"
+#include "proxy/route/vhost_ask.h"
 
 /* ---- what an exchange keeps of what may be replaced ---- */
 
@@ -37,11 +38,16 @@ void exchange_release(struct exchange *x)
 
 /* ---- routes ---- */
 
-static const struct route_snapshot *find_routes(struct exchange *x)
+static struct route_source *source_of(const struct exchange *x)
 {
     const struct hcm_config *c = x->config;
     const struct route_scope *scope = c->scopes ? route_scopes_find(c->scopes, x->request) : NULL;
-    struct route_snapshot *s = route_source_now(scope ? scope->routes : c->routes);
+    return scope ? scope->routes : c->routes;
+}
+
+static const struct route_snapshot *find_routes(struct exchange *x)
+{
+    struct route_snapshot *s = route_source_now(source_of(x));
     return s && exchange_keep(x, &s->base) ? s : NULL;
 }
 
@@ -111,6 +117,19 @@ void exchange_clear_route_cache(struct exchange *x)
     x->route_known = false;
     x->decision = (struct route_decision){0};
     x->info.route = NULL;
+}
+
+void exchange_renew_routes(struct exchange *x)
+{
+    x->routes = NULL;
+    exchange_clear_route_cache(x);
+}
+
+struct vhost_ask *exchange_ask_vhost(struct exchange *x, void (*on_answer)(void *arg), void *arg)
+{
+    if (exchange_decision(x)->vhost)
+        return NULL;
+    return vhost_ask_new(source_of(x), routes_of(x), x->request, x->loop, on_answer, arg);
 }
 
 void exchange_put_decision(struct exchange *x, const struct route_decision *d)

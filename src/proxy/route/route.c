@@ -138,6 +138,11 @@ static const struct virtual_host *find_vhost(const struct route_table *t, struct
     return domains_find(&t->domains, lower_copy(host, text));
 }
 
+bool route_table_knows(const struct route_table *t, struct str host)
+{
+    return domains_find(&t->domains, host) != NULL;
+}
+
 /* ---- deciding ---- */
 
 static struct str host_asked(const struct route_table *t, const struct headers *h)

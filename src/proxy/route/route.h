@@ -260,6 +260,8 @@ struct route_table *route_table_copy(const struct route_table *t);
  * none by this name. */
 int route_table_put(struct route_table *t, struct str name, struct vhost_resource *r, struct err *err);
 void route_table_remove(struct route_table *t, struct str name);
+/* Has a host (in lower case) a virtual host? */
+bool route_table_knows(const struct route_table *t, struct str host);
 void route_table_each(const struct route_table *t, void (*fn)(const struct virtual_host *v, void *arg), void *arg);
 /* What the tables of a spec own beyond its arena: formats, regexes, filter configurations, scopes. */
 void route_config_fini(struct route_config_spec *spec);

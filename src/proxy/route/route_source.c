@@ -308,6 +308,12 @@ struct warm_source *route_source_warm(struct route_source *s)
     return r ? &r->warm : NULL;
 }
 
+struct vhds *route_source_vhds(struct route_source *s)
+{
+    struct rds *r = rds_of(s);
+    return r ? r->vhds : NULL;
+}
+
 void route_sources_each(void (*fn)(const struct route_source_state *s, void *arg), void *arg)
 {
     LIST_EACH(it, safe, &all) {

@@ -42,6 +42,8 @@ struct route_source *route_source_get(const struct config_source *source, struct
 void route_source_unref(struct route_source **s); /* NULL is fine */
 struct warm_source *route_source_warm(struct route_source *s); /* NULL: nothing to wait for */
 
+struct vhds *route_source_vhds(struct route_source *s); /* NULL: none */
+
 /* Those that discovery feeds, for dumps; `packed` is null where nothing has come. */
 struct route_source_state { struct str name, version, packed; const struct vhds *vhds; uint64_t updated_wall_us; };
 void route_sources_each(void (*fn)(const struct route_source_state *s, void *arg), void *arg);

@@ -8,13 +8,17 @@
 #include "proxy/route/vhds.h"
 
 #include "base/log.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "proxy/config/resources.h"
 #include "proxy/discovery/discovery.h"
+#include "proxy/route/vhost_ask.h"
 #include "proxy/stats/stats.h"
 #include "proxy/warm.h"
 
 #define ROUNDS_MAX 4 /* of placing: each leaves out what collided in the one before */
+
+#define ASKED_MAX 10000 /* names that requests bring: with more of them the server isn't asked */
 
 #define VHDS_STATS(X)                                                                              \
     X(VHDS_CONFIG_RELOAD, COUNTER, NONE, "config_reload", "Updates put to use")                    \
@@ -25,7 +29,18 @@ enum vhds_stat {
 static const struct stat_desc rows[] = {VHDS_STATS(STAT_DESC_ROW)};
 static const struct stat_table table = {rows, ARRAY_LEN(rows)};
 
+/* A host that a request has asked for. It stays subscribed to while there is such a virtual host, or somebody waits. */
+struct asked {
+    struct vhds *vhds;
+    struct str host; /* heap */
+    struct subscription *subscription;
+    struct list waiting;
+    bool is_there;
+};
+
 struct vhds {
+    struct map *asked;                /* host -> struct asked */
+    struct str config_name;           /* heap */
     const struct config_source *from;
     struct config_frame *frame;
     const struct vhds_owner *owner;
@@ -175,6 +190,80 @@ void vhds_each(const struct vhds *v, void (*fn)(const struct resource *r, void *
     discovery_each_below(v->subscription, fn, arg);
 }
 
+/* ---- on demand ---- */
+
+static void asked_answer(struct asked *a)
+{
+    for (struct list *node; (node = list_first(&a->waiting));)
+        vhost_ask_answer(LIST_ENTRY(node, vhost_ask, node));
+}
+
+static void asked_free(struct asked *a)
+{
+    asked_answer(a);
+    map_del(a->vhds->asked, a->host);
+    discovery_unsubscribe(&a->subscription);
+    str_free(&a->host);
+    mem_free(a);
+}
+
+/* The table has it by now, if it can be had. */
+static void on_asked_update(void *user, const struct resource_update *u, struct err_list *faults)
+{
+    struct asked *a = user;
+    (void)faults;
+    a->is_there = u->count > 0;
+    if (a->is_there)
+        asked_answer(a);
+    else if (u->removed_count)
+        asked_free(a);
+}
+
+static const struct subscription_ops asked_ops = {.on_update = on_asked_update};
+
+static struct asked *asked_new(struct vhds *v, struct str host)
+{
+    struct asked *a = NEW(asked);
+    struct strbuf name = {0};
+    a->vhds = v;
+    a->host = str_dup(host);
+    list_init(&a->waiting);
+    map_set(v->asked, host, a);
+    strbuf_addf(&name, "%.*s/%.*s", STR_ARG(v->config_name), STR_ARG(host));
+    a->subscription = discovery_subscribe(v->from, RESOURCE_VIRTUAL_HOST, strbuf_str(&name), STR(""), &asked_ops, a);
+    strbuf_fini(&name);
+    return a;
+}
+
+void vhds_ask(struct vhds *v, struct vhost_ask *take_ask)
+{
+    struct str host = str_make(take_ask->host, take_ask->host_bytes);
+    const struct route_config_spec *spec;
+    const struct route_table *now = v->owner->table(v->user, &spec);
+    struct asked *a = map_get(v->asked, host);
+    bool is_known = now && route_table_knows(now, host);
+    if (!a && !is_known && map_count(v->asked) < ASKED_MAX)
+        a = asked_new(v, host);
+    if (!a && !is_known)
+        LOG_SELDOM(CONFIG, WARNING, "vhds: %d hosts of '%.*s' have been asked for; no more are", ASKED_MAX, STR_ARG(v->config_name));
+    if (!a || is_known || a->is_there) {
+        vhost_ask_answer(take_ask);
+        if (a && !is_known)
+            asked_free(a); /* it was there and is gone: the next one asks anew */
+        return;
+    }
+    take_ask->waited_for = a;
+    list_push_back(&a->waiting, &take_ask->node);
+}
+
+void vhds_forget(struct vhost_ask *ask)
+{
+    struct asked *a = ask->waited_for;
+    list_remove(&ask->node);
+    if (list_is_empty(&a->waiting) && !a->is_there)
+        asked_free(a);
+}
+
 /* ---- lives ---- */
 
 static void subscribe(struct vhds *v, struct str config_name, struct str manager)
@@ -197,6 +286,8 @@ struct vhds *vhds_new(const struct config_source *source, struct str config_name
     v->frame = keep_frame;
     v->owner = keep_owner;
     v->user = user;
+    v->config_name = str_dup(config_name);
+    v->asked = map_new();
     warm_source_init(&v->warm);
     subscribe(v, config_name, manager);
     return v;
@@ -206,8 +297,14 @@ void vhds_free(struct vhds **vhds)
 {
     struct vhds *v = *vhds;
     *vhds = NULL;
+    struct str host;
+    void *asked;
     if (!v)
         return;
+    for (size_t at = 0; map_next(v->asked, &at, &host, &asked); at = 0)
+        asked_free(asked);
+    map_free(&v->asked);
+    str_free(&v->config_name);
     discovery_unsubscribe(&v->subscription);
     warm_source_fini(&v->warm);
     stat_scope_unref(&v->stats);

@@ -11,6 +11,7 @@
 struct config_frame; /* config/resources.h */
 struct resource;
 struct vhds;
+struct vhost_ask; /* route/vhost_ask.h */
 struct warm_source;
 
 struct vhds_owner {
@@ -26,6 +27,10 @@ const struct config_source *vhds_source(const struct vhds *v);
 struct warm_source *vhds_warm(struct vhds *v); /* the first answer */
 /* Puts all that has come into the first table of another spec. False: `faults` say why it can't be. */
 bool vhds_fill(struct vhds *v, const struct route_config_spec *spec, struct route_table *t, struct err_list *faults);
+/* On demand: answered when the server has told whether there is such a virtual host (or at once where that is known, or too
+ * many names have been asked for). */
+void vhds_ask(struct vhds *v, struct vhost_ask *take_ask);
+void vhds_forget(struct vhost_ask *a); /* which hasn't been answered */
 void vhds_each(const struct vhds *v, void (*fn)(const struct resource *r, void *arg), void *arg);
 
 #endif

@@ -233,11 +233,14 @@ class Stream:
 
     def delta_response(self, kind, interest, last_round):
         have = self.server.resources.get(kind, {})
-        wanted = {name: body for name, body in have.items() if interest.is_wildcard or name in interest.names}
+        brings_all = interest.is_wildcard and kind not in self.server.on_demand
+        wanted = {name: body for name, body in have.items() if brings_all or interest.names.intersection(
+            {name, *self.server.aliases.get((kind, name), ())})}
         changed = {name: body for name, body in wanted.items() if interest.known.get(name) != version_of(body)}
         removed = [name for name in interest.known if name not in have]
         if self.server.tells_missing:
-            removed += [name for name in interest.names if name not in have and name not in removed]
+            known = set(have).union(*(self.server.aliases.get((kind, name), ()) for name in have))
+            removed += [name for name in interest.names if name not in known and name not in removed]
         if not changed and not removed and not (interest.is_wildcard and last_round == -1):
             return None
         for name in removed:
@@ -284,6 +287,7 @@ class AdsServer:
         self.rounds = {}         # kind -> number of changes
         self.versions = {}       # kind -> version where a test gave one
         self.held = set(held)    # kinds that nothing is said of yet
+        self.on_demand = set()   # kinds of which a wildcard brings nothing: what is asked for by name or alias is sent (delta)
         self.streams = []
         self.requests = []
         self.sent = []
