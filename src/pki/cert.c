@@ -184,3 +184,32 @@ int cert_bundle_add(struct strbuf *out, struct str pem, size_t *count, struct er
     certs_free(&more);
     return ok ? 0 : ERR_INVALID;
 }
+
+/* ---- one by one ---- */
+
+static struct cert_part part_of(X509 *cert, struct arena *a)
+{
+    struct strbuf pem = {0};
+    BIO *bio = BIO_new(BIO_s_mem());
+    if (bio && PEM_write_bio_X509(bio, cert))
+        bio_take_text(bio, &pem);
+    struct cert_part part = {.pem = arena_str(a, strbuf_str(&pem)), .not_after_s = unix_time(X509_get0_notAfter(cert)),
+                             .is_self_issued = X509_NAME_cmp(X509_get_subject_name(cert), X509_get_issuer_name(cert)) == 0};
+    BIO_free(bio);
+    strbuf_fini(&pem);
+    return part;
+}
+
+int cert_parts(struct str pem, struct arena *a, struct cert_part **parts, size_t *count, struct err *err)
+{
+    STACK_OF(X509) *certs = read_certs(pem, CERT_BUNDLE_MAX, err);
+    if (!certs)
+        return ERR_INVALID;
+    *count = (size_t)sk_X509_num(certs);
+    *parts = arena_alloc(a, *count * sizeof **parts);
+    for (size_t i = 0; *parts && i < *count; i++)
+        (*parts)[i] = part_of(sk_X509_value(certs, (int)i), a);
+    certs_free(&certs);
+    ERR_clear_error();
+    return *parts ? 0 : err_set(err, ERR_LIMIT, "too many certificates");
+}

@@ -35,4 +35,12 @@ int cert_verify(struct str chain_pem, struct str roots_pem, int64_t now_s, struc
  * `pem`; ERR_INVALID for none, a broken one, or more than CERT_BUNDLE_MAX. */
 int cert_bundle_add(struct strbuf *out, struct str pem, size_t *count, struct err *err);
 
+/* Each certificate of a text by itself, cleanly written, in `a`. ERR_INVALID as cert_bundle_add. */
+struct cert_part {
+    struct str pem;
+    int64_t not_after_s;
+    bool is_self_issued; /* a root, as far as names say */
+};
+int cert_parts(struct str pem, struct arena *a, struct cert_part **parts, size_t *count, struct err *err);
+
 #endif

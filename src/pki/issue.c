@@ -150,9 +150,9 @@ static int check_life(const struct issue *what, X509 *ca, struct err *err)
     time_t from = (time_t)what->not_before_s, to = (time_t)what->not_after_s;
     if (to <= from)
         return err_set(err, ERR_INVALID, "a certificate that ends before it begins");
-    if (X509_cmp_time(X509_get0_notBefore(ca), &from) > 0)
+    if (ASN1_TIME_cmp_time_t(X509_get0_notBefore(ca), from) > 0)
         return err_set(err, ERR_INVALID, "a certificate that begins before its issuer's does");
-    if (X509_cmp_time(X509_get0_notAfter(ca), &to) < 0)
+    if (ASN1_TIME_cmp_time_t(X509_get0_notAfter(ca), to) < 0)
         return err_set(err, ERR_INVALID, "a certificate that outlives its issuer's");
     return 0;
 }

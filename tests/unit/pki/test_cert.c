@@ -191,6 +191,33 @@ static void test_cert_bundle_add__twice_the_same__kept_once(void **state)
     drop(&two);
 }
 
+static void test_cert_parts__leaf_and_root__each_by_itself(void **state)
+{
+    (void)state;
+    struct ca root = issue(NULL, "root", NULL, true, NOW - DAY, NOW + 10 * DAY);
+    struct ca leaf = issue(&root, "", "critical,URI:spiffe://td/ns/a/sa/b", false, NOW - 120, NOW + DAY);
+    struct strbuf both = {0};
+    struct cert_part *parts;
+    struct arena a;
+    size_t n;
+    arena_init(&a, 0);
+    strbuf_adds(&both, strbuf_str(&leaf.pem));
+    strbuf_addz(&both, "words between\n");
+    strbuf_adds(&both, strbuf_str(&root.pem));
+    assert_int_equal(cert_parts(strbuf_str(&both), &a, &parts, &n, NULL), 0);
+    assert_int_equal(n, 2);
+    assert_true(str_eq(parts[0].pem, strbuf_str(&leaf.pem)));
+    assert_true(str_eq(parts[1].pem, strbuf_str(&root.pem)));
+    assert_false(parts[0].is_self_issued);
+    assert_true(parts[1].is_self_issued);
+    assert_int_equal(parts[0].not_after_s, NOW + DAY);
+    assert_int_equal(cert_parts(STR("none"), &a, &parts, &n, NULL), ERR_INVALID);
+    strbuf_fini(&both);
+    arena_fini(&a);
+    drop(&leaf);
+    drop(&root);
+}
+
 static void test_key_fits__own_and_other__told_apart(void **state)
 {
     (void)state;
@@ -219,6 +246,7 @@ int main(void)
         cmocka_unit_test(test_cert_inspect__cut_at_each_byte__never_more_than_whole),
         cmocka_unit_test(test_cert_verify__chains_and_times__as_they_should),
         cmocka_unit_test(test_cert_bundle_add__twice_the_same__kept_once),
+        cmocka_unit_test(test_cert_parts__leaf_and_root__each_by_itself),
         cmocka_unit_test(test_key_fits__own_and_other__told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
