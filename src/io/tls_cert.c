@@ -186,12 +186,6 @@ void tls_cert_fini(struct tls_cert *c)
     *c = (struct tls_cert){0};
 }
 
-static int64_t generalized_time_s(const ASN1_GENERALIZEDTIME *t)
-{
-    struct tm tm;
-    return t && ASN1_TIME_to_tm(t, &tm) ? (int64_t)timegm(&tm) : 0;
-}
-
 static int read_staple(struct tls_cert *c, OCSP_RESPONSE *response, struct err *err)
 {
     if (OCSP_response_status(response) != OCSP_RESPONSE_STATUS_SUCCESSFUL)
@@ -208,7 +202,7 @@ static int read_staple(struct tls_cert *c, OCSP_RESPONSE *response, struct err *
         OCSP_single_get0_status(single, NULL, NULL, NULL, &next);
         if (ASN1_INTEGER_cmp(serial, X509_get0_serialNumber(c->leaf)) != 0)
             rc = err_set(err, ERR_INVALID, "ocsp_staple of %s: is for another certificate", c->source);
-        c->staple_until_s = generalized_time_s(next);
+        c->staple_until_s = tls_time_s(next);
     }
     OCSP_BASICRESP_free(basic);
     return rc;

@@ -318,6 +318,7 @@ static void context_free(struct tls_context *ctx)
         tls_cert_fini(&ctx->certs[i]);
     mem_free(ctx->certs);
     tls_cache_fini(&ctx->cache);
+    tls_proofs_fini(&ctx->proofs);
     if (ctx->ticket_keys)
         OPENSSL_cleanse(ctx->ticket_keys, ctx->ticket_key_count * sizeof *ctx->ticket_keys);
     mem_free(ctx->ticket_keys);
@@ -340,6 +341,7 @@ struct tls_context *tls_context_new(const struct tls_context_opts *opts, struct 
     tls_cache_init(&ctx->cache, opts->server || opts->max_session_keys > SESSION_KEYS_MAX
                                     ? 0
                                     : opts->max_session_keys);
+    tls_proofs_init(&ctx->proofs, opts->server);
     tls_errors_clear();
     ctx->ssl = SSL_CTX_new(opts->server ? TLS_server_method() : TLS_client_method());
     if (!ctx->ssl)
@@ -400,9 +402,9 @@ void tls_context_each_cert(const struct tls_context *ctx, bool ca,
 
 static void keep_earliest(X509 *x, int64_t *earliest_s)
 {
-    struct tm tm;
-    if (ASN1_TIME_to_tm(X509_get0_notAfter(x), &tm) && (int64_t)timegm(&tm) < *earliest_s)
-        *earliest_s = (int64_t)timegm(&tm);
+    int64_t until_s = tls_time_s(X509_get0_notAfter(x));
+    if (until_s && until_s < *earliest_s)
+        *earliest_s = until_s;
 }
 
 int64_t tls_context_days_until_expiry(const struct tls_context *ctx, int64_t now_s)

@@ -111,7 +111,7 @@ static void extract_sans(struct tls_facts *f, X509 *leaf)
     f->facts.ip_sans = l.lists[TLS_SAN_IP];
 }
 
-static int64_t time_s(const ASN1_TIME *t)
+int64_t tls_time_s(const ASN1_TIME *t)
 {
     struct tm tm;
     return t && ASN1_TIME_to_tm(t, &tm) ? (int64_t)timegm(&tm) : 0;
@@ -138,8 +138,8 @@ struct tls_facts *tls_facts_new(X509 *leaf, STACK_OF(X509) *chain)
     for (int i = 0; i < sk_X509_num(chain); i++)
         add_url_encoded_pem(&pem, bio, sk_X509_value(chain, i));
     f->facts.chain_pem_url_encoded = arena_str(a, strbuf_str(&pem));
-    f->facts.not_before_s = time_s(X509_get0_notBefore(leaf));
-    f->facts.not_after_s = time_s(X509_get0_notAfter(leaf));
+    f->facts.not_before_s = tls_time_s(X509_get0_notBefore(leaf));
+    f->facts.not_after_s = tls_time_s(X509_get0_notAfter(leaf));
     strbuf_fini(&pem);
     BIO_free(bio);
     tls_errors_clear();

@@ -38,6 +38,8 @@ struct tls_store {
     STACK_OF(X509) *cas;
     STACK_OF(X509_NAME) *names; /* what a server tells clients to choose by */
     bool has_crl;
+    int64_t *crl_times_s; /* each CRL's lastUpdate and nextUpdate (0: none) */
+    size_t crl_time_count;
     uint8_t key[32];
     unsigned refs; /* under the table's lock */
     struct tls_store *next;
@@ -45,6 +47,8 @@ struct tls_store {
 struct tls_store *tls_store_get(struct str ca_pem, struct str source, struct str crl_pem,
                                 struct err *err);
 void tls_store_unref(struct tls_store **s);
+/* The first second after now_s in which other CRLs are in force than now; INT64_MAX without one. */
+int64_t tls_store_steady_until(const struct tls_store *s, int64_t now_s);
 
 /* ---- upstream sessions to resume (tls_cache.c) ---- */
 struct tls_cache {
@@ -60,6 +64,23 @@ void tls_cache_fini(struct tls_cache *c);
 void tls_cache_put(struct tls_cache *c, const char *sni, SSL_SESSION *take_session);
 SSL_SESSION *tls_cache_get(struct tls_cache *c, const char *sni); /* owned by the caller, or NULL */
 
+/* ---- chains that were verified (tls_proof.c) ---- */
+struct tls_digest {
+    uint8_t bytes[32];
+};
+struct tls_proofs {
+    pthread_mutex_t lock;
+    struct tls_proof *slots; /* NULL until the first */
+    size_t count;
+};
+void tls_proofs_init(struct tls_proofs *p, bool server);
+void tls_proofs_fini(struct tls_proofs *p);
+/* False: a chain that proofs aren't kept of. */
+bool tls_proof_digest(STACK_OF(X509) *chain, struct tls_digest *out);
+bool tls_proofs_have(struct tls_proofs *p, const struct tls_digest *chain, int64_t now_s);
+void tls_proofs_keep(struct tls_proofs *p, const struct tls_digest *chain, int64_t from_s,
+                     int64_t until_s);
+
 /* ---- session tickets with configured keys (tls_ticket.c) ---- */
 struct tls_ticket_key {
     uint8_t name[16], hmac[32], aes[32];
@@ -67,9 +88,6 @@ struct tls_ticket_key {
 int tls_ticket_setup(struct tls_context *ctx, const struct tls_context_opts *opts, struct err *err);
 
 /* ---- the context (tls_context.c) ---- */
-struct tls_digest {
-    uint8_t bytes[32];
-};
 struct tls_context {
     uint32_t magic;
     atomic_uint refs;
@@ -89,6 +107,7 @@ struct tls_context {
     struct tls_ticket_key *ticket_keys;
     size_t ticket_key_count;
     struct tls_cache cache;
+    struct tls_proofs proofs;
     enum tls_ocsp_policy ocsp_policy;
     bool accept_untrusted, allow_expired, full_scan, enforce_rsa_key_usage;
     uint8_t *alpn; /* wire form */
@@ -131,6 +150,7 @@ void tls_spiffe_fini(struct tls_context *ctx);
 bool tls_spiffe_choose(struct tls_session *s, X509_STORE_CTX *x);
 
 /* ---- facts (tls_facts.c) ---- */
+int64_t tls_time_s(const ASN1_TIME *t); /* Unix time; 0 for NULL and for what is no time */
 struct tls_facts {
     struct arena arena;
     struct tls_cert_facts facts;

@@ -17,6 +17,7 @@ static void store_free(struct tls_store *s)
     X509_STORE_free(s->x509);
     sk_X509_pop_free(s->cas, X509_free);
     sk_X509_NAME_pop_free(s->names, X509_NAME_free);
+    mem_free(s->crl_times_s);
     mem_free(s);
 }
 
@@ -42,6 +43,26 @@ static void add_ca(struct tls_store *s, X509 *ca)
         sk_X509_NAME_push(s->names, X509_NAME_dup(name));
 }
 
+static void add_crl(struct tls_store *s, X509_CRL *crl)
+{
+    X509_STORE_add_crl(s->x509, crl);
+    s->has_crl = true;
+    s->crl_times_s =
+        mem_realloc(s->crl_times_s, (s->crl_time_count + 2) * sizeof *s->crl_times_s);
+    s->crl_times_s[s->crl_time_count++] = tls_time_s(X509_CRL_get0_lastUpdate(crl));
+    s->crl_times_s[s->crl_time_count++] = tls_time_s(X509_CRL_get0_nextUpdate(crl));
+}
+
+int64_t tls_store_steady_until(const struct tls_store *s, int64_t now_s)
+{
+    int64_t until_s = INT64_MAX;
+    for (size_t i = 0; i < s->crl_time_count; i++) {
+        if (s->crl_times_s[i] > now_s && s->crl_times_s[i] < until_s)
+            until_s = s->crl_times_s[i];
+    }
+    return until_s;
+}
+
 static int name_cmp(const X509_NAME *const *a, const X509_NAME *const *b)
 {
     return X509_NAME_cmp(*a, *b);
@@ -63,10 +84,8 @@ static int add_pem(struct tls_store *s, struct str pem, const char *what, struct
         X509_INFO *item = sk_X509_INFO_value(items, i);
         if (item->x509)
             add_ca(s, item->x509);
-        if (item->crl) {
-            X509_STORE_add_crl(s->x509, item->crl);
-            s->has_crl = true;
-        }
+        if (item->crl)
+            add_crl(s, item->crl);
     }
     sk_X509_INFO_pop_free(items, X509_INFO_free);
     return 0;

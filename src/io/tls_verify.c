@@ -8,6 +8,7 @@
 #include "io/tls_priv.h"
 
 #include <arpa/inet.h>
+#include <time.h>
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -155,16 +156,42 @@ static bool rsa_usage_fits(const SSL *ssl, X509 *leaf)
     return X509_get_key_usage(leaf) & (transport ? KU_KEY_ENCIPHERMENT : KU_DIGITAL_SIGNATURE);
 }
 
+static int64_t proven_until(const struct tls_context *ctx, X509_STORE_CTX *x, int64_t now_s)
+{
+    STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(x);
+    int64_t until_s = tls_store_steady_until(ctx->store, now_s);
+    for (int i = 0; i < sk_X509_num(chain); i++) {
+        int64_t end_s = tls_time_s(X509_get0_notAfter(sk_X509_value(chain, i)));
+        until_s = end_s < until_s ? end_s : until_s;
+    }
+    return until_s;
+}
+
+/* The chain's proof by an earlier handshake, or a new one. */
+static bool prove(struct tls_context *ctx, X509_STORE_CTX *x)
+{
+    struct tls_digest digest;
+    int64_t now_s = time(NULL);
+    bool keep = tls_proof_digest(X509_STORE_CTX_get0_untrusted(x), &digest);
+    if (keep && tls_proofs_have(&ctx->proofs, &digest, now_s))
+        return true;
+    if (X509_verify_cert(x) != 1)
+        return false;
+    if (keep) /* from a time that OpenSSL's own look at the clock wasn't after */
+        tls_proofs_keep(&ctx->proofs, &digest, time(NULL), proven_until(ctx, x, now_s));
+    return true;
+}
+
 static bool verify_chain(struct tls_session *s, X509_STORE_CTX *x)
 {
-    const struct tls_context *ctx = s->ctx;
+    struct tls_context *ctx = s->ctx;
     if (!ctx->store)
         return true;
     if (ctx->domain_count && !tls_spiffe_choose(s, x))
         return false;
     if (ctx->allow_expired)
         X509_STORE_CTX_set_verify_cb(x, ignore_expiry);
-    if (X509_verify_cert(x) == 1)
+    if (prove(ctx, x))
         return true;
     int e = X509_STORE_CTX_get_error(x);
     tls_session_fail(s, TLS_FAILURE_VERIFY,
