@@ -343,7 +343,8 @@ struct tls_context *tls_context_new(const struct tls_context_opts *opts, struct 
                                     : opts->max_session_keys);
     tls_proofs_init(&ctx->proofs, opts->server);
     tls_errors_clear();
-    ctx->ssl = SSL_CTX_new(opts->server ? TLS_server_method() : TLS_client_method());
+    ctx->ssl = SSL_CTX_new_ex(tls_library(), NULL,
+                              opts->server ? TLS_server_method() : TLS_client_method());
     if (!ctx->ssl)
         err_set(err, ERR_TLS, "OpenSSL cannot make a context");
     else if (context_build(ctx, opts, err) == 0) {

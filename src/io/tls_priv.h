@@ -16,6 +16,10 @@
 #include "base/map.h"
 #include "io/tls.h"
 
+/* ---- OpenSSL's context of sessions (tls_library.c) ---- */
+/* What SSL_CTXs are made in; NULL is the process's own. Any thread. */
+OSSL_LIB_CTX *tls_library(void);
+
 /* ---- certificates and keys (tls_cert.c) ---- */
 struct tls_cert {
     X509 *leaf;

@@ -190,7 +190,10 @@ static enum io_result tls_handshake(void *state, struct conn *c)
     struct tls_session *s = enter(state, c);
     if (s->broken)
         return IO_FAIL;
+    /* Tickets are read and written in this thread's context, not in the SSL_CTX's. */
+    OSSL_LIB_CTX *before = OSSL_LIB_CTX_set0_default(tls_library());
     int rc = SSL_do_handshake(s->ssl);
+    OSSL_LIB_CTX_set0_default(before);
     enum io_result result = rc == 1 ? IO_OK : result_of(s, rc);
     if (result == IO_OK && !tls_session_finish(s)) {
         SSL_shutdown(s->ssl);
