@@ -322,7 +322,7 @@ static bool add_remote_cluster(struct writing *w, const char *name, const char *
     struct control_endpoint to = {0};
     if (!address.n)
         return false;
-    if (!control_endpoint_parse(address, &to)) {
+    if (!control_endpoint_parse(address, &to) || to.port == 0) {
         err_list_addf(w->faults, ERR_INVALID, field, "'%.*s' is not host:port", STR_ARG(address));
         return false;
     }
@@ -409,7 +409,7 @@ static void add_sinks(struct writing *w)
 {
     struct control_endpoint statsd = {0};
     struct str address = w->e->config.statsd_udp_address;
-    bool is_good = address.n && control_endpoint_parse(address, &statsd) && is_ip(statsd.host);
+    bool is_good = address.n && control_endpoint_parse(address, &statsd) && statsd.port && is_ip(statsd.host);
     if (address.n && !is_good)
         err_list_addf(w->faults, ERR_INVALID, "PROXY_CONFIG.statsdUdpAddress", "'%.*s' is not an IP address and a port", STR_ARG(address));
     if (!is_good && !w->e->config.metrics_service.n)

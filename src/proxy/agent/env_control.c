@@ -20,7 +20,7 @@ bool control_endpoint_parse(struct str text, struct control_endpoint *out)
     ptrdiff_t colon = -1;
     for (size_t i = 0; i < text.n; i++)
         colon = text.p[i] == ':' ? (ptrdiff_t)i : colon;
-    if (colon <= 0 || !str_to_u64(str_make(text.p + colon + 1, text.n - (size_t)colon - 1), &port) || port == 0 || port > UINT16_MAX)
+    if (colon <= 0 || !str_to_u64(str_make(text.p + colon + 1, text.n - (size_t)colon - 1), &port) || port > UINT16_MAX)
         return false;
     out->host = str_make(text.p, (size_t)colon);
     if (out->host.p[0] == '[' && out->host.n > 2 && out->host.p[out->host.n - 1] == ']')
@@ -34,7 +34,7 @@ bool control_endpoint_parse(struct str text, struct control_endpoint *out)
 static void read_endpoint(struct env_reading *r, const char *name, struct str text, struct control_endpoint *out)
 {
     text = arena_str(&r->out->arena, text);
-    if (!control_endpoint_parse(text, out)) {
+    if (!control_endpoint_parse(text, out) || out->port == 0) {
         env_fault(r, name, "'%.*s' is not host:port", STR_ARG(text));
         return;
     }
