@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "proxy/agent/bootstrap.h"
+#include "proxy/agent/dns_proxy.h"
 #include "proxy/agent/file_secrets.h"
 #include "proxy/agent/identity.h"
 #include "proxy/agent/pushed_roots.h"
@@ -32,6 +33,7 @@ struct agent {
     struct pushed_roots *pushed;
     struct status *status;        /* NULL where nothing is to be served */
     struct readiness *readiness;  /* NULL where no probe is configured */
+    struct dns_proxy *dns;        /* NULL where nobody asked for it */
     struct termination termination;
 };
 
@@ -96,8 +98,10 @@ struct agent *agent_new(int argc, char **argv, char **envp, struct err_list *fau
     struct agent *a = NEW(agent);
     size_t before = faults->count;
     if (agent_env_read(&a->env, argc, argv, envp, faults, notes) == 0) {
+        if (!a->env.print_bootstrap && a->env.serves_dns)
+            a->dns = dns_proxy_new(&a->env, faults);
         if (!a->env.print_bootstrap)
-            a->status = status_new(&a->env, faults);
+            a->status = status_new(&a->env, a->dns, faults);
         a->readiness = readiness_new(&a->env, faults);
         agent_bootstrap(&a->env, &a->bootstrap, faults);
         read_override(a, faults);
@@ -120,6 +124,7 @@ void agent_free(struct agent **p)
     file_secrets_free(&a->files);
     readiness_free(&a->readiness);
     status_free(&a->status);
+    dns_proxy_free(&a->dns);
     trust_fini(&a->trust);
     strbuf_fini(&a->bootstrap);
     agent_env_fini(&a->env);
@@ -155,6 +160,8 @@ static int start(struct server *s, struct err *err)
         a->identity = identity_new(&a->env, &a->trust, s->main_loop);
     if (a->readiness)
         readiness_start(a->readiness, s->main_loop);
+    if (a->dns && dns_proxy_start(a->dns, s->main_loop, err) < 0)
+        return ERR_IO;
     return a->status ? status_start(a->status, s, err) : 0;
 }
 
@@ -164,6 +171,8 @@ static void stop(struct server *s)
     struct agent *a = s->opts.agent;
     termination_stop(&a->termination);
     readiness_free(&a->readiness);
+    if (a->dns)
+        dns_proxy_stop(a->dns);
     if (a->status)
         status_stop(a->status);
     grpc_credentials_set(STR(AGENT_XDS_CLUSTER), NULL, NULL);

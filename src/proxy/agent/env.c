@@ -46,6 +46,9 @@ static const struct var vars[] = {
     {"ISTIO_KUBE_APP_PROBERS", VAR_TEXT, AT(app_probers), NULL},
     {"ISTIO_PROMETHEUS_ANNOTATIONS", VAR_TEXT, AT(prometheus_annotations), NULL},
     {"DNS_PROXY_ADDR", VAR_TEXT, AT(dns_address), "localhost:15053"},
+    {"DNS_FORWARD_PARALLEL", VAR_BOOL, AT(dns_forward_parallel), NULL},
+    {"DNS_FORWARD_TIMEOUT", VAR_DURATION, AT(dns_forward_ms), "5s"},
+    {"WEFT_RESOLV_CONF", VAR_TEXT, AT(resolv_conf_path), NULL},
 };
 
 /* ---- what all readers use ---- */
@@ -148,14 +151,23 @@ static void choose_concurrency(struct env_reading *r)
         r->out->concurrency = (uint32_t)limit;
 }
 
-/* Lookups that the pod's rules divert would find nobody: that is worse than not to start. */
+static bool read_meta_bool(struct env_reading *r, const char *name)
+{
+    bool on = false;
+    struct str text = text_pairs_get(&r->out->meta, str_from(name + sizeof "ISTIO_META_" - 1));
+    if (text.n && !text_bool(text, &on))
+        env_fault(r, name, "'%.*s' is not true or false", STR_ARG(text));
+    return on;
+}
+
+/* Rules divert a sidecar's look-ups; a gateway has nobody's to divert and is asked for it by another name. */
 static void read_dns(struct env_reading *r)
 {
-    struct str capture = text_pairs_get(&r->out->meta, STR("DNS_CAPTURE"));
-    if (capture.n && !text_bool(capture, &r->out->dns_capture))
-        env_fault(r, "ISTIO_META_DNS_CAPTURE", "'%.*s' is not true or false", STR_ARG(capture));
-    else if (r->out->dns_capture)
-        env_fault(r, "ISTIO_META_DNS_CAPTURE", "the DNS proxy is not supported");
+    bool is_captured = read_meta_bool(r, "ISTIO_META_DNS_CAPTURE");
+    bool is_asked_for = read_meta_bool(r, "ISTIO_META_ENABLE_DNS_SERVER");
+    r->out->serves_dns = is_asked_for || (is_captured && r->out->role == AGENT_SIDECAR);
+    if (r->out->serves_dns && r->out->dns_forward_ms == 0)
+        env_fault(r, "DNS_FORWARD_TIMEOUT", "is more than 0");
 }
 
 int agent_env_read(struct agent_env *out, int argc, char **argv, char **envp, struct err_list *faults, struct err_list *notes)

@@ -92,8 +92,13 @@ struct agent_env {
     uint64_t minimum_drain_ms;
     struct str app_probers;          /* ISTIO_KUBE_APP_PROBERS, JSON */
     struct str prometheus_annotations; /* ISTIO_PROMETHEUS_ANNOTATIONS, JSON */
-    bool dns_capture;
+
+    /* names */
+    bool serves_dns;                 /* ISTIO_META_DNS_CAPTURE of a sidecar, ISTIO_META_ENABLE_DNS_SERVER */
     struct str dns_address;          /* DNS_PROXY_ADDR */
+    bool dns_forward_parallel;       /* DNS_FORWARD_PARALLEL: all upstreams are asked at once */
+    uint64_t dns_forward_ms;         /* DNS_FORWARD_TIMEOUT */
+    struct str resolv_conf_path;     /* WEFT_RESOLV_CONF; "": the usual places */
 };
 
 /* Is argv[1] (behind "proxy", which pilot-agent's command line has) a role? */
@@ -103,7 +108,7 @@ bool agent_env_is_asked_for(int argc, char **argv);
 int agent_env_read(struct agent_env *out, int argc, char **argv, char **envp, struct err_list *faults, struct err_list *notes);
 void agent_env_fini(struct agent_env *e);
 
-/* "host:port", "[v6]:port"; borrows `text`, fills host and port only. */
+/* "host:port", "[v6]:port", the port may be 0; borrows `text`, fills host and port only. */
 bool control_endpoint_parse(struct str text, struct control_endpoint *out);
 bool env_file_is_there(struct str path); /* a regular file; NUL-terminated */
 

@@ -89,6 +89,8 @@ static const char *why_unready(struct status *st)
         return "no listeners were accepted yet";
     if (!has_certificate(st))
         return "there is no certificate yet";
+    if (st->dns && !dns_proxy_is_ready(st->dns))
+        return "the DNS proxy has no table of names yet";
     if (st->server->state != SERVER_LIVE)
         return "the workers don't run yet";
     st->was_ready = true;
@@ -161,6 +163,19 @@ static void page_metrics(struct asking *q)
         answer(q, 200, STR(TEXT_TYPE), &q->page);
 }
 
+/* ---- the DNS proxy's names ---- */
+
+static void page_names(struct asking *q)
+{
+    struct strbuf text = {0};
+    struct buf body = BUF_INIT;
+    bool has_table = q->status->dns && dns_proxy_table_json(q->status->dns, &text);
+    buf_append_str(&body, has_table ? strbuf_str(&text) : STR("{}"));
+    answer(q, has_table ? 200 : 404, STR("application/json"), &body);
+    buf_fini(&body);
+    strbuf_fini(&text);
+}
+
 /* ---- the application's probes ---- */
 
 static void on_probed(void *user, const struct fetch_answer *a)
@@ -203,16 +218,17 @@ static void page_drain(struct asking *q)
 
 static const struct status_page {
     const char *path;
-    bool is_prefix, is_own;         /* is_own: POST, from the pod alone */
+    bool is_prefix, is_own, is_act; /* is_own: from the pod alone; is_act: POST */
     void (*fn)(struct asking *q);
 } pages[] = {
-    {"/healthz/ready", false, false, page_ready},
-    {"/stats/prometheus", false, false, page_metrics},
-    {"/metrics", false, false, page_metrics},
-    {"/app-health/", true, false, page_probe},
-    {"/app-lifecycle/", true, false, page_probe},
-    {"/quitquitquit", false, true, page_quit},
-    {"/drain", false, true, page_drain},
+    {"/healthz/ready", false, false, false, page_ready},
+    {"/stats/prometheus", false, false, false, page_metrics},
+    {"/metrics", false, false, false, page_metrics},
+    {"/app-health/", true, false, false, page_probe},
+    {"/app-lifecycle/", true, false, false, page_probe},
+    {"/debug/ndsz", false, true, false, page_names},
+    {"/quitquitquit", false, true, true, page_quit},
+    {"/drain", false, true, true, page_drain},
 };
 
 static void respond(struct asking *q)
@@ -225,7 +241,7 @@ static void respond(struct asking *q)
             continue;
         if (p->is_own && !q->is_local)
             answer_text(q, 403, "Only requests from localhost are allowed\n");
-        else if (p->is_own && !str_eq(headers_get_id(q->request, HDR_METHOD), STR("POST")))
+        else if (p->is_act && !str_eq(headers_get_id(q->request, HDR_METHOD), STR("POST")))
             answer_text(q, 405, "Method Not Allowed\n");
         else
             p->fn(q);
@@ -349,12 +365,13 @@ static int listen_anywhere(struct status *st, struct err *err)
     return listen_on(st, STR("0.0.0.0"), false, err);
 }
 
-struct status *status_new(struct agent_env *e, struct err_list *faults)
+struct status *status_new(struct agent_env *e, const struct dns_proxy *keep_dns, struct err_list *faults)
 {
     struct status *st = NEW(status);
     struct err err = {0};
     size_t before = faults->count;
     st->env = e;
+    st->dns = keep_dns;
     st->leave.run = leave;
     list_init(&st->conns);
     st->opts = (struct http_server_opts){

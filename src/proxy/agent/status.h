@@ -9,9 +9,10 @@
 #include "proxy/agent/env.h"
 #include "proxy/server.h"
 
+struct dns_proxy;
 struct status;
 /* Takes the port, before the bootstrap is written: port 0 becomes the kernel's choice in `e`. NULL with faults. */
-struct status *status_new(struct agent_env *e, struct err_list *faults);
+struct status *status_new(struct agent_env *e, const struct dns_proxy *keep_dns /* NULL: none */, struct err_list *faults);
 int status_start(struct status *st, struct server *s, struct err *err); /* serves from the loop's first turn on */
 void status_stop(struct status *st);
 void status_free(struct status **st);

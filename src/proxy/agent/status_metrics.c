@@ -50,6 +50,8 @@ void status_own_metrics(const struct status *st, struct buf *out)
     add(out, "istio_agent_scrapes_total", "", "counter", st->scrapes);
     add(out, "istio_agent_scrape_failures_total", "{type=\"application\"}", "counter", st->scrape_failures);
     add_certificate(out);
+    if (st->dns)
+        dns_proxy_metrics(st->dns, out);
 }
 
 static struct str text_of(const struct doc_node *map, const char *name)

@@ -7,6 +7,7 @@
 
 #include "http/server.h"
 #include "io/listen.h"
+#include "proxy/agent/dns_proxy.h"
 #include "proxy/agent/probes.h"
 #include "proxy/agent/status.h"
 
@@ -18,6 +19,7 @@ struct status {
     struct http_server_opts opts;
     struct list conns;
     struct probes *probes;
+    const struct dns_proxy *dns;    /* NULL: none */
     struct turn_task leave;
     bool was_ready;
     bool scrapes_app;               /* the application's page is at … */

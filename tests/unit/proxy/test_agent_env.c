@@ -126,7 +126,7 @@ static void test_agent_env_read__proxy_config__yaml_and_json_alike(void **state)
         assert_int_equal(r.env.config.status_port, 1520);
         assert_true(r.env.config.hold_application);
         assert_int_equal(r.env.config.termination_drain_ms, 17000);
-        assert_false(r.env.dns_capture);
+        assert_false(r.env.serves_dns);
         assert_str_equal(r.env.trust_domain, "td");
         assert_int_equal(r.env.config.extra_stat_tags.count, 2);
         assert_str_equal(r.env.config.zipkin_address, "zipkin:9411");
@@ -134,16 +134,23 @@ static void test_agent_env_read__proxy_config__yaml_and_json_alike(void **state)
     }
 }
 
-static void test_agent_env_read__dns_capture__refused(void **state)
+static void test_agent_env_read__dns_capture__server_wanted(void **state)
 {
     (void)state;
     struct reading r;
-    const char *const more[] = {"PROXY_CONFIG={\"proxyMetadata\":{\"ISTIO_META_DNS_CAPTURE\":\"true\"}}", NULL};
+    const char *const more[] = {"PROXY_CONFIG={\"proxyMetadata\":{\"ISTIO_META_DNS_CAPTURE\":\"true\"}}", "DNS_FORWARD_TIMEOUT=700ms",
+                                "DNS_FORWARD_PARALLEL=true", NULL};
     read_env(&r, more, NULL);
-    assert_int_not_equal(r.rc, 0);
+    assert_int_equal(r.rc, 0);
+    assert_true(r.env.serves_dns && r.env.dns_forward_parallel);
+    assert_int_equal(r.env.dns_forward_ms, 700);
+    assert_str_equal(r.env.dns_address, "localhost:15053");
+    assert_int_equal(r.notes.count, 0);
+    drop(&r);
+    const char *const wrong[] = {"ISTIO_META_DNS_CAPTURE=perhaps", NULL};
+    read_env(&r, wrong, NULL);
     assert_int_equal(r.faults.count, 1);
     assert_string_equal(r.faults.items[0].path, "ISTIO_META_DNS_CAPTURE");
-    assert_int_equal(r.notes.count, 0);
     drop(&r);
 }
 
@@ -341,7 +348,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_agent_env_read__usual_pod__defaults, enter, leave),
         cmocka_unit_test_setup_teardown(test_agent_env_read__proxy_config__yaml_and_json_alike, enter, leave),
-        cmocka_unit_test_setup_teardown(test_agent_env_read__dns_capture__refused, enter, leave),
+        cmocka_unit_test_setup_teardown(test_agent_env_read__dns_capture__server_wanted, enter, leave),
         cmocka_unit_test_setup_teardown(test_agent_env_read__unknown_and_unsupported__named, enter, leave),
         cmocka_unit_test_setup_teardown(test_agent_env_read__bad_values__all_at_once, enter, leave),
         cmocka_unit_test_setup_teardown(test_agent_env_read__arguments__as_pilot_agent_takes_them, enter, leave),

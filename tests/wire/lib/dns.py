@@ -12,7 +12,7 @@ class DnsServer:
     """`names`: name -> addresses (text, either family), or an rcode, or None for silence. Names that
     aren't in it don't exist. Change it at any time through set()."""
 
-    def __init__(self, ttl=1, **names):
+    def __init__(self, ttl=1, port=0, **names):
         self.names = {}
         self.ttl = ttl
         self.queries = []
@@ -20,7 +20,7 @@ class DnsServer:
         for name, answer in names.items():
             self.set(f"{name}.test", answer)
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", 0))
+        self.sock.bind(("127.0.0.1", port))
         self.port = self.sock.getsockname()[1]
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
