@@ -22,6 +22,7 @@
 #include "proxy/filter/filter_source.h"
 #include "proxy/match/string_match.h"
 #include "proxy/route/route_source.h"
+#include "proxy/route/scope_source.h"
 #include "proxy/route/vhds.h"
 
 #define HCM_TYPE "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -106,6 +107,7 @@ typedef Envoy__Admin__V3__ClustersConfigDump__StaticCluster pb_static_cluster;
 typedef Envoy__Admin__V3__ListenersConfigDump__StaticListener pb_static_listener;
 typedef Envoy__Admin__V3__RoutesConfigDump__StaticRouteConfig pb_static_route;
 typedef Envoy__Admin__V3__RoutesConfigDump__DynamicRouteConfig pb_dynamic_route;
+typedef Envoy__Admin__V3__ScopedRoutesConfigDump__DynamicScopedRouteConfigs pb_dynamic_scopes;
 typedef Envoy__Admin__V3__EcdsConfigDump__EcdsFilterConfig pb_ecds_filter;
 typedef Envoy__Admin__V3__SecretsConfigDump__StaticSecret pb_static_secret;
 typedef Envoy__Admin__V3__SecretsConfigDump__DynamicSecret pb_dynamic_secret;
@@ -315,6 +317,46 @@ static ProtobufCMessage *dynamic_routes_dump(struct dumping *d, Envoy__Admin__V3
     return &dump->base;
 }
 
+/* ---- scopes ---- */
+
+struct scope_collection {
+    struct dumping *dumping;
+    Envoy__Admin__V3__ScopedRoutesConfigDump *dump; /* NULL: only counted */
+    size_t count;
+};
+
+static void collect_scopes(const struct scope_source_state *s, void *arg)
+{
+    struct scope_collection *c = arg;
+    struct proto_arena *a = c->dumping->arena;
+    c->count++;
+    if (!c->dump)
+        return;
+    pb_dynamic_scopes *item = PROTO_NEW(a, pb_dynamic_scopes,
+                                        envoy__admin__v3__scoped_routes_config_dump__dynamic_scoped_route_configs__descriptor);
+    if (!item || !(item->name = proto_arena_strdup(a, s->name)) || !(item->version_info = proto_arena_strdup(a, s->version)))
+        return;
+    item->scoped_route_configs = proto_arena_alloc(a, (s->count + 1) * sizeof *item->scoped_route_configs);
+    for (uint32_t i = 0; item->scoped_route_configs && i < s->count; i++)
+        item->scoped_route_configs[item->n_scoped_route_configs++] = dump_any(a, RESOURCE_SCOPED_ROUTES, s->scopes[i]->packed);
+    item->last_updated = dump_timestamp(a, s->updated_wall_us);
+    c->dump->dynamic_scoped_route_configs[c->dump->n_dynamic_scoped_route_configs++] = item;
+}
+
+/* Of those by discovery; the others are shown with their listeners. */
+static ProtobufCMessage *scopes_dump(struct dumping *d)
+{
+    struct scope_collection c = {.dumping = d};
+    scope_sources_each(collect_scopes, &c);
+    c.dump = PROTO_NEW(d->arena, Envoy__Admin__V3__ScopedRoutesConfigDump, envoy__admin__v3__scoped_routes_config_dump__descriptor);
+    if (!c.dump)
+        return NULL;
+    c.dump->dynamic_scoped_route_configs = proto_arena_alloc(d->arena, (c.count + 1) * sizeof *c.dump->dynamic_scoped_route_configs);
+    if (c.dump->dynamic_scoped_route_configs)
+        scope_sources_each(collect_scopes, &c);
+    return &c.dump->base;
+}
+
 /* ---- extensions ---- */
 
 struct extension_collection {
@@ -517,7 +559,7 @@ static int collect(struct dumping *d, struct str resource)
         add_dump(d, clusters_dump(d, false));
         add_dump(d, extensions_dump(d));
         add_dump(d, listeners_dump(d, false));
-        add_dump(d, proto_new(d->arena, &envoy__admin__v3__scoped_routes_config_dump__descriptor)); /* none yet */
+        add_dump(d, scopes_dump(d));
         add_dump(d, routes_dump(d, false));
         add_dump(d, secrets_dump(d));
         if (d->include_eds)

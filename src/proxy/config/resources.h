@@ -18,6 +18,7 @@ struct cluster;
 struct cluster_spec;
 struct listener_spec;
 struct route_config_spec;
+struct scope_resource; /* route/scope_source.h */
 struct vhost_resource;
 struct filter_config; /* filter/filter_source.h */
 struct filter_source;
@@ -43,6 +44,8 @@ int config_read_filter(struct config_batch *b, struct str packed, const struct f
 /* A VirtualHost of this configuration. */
 int config_read_virtual_host(struct config_batch *b, struct str packed, const struct route_config_spec *config,
                              struct vhost_resource **out, struct err_list *faults);
+/* A ScopedRouteConfiguration that came under this name. */
+int config_read_scope(struct config_batch *b, struct str packed, struct str name, struct scope_resource **out, struct err_list *faults);
 int config_read_route_config(struct config_batch *b, struct str packed, struct route_config_spec **out, struct err_list *faults);
 
 #endif

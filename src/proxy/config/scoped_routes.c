@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ScopedRoutes given inline, their route configurations inline or by name (RDS). Scopes that come by
- * discovery themselves (scoped_rds) are refused by name. Main thread.
+ * ScopedRoutes: given inline, their route configurations inline or by name (RDS), or by discovery themselves
+ * (SRDS), then by name. Scopes on demand and xdstp locators are refused by name. Main thread.
  */
-#include "proxy/route/scopes.h"
+#include "proxy/route/scope_source.h"
 
-#include "proxy/config/config_priv.h"
+#include "base/mem.h"
+#include "proxy/config/resources_priv.h"
 #include "proxy/hcm/hcm.h"
 
 #define SCOPED(x) ENVOY__EXTENSIONS__FILTERS__NETWORK__HTTP_CONNECTION_MANAGER__V3__SCOPED_ROUTES__##x
@@ -66,6 +67,20 @@ static void read_scope(struct config_reader *cr, const pb_scoped_route *m, struc
             cfg_route_config(cr, m->route_configuration, a, &scope->spec);
 }
 
+static void read_srds(struct config_reader *cr, const pb_scoped_rds *m, struct route_scopes *s)
+{
+    if (!m) {
+        FAULT("", "one of scoped_rds and scoped_route_configurations_list must be set");
+        return;
+    }
+    IN("scoped_rds_config_source")
+        s->srds.source = cfg_config_source(cr, GET(m, scoped_rds_config_source));
+    if (!s->srds.source)
+        FAULT("scoped_rds_config_source", "must be set");
+    if (TEXT(m, srds_resources_locator).n)
+        UNSUPPORTED("srds_resources_locator", m->srds_resources_locator);
+}
+
 struct route_scopes *cfg_scoped_routes(struct config_reader *cr, const pb_scoped_routes *m, struct arena *a)
 {
     struct err err = {0};
@@ -77,15 +92,17 @@ struct route_scopes *cfg_scoped_routes(struct config_reader *cr, const pb_scoped
             read_builder(cr, m->scope_key_builder, s, a);
         else
             FAULT("", "must be set");
+    IN("rds_config_source")
+        s->rds = cfg_config_source(cr, GET(m, rds_config_source));
     if (m->config_specifier_case != SCOPED(CONFIG_SPECIFIER_SCOPED_ROUTE_CONFIGURATIONS_LIST)) {
-        if (GET(m, scoped_rds))
-            proto_read_whole(&cr->r, &m->scoped_rds->base);
-        UNSUPPORTED("scoped_rds", NULL);
+        s->srds.name = arena_str(a, TEXT(m, name));
+        IN("scoped_rds")
+            read_srds(cr, GET(m, scoped_rds), s);
+        if (!s->rds)
+            FAULT("rds_config_source", "must be set");
         route_scopes_init(s, &err); /* of none */
         return s;
     }
-    IN("rds_config_source")
-        s->rds = cfg_config_source(cr, GET(m, rds_config_source));
     const pb_scoped_list *list = GET(m, scoped_route_configurations_list);
     uint32_t n = LEN(list, scoped_route_configurations);
     s->items = ARENA_ARRAY(a, struct route_scope, n);
@@ -99,4 +116,47 @@ struct route_scopes *cfg_scoped_routes(struct config_reader *cr, const pb_scoped
     if (cr->r.faults->count == faults && route_scopes_init(s, &err) < 0)
         cfg_fault_err(cr, "scoped_route_configurations_list", &err);
     return s;
+}
+
+/* ---- one by discovery ---- */
+
+static void read_resource(struct config_reader *cr, const pb_scoped_route *m, struct str name, struct scope_resource *out)
+{
+    struct err err = {0};
+    struct strbuf key = {0};
+    struct route_scope *scope = &out->scope;
+    scope->name = arena_str(&out->arena, TEXT(m, name));
+    if (!str_eq(scope->name, name))
+        FAULT("name", "is not the resource's");
+    read_key(cr, m, scope, &out->arena);
+    scope->rds_name = arena_str(&out->arena, TEXT(m, route_configuration_name));
+    if (!scope->rds_name.n)
+        FAULT("route_configuration_name", "must be set");
+    if (GET(m, route_configuration)) {
+        proto_read_whole(&cr->r, &m->route_configuration->base);
+        UNSUPPORTED("route_configuration", NULL);
+    }
+    if (GET(m, on_demand))
+        UNSUPPORTED("on_demand", NULL);
+    if (route_scope_key(scope, &key, &err) < 0)
+        cfg_fault_err(cr, "key", &err);
+    strbuf_fini(&key);
+}
+
+int config_read_scope(struct config_batch *b, struct str packed, struct str name, struct scope_resource **out, struct err_list *faults)
+{
+    struct config_resource r;
+    struct cluster_slots none = {0};
+    const ProtobufCMessage *m =
+        cfg_resource_begin(&r, b, &envoy__config__route__v3__scoped_route_configuration__descriptor, packed, faults);
+    struct scope_resource *s = *out = NEW(scope_resource);
+    s->refs = 1;
+    arena_init(&s->arena, 0);
+    r.cr.slots = &none;
+    if (m)
+        read_resource(&r.cr, (const pb_scoped_route *)m, name, s);
+    int rc = cfg_resource_end(&r, m);
+    if (rc)
+        scope_resource_unref(out);
+    return rc;
 }

@@ -8,7 +8,7 @@
 #include "proxy/config/bootstrap.h"
 #include "proxy/hcm/exchange.h"
 #include "proxy/filter/filter_source.h"
-#include "proxy/route/scopes.h"
+#include "proxy/route/scope_source.h"
 #include "proxy/overload/overload.h"
 #include "proxy/warm.h"
 #include "proxy/stats/h2_stats.h"
@@ -67,6 +67,9 @@ static void link_routes(struct hcm_config *c, struct link_context *cx)
         else
             route_config_link(route_source_now(scope->routes)->spec);
     }
+    if (c->scopes && c->scopes->srds.source)
+        c->scopes->dynamic = scope_source_get(c->scopes->srds.source, c->scopes->rds, c->scopes->srds.name, c->stat_prefix,
+                                              cx->server->opts.config->frame);
     if (!c->rds.source)
         return;
     c->routes = route_source_get(c->rds.source, c->rds.name, c->stat_prefix, cx->server->opts.config->frame);
@@ -80,6 +83,8 @@ static void wait_for_parts(const struct hcm_config *c, struct link_context *cx)
             filter_source_wait(c->filters[i].dynamic, cx->warm);
     for (uint32_t i = 0; cx->warm && c->scopes && i < c->scopes->count; i++)
         warmth_wait(cx->warm, route_source_warm(c->scopes->items[i].routes));
+    if (cx->warm && c->scopes && c->scopes->dynamic)
+        warmth_wait(cx->warm, scope_source_warm(c->scopes->dynamic));
     if (cx->warm && c->routes)
         warmth_wait(cx->warm, route_source_warm(c->routes));
 }

@@ -7,11 +7,10 @@
 
 #include "base/mem.h"
 #include "proxy/discovery/discovery.h"
-
-#define KEY_BYTES_MAX 2048 /* of a request's key; longer ones are nobody's */
+#include "proxy/route/scope_source.h"
 
 struct key {
-    char bytes[KEY_BYTES_MAX];
+    char bytes[SCOPE_KEY_BYTES_MAX];
     size_t n;
 };
 
@@ -65,16 +64,27 @@ const struct route_scope *route_scopes_find(const struct route_scopes *s, const 
         if (!value.p || !element_of(f, value, &part) || !key_add(&key, part))
             return NULL;
     }
+    if (s->dynamic)
+        return scope_source_find(s->dynamic, str_make(key.bytes, key.n));
     return map_get(s->by_key, str_make(key.bytes, key.n));
 }
 
-static int add_scope(struct route_scopes *s, struct route_scope *scope, struct err *err)
+int route_scope_key(const struct route_scope *s, struct strbuf *out, struct err *err)
 {
     struct key key = {.n = 0};
-    for (uint32_t i = 0; i < scope->key_count; i++)
-        if (!key_add(&key, scope->key[i]))
-            return err_set(err, ERR_LIMIT, "the key of scope '%.*s' is longer than %d bytes", STR_ARG(scope->name), KEY_BYTES_MAX);
-    if (map_get(s->by_key, str_make(key.bytes, key.n)))
+    for (uint32_t i = 0; i < s->key_count; i++)
+        if (!key_add(&key, s->key[i]))
+            return err_set(err, ERR_LIMIT, "the key of scope '%.*s' is longer than %d bytes", STR_ARG(s->name), SCOPE_KEY_BYTES_MAX);
+    strbuf_add(out, key.bytes, key.n);
+    return 0;
+}
+
+static int add_scope(struct route_scopes *s, struct route_scope *scope, struct strbuf *key, struct err *err)
+{
+    strbuf_reset(key);
+    if (route_scope_key(scope, key, err) < 0)
+        return ERR_LIMIT;
+    if (map_get(s->by_key, strbuf_str(key)))
         return err_set(err, ERR_INVALID, "scope '%.*s' has the key of an earlier one", STR_ARG(scope->name));
     if (!scope->rds_name.n) {
         scope->routes = route_source_inline(scope->spec, err);
@@ -82,19 +92,20 @@ static int add_scope(struct route_scopes *s, struct route_scope *scope, struct e
         if (!scope->routes)
             return ERR_INVALID;
     }
-    map_set(s->by_key, str_make(key.bytes, key.n), scope);
+    map_set(s->by_key, strbuf_str(key), scope);
     return 0;
 }
 
 int route_scopes_init(struct route_scopes *s, struct err *err)
 {
+    struct strbuf key = {0};
+    int rc = 0;
     s->by_key = map_new();
-    for (uint32_t i = 0; i < s->count; i++)
-        if (add_scope(s, &s->items[i], err) < 0) {
+    for (uint32_t i = 0; rc == 0 && i < s->count; i++)
+        if ((rc = add_scope(s, &s->items[i], &key, err)) < 0)
             err_prefix(err, "scoped_route_configurations[%u]", i);
-            return ERR_INVALID;
-        }
-    return 0;
+    strbuf_fini(&key);
+    return rc < 0 ? ERR_INVALID : 0;
 }
 
 void route_scopes_fini(struct route_scopes *s)
@@ -105,5 +116,7 @@ void route_scopes_fini(struct route_scopes *s)
             route_config_fini(s->items[i].spec);
     }
     map_free(&s->by_key);
+    scope_source_unref(&s->dynamic);
+    config_source_unref(&s->srds.source);
     config_source_unref(&s->rds);
 }

@@ -28,7 +28,12 @@ struct route_scopes {
     struct route_scope *items; uint32_t count;
     const struct config_source *rds; /* where named configurations come from: a reference; NULL */
     struct map *by_key;              /* made by route_scopes_init */
+    struct { const struct config_source *source; struct str name; } srds; /* instead of items: a reference; NULL */
+    struct scope_source *dynamic;    /* of srds, once the manager is linked (route/scope_source.h) */
 };
+#define SCOPE_KEY_BYTES_MAX 2048     /* of a request's key; longer ones are nobody's */
+/* A scope's key, appended. ERR_LIMIT: too long. */
+int route_scope_key(const struct route_scope *s, struct strbuf *out, struct err *err);
 /* Tables and the look-up. Two scopes with one key are an error. */
 int route_scopes_init(struct route_scopes *s, struct err *err);
 /* NULL: the headers give no key, or no scope has it. */
