@@ -54,7 +54,7 @@ bool xds_set_find(const struct xds_set *s, struct str name, struct xds_item *out
 
 /* ---- names ---- */
 
-/* Sorted, each once. */
+/* Sorted, each once; NULL for none. */
 struct xds_names *xds_names_new(struct xds_pool *pool, const struct str *names, uint32_t count);
 struct xds_names *xds_names_ref(struct xds_names *n);
 void xds_names_unref(struct xds_names **n);
