@@ -16,6 +16,7 @@
 #define ARENA_ALIGN 16
 #define CHUNK_FIRST_BYTES ((size_t)64 << 10)
 #define CHUNK_MAX_BYTES ((size_t)4 << 20)
+#define SMALL_CHUNK_BYTES ((size_t)1 << 10) /* behind the first */
 
 struct chunk {
     struct chunk *next;
@@ -32,7 +33,7 @@ struct proto_arena {
     struct chunk *chunks;
     char *at, *end, *newest;
     size_t used_bytes, limit_bytes, next_chunk_bytes;
-    bool is_full;
+    bool is_full, is_small;
     ProtobufCAllocator allocator;
     struct any_slot *anys; /* open addressing, at most half full */
     size_t any_count, any_cap;
@@ -63,9 +64,17 @@ struct proto_arena *proto_arena_new(size_t limit_bytes)
     return a;
 }
 
-static void chunk_free(struct chunk *c)
+struct proto_arena *proto_arena_new_small(size_t limit_bytes, size_t first_bytes)
 {
-    if (MEM_SANITIZED)
+    struct proto_arena *a = proto_arena_new(limit_bytes);
+    a->is_small = true;
+    a->next_chunk_bytes = first_bytes + sizeof(struct chunk);
+    return a;
+}
+
+static void chunk_free(const struct proto_arena *a, struct chunk *c)
+{
+    if (MEM_SANITIZED || a->is_small)
         mem_free(c);
     else
         CHECK(munmap(c, c->bytes) == 0);
@@ -78,7 +87,7 @@ void proto_arena_free(struct proto_arena **arena)
         return;
     for (struct chunk *c = a->chunks, *next; c; c = next) {
         next = c->next;
-        chunk_free(c);
+        chunk_free(a, c);
     }
     mem_free(a->anys);
     mem_free(a);
@@ -92,6 +101,10 @@ static struct chunk *chunk_new(struct proto_arena *a, size_t n)
     struct chunk *c;
     if (MEM_SANITIZED) {
         c = mem_zalloc(bytes);
+    } else if (a->is_small) {
+        bytes = bytes < a->next_chunk_bytes ? a->next_chunk_bytes : bytes;
+        c = mem_zalloc(bytes);
+        a->next_chunk_bytes = SMALL_CHUNK_BYTES;
     } else {
         if (bytes < a->next_chunk_bytes)
             bytes = a->next_chunk_bytes;

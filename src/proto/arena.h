@@ -24,6 +24,8 @@ struct proto_arena;
 
 /* limit_bytes 0 = PROTO_ARENA_LIMIT_BYTES. */
 struct proto_arena *proto_arena_new(size_t limit_bytes);
+/* For one small thing of many that live long: chunks come from the heap, the first of `first_bytes`. */
+struct proto_arena *proto_arena_new_small(size_t limit_bytes, size_t first_bytes);
 void proto_arena_free(struct proto_arena **arena);
 
 /* 16-byte aligned and zeroed; NULL past the limit, which then sticks (proto_arena_is_full). */

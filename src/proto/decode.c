@@ -10,6 +10,8 @@
 #include "base/check.h"
 #include "proto/doc_priv.h"
 
+#define NAME_BYTES 128 /* of a field, in JSON's spelling */
+
 /* ---- faults and paths ---- */
 
 bool decode_fault(struct decoder *d, const struct doc_node *node, const char *fmt, ...)
@@ -19,8 +21,12 @@ bool decode_fault(struct decoder *d, const struct doc_node *node, const char *fm
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    doc_fault(d->faults, ERR_INVALID, d->file, node->line, node->column, d->path.n ? d->path.p : "", "%s",
-              text);
+    const char *path = d->path.n ? d->path.p : "";
+    struct strbuf titled = {0};
+    if (d->title)
+        strbuf_addf(&titled, "%s%s%s", d->title, *path ? ": " : "", path);
+    doc_fault(d->faults, ERR_INVALID, d->file, node->line, node->column, titled.p ? titled.p : path, "%s", text);
+    strbuf_fini(&titled);
     d->failed = true;
     return false;
 }
@@ -172,16 +178,29 @@ bool decode_field(struct decoder *d, const struct doc_node *node, ProtobufCMessa
 
 /* ---- messages ---- */
 
+/* The field's name as this document's people know it; `buf` lives as long as the name. */
+static const char *shown_name(const struct decoder *d, const ProtobufCFieldDescriptor *field, char *buf, size_t n)
+{
+    if (!(d->flags & DOC_KUBERNETES))
+        return field->name;
+    proto_field_json_name(field, buf, n);
+    return buf;
+}
+
 static void unknown_field(struct decoder *d, const struct doc_node *item,
                           const ProtobufCMessageDescriptor *desc)
 {
     struct doc_node at = *item;
     struct nearest near = {item->key, NULL, 0};
+    char names[2][NAME_BYTES]; /* the one tried, the nearest */
     size_t mark = decode_enter(d, d->path.n ? "." : "", item->key, "");
     at.line = item->key_line;
     at.column = item->key_column;
-    for (size_t i = 0; i < desc->n_fields; i++)
-        nearest_try(&near, desc->fields[i].name);
+    for (size_t i = 0; i < desc->n_fields; i++) {
+        nearest_try(&near, shown_name(d, &desc->fields[i], names[0], sizeof(names[0])));
+        if (near.name == names[0])
+            near.name = memcpy(names[1], names[0], sizeof(names[1]));
+    }
     decode_fault(d, &at, "no such field in %s%s%s%s", desc->name, near.name ? "; did you mean '" : "",
                  near.name ? near.name : "", near.name ? "'?" : "");
     decode_leave(d, mark);
@@ -210,8 +229,9 @@ static bool may_set(struct decoder *d, const struct doc_node *map, const struct 
     uint32_t chosen = *(const uint32_t *)proto_member(msg, field->quantifier_offset);
     if (chosen == 0)
         return true;
+    char name[NAME_BYTES];
     return decode_fault(d, item, "'%s' is set as well, but only one member of '%s' may be",
-                        proto_field_by_id(msg->descriptor, chosen)->name,
+                        shown_name(d, proto_field_by_id(msg->descriptor, chosen), name, sizeof(name)),
                         proto_field_oneof_name(msg->descriptor, field));
 }
 
@@ -220,12 +240,14 @@ static void decode_member(struct decoder *d, const struct doc_node *map, const s
 {
     const ProtobufCFieldDescriptor *field = proto_field_find(msg->descriptor, item->key);
     if (!field) {
-        unknown_field(d, item, msg->descriptor);
+        if (!(d->flags & DOC_LENIENT))
+            unknown_field(d, item, msg->descriptor);
         return;
     }
     if (item->kind == DOC_NULL && !takes_null(field))
         return;
-    size_t mark = decode_enter(d, d->path.n ? "." : "", str_from(field->name), "");
+    char name[NAME_BYTES];
+    size_t mark = decode_enter(d, d->path.n ? "." : "", str_from(shown_name(d, field, name, sizeof(name))), "");
     if (may_set(d, map, item, msg, field, seen))
         decode_field(d, item, msg, field);
     decode_leave(d, mark);
@@ -255,11 +277,13 @@ bool decode_message(struct decoder *d, const struct doc_node *node, ProtobufCMes
     return ok;
 }
 
-int doc_decode(struct proto_arena *arena, const struct doc_node *root,
-               const ProtobufCMessageDescriptor *desc, const char *file, ProtobufCMessage **out,
-               struct err_list *faults)
+int doc_decode_as(struct proto_arena *arena, const struct doc_node *root, const ProtobufCMessageDescriptor *desc,
+                  unsigned flags, const struct doc_place *place, ProtobufCMessage **out, struct err_list *faults)
 {
-    struct decoder d = {.arena = arena, .file = file, .faults = faults};
+    struct decoder d = {
+        .arena = arena, .file = place->file, .title = place->title, .flags = flags, .faults = faults};
+    if (place->path)
+        strbuf_addz(&d.path, place->path);
     *out = NULL;
     ProtobufCMessage *msg = proto_new(arena, desc);
     if (msg)
@@ -271,4 +295,11 @@ int doc_decode(struct proto_arena *arena, const struct doc_node *root,
         return ERR_LIMIT;
     *out = msg;
     return d.failed ? ERR_INVALID : 0;
+}
+
+int doc_decode(struct proto_arena *arena, const struct doc_node *root,
+               const ProtobufCMessageDescriptor *desc, const char *file, ProtobufCMessage **out,
+               struct err_list *faults)
+{
+    return doc_decode_as(arena, root, desc, 0, &(struct doc_place){.file = file}, out, faults);
 }

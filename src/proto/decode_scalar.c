@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/mem.h"
 #include "proto/doc_priv.h"
 
 #define NUMBER_TEXT_MAX 400 /* digits of the longest double, and more than enough */
@@ -168,24 +169,68 @@ static bool decode_bool(struct decoder *d, const struct doc_node *node, protobuf
     return true;
 }
 
+bool decode_is_yaml11_bool(const struct doc_node *node, bool *out)
+{
+    static const char *const forms[][3] = {{"y", "yes", "on"}, {"Y", "Yes", "On"}, {"Y", "YES", "ON"},
+                                           {"n", "no", "off"}, {"N", "No", "Off"}, {"N", "NO", "OFF"}};
+    for (size_t i = 0; node->plain && node->kind == DOC_STRING && i < ARRAY_LEN(forms); i++)
+        for (size_t k = 0; k < ARRAY_LEN(forms[0]); k++)
+            if (str_eq(node->text, str_from(forms[i][k]))) {
+                *out = i < 3;
+                return true;
+            }
+    return false;
+}
+
+/* What Kubernetes takes for something else than text, though our schema says text. */
+static bool is_text_to_all(struct decoder *d, const struct doc_node *node)
+{
+    bool value;
+    if (!(d->flags & DOC_KUBERNETES) || !node->plain)
+        return true;
+    bool is_bool = node->kind == DOC_BOOL || decode_is_yaml11_bool(node, &value);
+    if (!is_bool && node->kind != DOC_NUMBER)
+        return true;
+    return decode_fault(d, node, "must be a string, and %.*s without quotes is %s to Kubernetes", STR_ARG(node->text),
+                        is_bool ? "a boolean" : "a number");
+}
+
 static bool decode_string(struct decoder *d, const struct doc_node *node, char **out)
 {
     if (node->kind != DOC_STRING && !(node->plain && node->kind < DOC_LIST))
         return wanted(d, node, "a string");
+    if (!is_text_to_all(d, node))
+        return false;
     if (node->text.n && memchr(node->text.p, 0, node->text.n))
         return decode_fault(d, node, "must not hold a NUL character");
     *out = proto_arena_strdup(d->arena, node->text);
     return *out || decode_nomem(d, node);
 }
 
+/* Kubernetes takes base64 in lines. */
+static struct str without_line_ends(struct str s, char *room)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] != '\r' && s.p[i] != '\n')
+            room[n++] = s.p[i];
+    return str_make(room, n);
+}
+
 static bool decode_bytes(struct decoder *d, const struct doc_node *node, ProtobufCBinaryData *out)
 {
     if (node->kind != DOC_STRING && !(node->plain && node->kind < DOC_LIST))
         return wanted(d, node, "a base64 string");
-    out->data = proto_arena_alloc(d->arena, node->text.n);
+    struct str text = node->text;
+    char *lines = NULL;
+    out->data = proto_arena_alloc(d->arena, text.n);
     if (!out->data)
         return decode_nomem(d, node);
-    return base64_decode(node->text, out->data, &out->len) || wanted(d, node, "a base64 string");
+    if (d->flags & DOC_KUBERNETES)
+        text = without_line_ends(text, lines = mem_alloc(text.n + 1));
+    bool ok = base64_decode(text, out->data, &out->len);
+    mem_free(lines);
+    return ok || wanted(d, node, "a base64 string");
 }
 
 static bool decode_enum(struct decoder *d, const struct doc_node *node,
@@ -201,6 +246,8 @@ static bool decode_enum(struct decoder *d, const struct doc_node *node,
     }
     if (node->kind != DOC_STRING && !(node->plain && node->kind < DOC_LIST))
         return wanted(d, node, "the name of a value");
+    if (!is_text_to_all(d, node))
+        return false;
     if (proto_enum_number(desc, node->text, &number)) {
         *out = number;
         return true;

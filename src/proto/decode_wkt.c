@@ -141,6 +141,14 @@ static bool decode_value_kind(struct decoder *d, const struct doc_node *node, Pr
         [DOC_LIST] = GOOGLE__PROTOBUF__VALUE__KIND_LIST_VALUE,
         [DOC_MAP] = GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE,
     };
+    struct doc_node word;
+    bool flag;
+    if (d->flags & DOC_KUBERNETES && decode_is_yaml11_bool(node, &flag)) {
+        word = *node;
+        word.kind = DOC_BOOL;
+        word.flag = flag;
+        node = &word;
+    }
     const ProtobufCFieldDescriptor *field = proto_field_by_id(msg->descriptor, ids[node->kind]);
     if (node->kind == DOC_NULL) { /* NULL_VALUE is 0, which the member is */
         proto_field_mark_set(msg, field);

@@ -184,14 +184,43 @@ const struct doc_node *doc_locate(const struct doc_node *root, const char *path)
     return root;
 }
 
-void doc_locate_faults(const struct doc_node *root, const char *file, struct err_list *faults,
+/* "TITLE: path"; either may be empty. */
+static void title_path(struct strbuf *out, const char *title, const char *path)
+{
+    if (title)
+        strbuf_addz(out, title);
+    if (out->n && *path)
+        strbuf_addz(out, ": ");
+    strbuf_addz(out, path);
+}
+
+void doc_locate_faults(const struct doc_node *root, const char *file, const char *title, struct err_list *faults,
                        size_t from)
 {
     for (size_t i = from; root && i < faults->count; i++) {
         struct err *err = &faults->items[i];
         const struct doc_node *node = doc_locate(root, err->path);
         bool keyed = node->key_line > 0;
+        struct strbuf path = {0};
+        title_path(&path, title, err->path);
         fault_place(err, file, keyed ? node->key_line : node->line,
-                    keyed ? node->key_column : node->column, err->path);
+                    keyed ? node->key_column : node->column, path.p ? path.p : "");
+        strbuf_fini(&path);
     }
+}
+
+void doc_fault_at(struct err_list *faults, const struct doc_place *place, const struct doc_node *node, const char *fmt, ...)
+{
+    struct err err = {0};
+    struct strbuf path = {0};
+    bool keyed = node->key_line > 0;
+    va_list ap;
+    va_start(ap, fmt);
+    err_vset(&err, ERR_INVALID, fmt, ap);
+    va_end(ap);
+    title_path(&path, place->title, place->path ? place->path : "");
+    fault_place(&err, place->file, keyed ? node->key_line : node->line, keyed ? node->key_column : node->column,
+                path.p ? path.p : "");
+    strbuf_fini(&path);
+    err_list_add(faults, &err);
 }

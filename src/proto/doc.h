@@ -42,12 +42,30 @@ int doc_decode(struct proto_arena *arena, const struct doc_node *root,
                const ProtobufCMessageDescriptor *desc, const char *file, ProtobufCMessage **out,
                struct err_list *faults);
 
+enum doc_flag {
+    DOC_LENIENT = 1, /* fields that the schema doesn't have are dropped */
+    /* Faults spell fields as JSON does, and plain YAML scalars are what Kubernetes (YAML 1.1) takes them for: "on" is true in a
+     * google.protobuf.Value, and a fault in a string, as numbers are. */
+    DOC_KUBERNETES = 2,
+};
+/* Where a part of a document stands, for faults; each may be NULL. */
+struct doc_place {
+    const char *file;
+    const char *title; /* of the object: "FILE:LINE:COLUMN: TITLE: path" */
+    const char *path;  /* that leads to the part */
+};
+int doc_decode_as(struct proto_arena *arena, const struct doc_node *root, const ProtobufCMessageDescriptor *desc,
+                  unsigned flags, const struct doc_place *place, ProtobufCMessage **out, struct err_list *faults);
+/* A fault at a node (at its key, where it has one): path is place's. */
+void doc_fault_at(struct err_list *faults, const struct doc_place *place, const struct doc_node *node, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
 /* The node at a path of the form used in faults, or the deepest that exists; for giving faults that
  * were found later (rules, unsupported fields) their line. NULL only for a NULL root. */
 const struct doc_node *doc_locate(const struct doc_node *root, const char *path);
-/* Puts "FILE:LINE:COLUMN: " before the path of every fault from index `from` on; none of them may
- * have it yet. */
-void doc_locate_faults(const struct doc_node *root, const char *file, struct err_list *faults,
+/* Puts "FILE:LINE:COLUMN: TITLE: " before the path of every fault from index `from` on; none of them may
+ * have it yet. `title` may be NULL. */
+void doc_locate_faults(const struct doc_node *root, const char *file, const char *title, struct err_list *faults,
                        size_t from);
 
 #endif

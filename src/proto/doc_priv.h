@@ -22,7 +22,8 @@ void doc_fault(struct err_list *faults, int code, const char *file, uint32_t lin
 /* ---- decode.c ---- */
 struct decoder {
     struct proto_arena *arena;
-    const char *file;
+    const char *file, *title;
+    unsigned flags; /* enum doc_flag */
     struct err_list *faults;
     struct strbuf path;
     int depth;
@@ -46,6 +47,8 @@ size_t decode_enter(struct decoder *d, const char *prefix, struct str name, cons
 size_t decode_enter_index(struct decoder *d, size_t index);
 void decode_leave(struct decoder *d, size_t mark);
 
+/* Is a plain scalar one of the words that YAML 1.1 has for booleans? */
+bool decode_is_yaml11_bool(const struct doc_node *node, bool *out);
 /* ---- decode_scalar.c: a value of any type but message into `out` ---- */
 bool decode_scalar(struct decoder *d, const struct doc_node *node,
                    const ProtobufCFieldDescriptor *field, void *out);

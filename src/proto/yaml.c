@@ -37,6 +37,7 @@ struct yaml {
     size_t anchor_count, anchor_cap;
     size_t nodes, merge_work;
     int depth;
+    uint32_t first_line;   /* of the text in its file */
     uint32_t line, column; /* of the newest event */
 };
 
@@ -90,7 +91,7 @@ static void syntax_fault(struct yaml *y)
     void *at = NULL;
     struct fy_diag_error *e = fy_diag_errors_iterate(y->diag, &at);
     if (e)
-        doc_fault(y->faults, ERR_SYNTAX, y->file, e->line > 0 ? (uint32_t)e->line : y->line,
+        doc_fault(y->faults, ERR_SYNTAX, y->file, e->line > 0 ? (uint32_t)e->line + y->first_line - 1 : y->line,
                   e->column > 0 ? (uint32_t)e->column : 1, NULL, "%s", e->msg);
     else
         yaml_fail(y, ERR_SYNTAX, "the text is not valid YAML");
@@ -124,7 +125,7 @@ static struct fy_event *next_event(struct yaml *y)
     struct fy_token *token = event_token(event);
     const struct fy_mark *mark = token ? fy_token_start_mark(token) : NULL;
     if (mark) {
-        y->line = (uint32_t)mark->line + 1;
+        y->line = (uint32_t)mark->line + y->first_line;
         y->column = (uint32_t)mark->column + 1;
     }
     return event;
@@ -477,15 +478,17 @@ static void yaml_close(struct yaml *y)
     mem_free(y->anchors);
 }
 
-const struct doc_node *yaml_read(struct proto_arena *arena, struct str text, const char *file,
-                                 struct err_list *faults)
+const struct doc_node *yaml_read_from(struct proto_arena *arena, struct str text, uint32_t line, const char *file,
+                                      struct err_list *faults)
 {
-    struct yaml y = {.arena = arena, .file = file, .faults = faults, .line = 1, .column = 1};
+    struct yaml y = {
+        .arena = arena, .file = file, .faults = faults, .first_line = line, .line = line, .column = 1};
     struct doc_node *root = node_new(&y);
     bool ok = false;
     if (!root)
         return NULL;
-    root->line = root->column = 1;
+    root->line = line;
+    root->column = 1;
     if (!proto_utf8_is_valid(text) || (text.n && memchr(text.p, 0, text.n))) {
         yaml_fail(&y, ERR_SYNTAX, "the text is not valid UTF-8, or holds a NUL byte");
         return NULL;
@@ -500,6 +503,56 @@ const struct doc_node *yaml_read(struct proto_arena *arena, struct str text, con
         ok = yaml_stream(&y, root);
     yaml_close(&y);
     return ok ? root : NULL;
+}
+
+const struct doc_node *yaml_read(struct proto_arena *arena, struct str text, const char *file,
+                                 struct err_list *faults)
+{
+    return yaml_read_from(arena, text, 1, file, faults);
+}
+
+/* ---- many documents ---- */
+
+static struct str line_of(struct str text)
+{
+    ptrdiff_t end = str_find_char(text, '\n');
+    return str_make(text.p, end < 0 ? text.n : (size_t)end + 1);
+}
+
+static bool begins_document(struct str line)
+{
+    return str_has_prefix(line, STR("---")) && (line.n == 3 || strchr(" \t\r\n", line.p[3]));
+}
+
+/* Does the line hold anything: no blanks, comments, marks of an end? A directive ("%YAML") belongs to the document behind it. */
+static bool has_content(struct str line)
+{
+    while (line.n && strchr(" \t\r\n", *line.p))
+        line = str_make(line.p + 1, line.n - 1);
+    return line.n && *line.p != '#' && *line.p != '%' && !str_has_prefix(line, STR("..."));
+}
+
+bool yaml_cut_next(struct yaml_cut *c, struct str *document, uint32_t *line)
+{
+    while (c->rest.n) {
+        struct str at = c->rest;
+        bool found = false;
+        *line = c->line;
+        do {
+            struct str first = line_of(at);
+            if (begins_document(first))
+                found |= has_content(str_make(first.p + 3, first.n - 3));
+            else
+                found |= has_content(first);
+            at = str_make(at.p + first.n, at.n - first.n);
+            c->line++;
+        } while (at.n && !begins_document(line_of(at)));
+        *document = str_make(c->rest.p, (size_t)(at.p - c->rest.p));
+        c->rest = at;
+        if (found)
+            return true;
+    }
+    return false;
 }
 
 int yaml_decode(struct proto_arena *arena, struct str text, const ProtobufCMessageDescriptor *desc,

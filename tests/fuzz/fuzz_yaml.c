@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                            &faults) == 0)
         (void)!proto_validate(arena, msg, NULL, &faults);
     if (root)
-        doc_locate_faults(root, "f.yaml", &faults, 0);
+        doc_locate_faults(root, "f.yaml", NULL, &faults, 0);
     err_list_fini(&faults);
     proto_arena_free(&arena);
     return 0;

@@ -445,7 +445,7 @@ int config_load(const struct server_opts *opts, struct config_result **result, s
         drop_repeated(faults, from, rules);
         drop_followers(faults, first, from);
         if (src.root)
-            doc_locate_faults(src.root, src.file, faults, from);
+            doc_locate_faults(src.root, src.file, NULL, faults, from);
         if (opts->allow_unsupported)
             split_unsupported(faults, &out->unsupported);
         finish_faults(faults, from, src.file, false);

@@ -93,6 +93,51 @@ static void test_yaml_decode__faults__carry_line_and_column(void **state)
     yaml_gives(f, CLUSTER, "name: \xff\n", NULL, "f.yaml:1:1: the text is not valid UTF-8, or holds a NUL byte\n");
 }
 
+static void test_yaml_cut_next__texts__documents_and_their_lines(void **state)
+{
+    (void)state;
+    static const struct { const char *text, *documents; } rows[] = {
+        {"", ""},
+        {"a: 1", "1[a: 1]"},
+        {"---\n--- # x\n\n# y\n---\na: 1\n---\n", "5[---\na: 1\n]"},
+        {"a: |\n  x\n  ---\n---\nb\n--- c\n---d: e\n...\n", "1[a: |\n  x\n  ---\n]4[---\nb\n]6[--- c\n---d: e\n...\n]"},
+        {"%YAML 1.2\n---\na: 1\n", "2[---\na: 1\n]"},
+        {"a: 1\r\n---\r\nb: 2", "1[a: 1\r\n]2[---\r\nb: 2]"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct yaml_cut cut = {str_from(rows[i].text), 1};
+        struct strbuf got = {0};
+        struct str document;
+        uint32_t line;
+        while (yaml_cut_next(&cut, &document, &line))
+            strbuf_addf(&got, "%u[%.*s]", line, STR_ARG(document));
+        assert_string_equal(got.p ? got.p : "", rows[i].documents);
+        strbuf_fini(&got);
+    }
+}
+
+static void test_doc_decode_as__kubernetes__its_names_and_its_booleans(void **state)
+{
+    struct fixture *f = *state;
+    const struct doc_node *root = yaml_read_from(f->arena, STR("lb_polcy: RANDOM\nname: off\nmetadata: {a: 1}\n"), 7, "f.yaml",
+                                                 &f->faults);
+    struct doc_place place = {"f.yaml", "Cluster c", "spec"};
+    ProtobufCMessage *msg;
+    assert_int_equal(doc_decode_as(f->arena, root, CLUSTER, DOC_KUBERNETES, &place, &msg, &f->faults), ERR_INVALID);
+    assert_string_equal(faults_text(f), "f.yaml:7:1: Cluster c: spec.lb_polcy: no such field in envoy.config.cluster.v3.Cluster; "
+                                        "did you mean 'lbPolicy'?\n"
+                                        "f.yaml:8:7: Cluster c: spec.name: must be a string, and off without quotes is a boolean "
+                                        "to Kubernetes\n"
+                                        "f.yaml:9:12: Cluster c: spec.metadata.a: no such field in envoy.config.core.v3.Metadata\n");
+    err_list_fini(&f->faults);
+    root = yaml_read(f->arena, STR("{extra: 1, name: a}"), NULL, &f->faults);
+    assert_int_equal(doc_decode_as(f->arena, root, CLUSTER, DOC_LENIENT, &(struct doc_place){0}, &msg, &f->faults), 0);
+    assert_string_equal(encode(f, msg, 0), "{\"name\":\"a\"}");
+    root = yaml_read(f->arena, STR("[yes, 'yes', OFF, oFF, n]"), NULL, &f->faults);
+    assert_int_equal(doc_decode_as(f->arena, root, VALUE, DOC_KUBERNETES, &(struct doc_place){0}, &msg, &f->faults), 0);
+    assert_string_equal(encode(f, msg, 0), "[true,\"yes\",false,\"oFF\",false]");
+}
+
 static void test_yaml_decode__cut_at_each_byte__ends_cleanly(void **state)
 {
     struct fixture *f = *state;
@@ -158,6 +203,8 @@ int main(void)
         PROTO_TEST(test_yaml_decode__anchors_and_merge_keys__followed),
         PROTO_TEST(test_yaml_decode__billion_laughs__refused),
         PROTO_TEST(test_yaml_decode__faults__carry_line_and_column),
+        PROTO_TEST(test_yaml_cut_next__texts__documents_and_their_lines),
+        PROTO_TEST(test_doc_decode_as__kubernetes__its_names_and_its_booleans),
         PROTO_TEST(test_yaml_decode__cut_at_each_byte__ends_cleanly),
         PROTO_TEST(test_proto_load_file__by_extension__same_message),
         PROTO_TEST(test_doc_locate__paths__deepest_node),
