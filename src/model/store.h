@@ -15,7 +15,8 @@ void store_free(struct store **s);
 
 void store_put(struct store *s, const struct object *take_object);
 void store_remove(struct store *s, enum kind_id kind, struct str ns, struct str name);
-/* NULL: none. Borrowed until the object is replaced and the next commit has been told of. */
+/* NULL: none. Borrowed until the object is replaced and the next commit has been told of (what came and went between two
+ * commits dies at once). */
 const struct object *store_get(const struct store *s, enum kind_id kind, struct str ns, struct str name);
 /* All of a kind, oldest first (object_compare). Valid until the next put or remove of the kind. */
 const struct object *const *store_list(const struct store *s, enum kind_id kind, size_t *count);
