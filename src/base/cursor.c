@@ -100,6 +100,11 @@ void wcursor_u32(struct wcursor *c, uint32_t v)
     put_uint(c, v, 4);
 }
 
+void wcursor_u64(struct wcursor *c, uint64_t v)
+{
+    put_uint(c, v, 8);
+}
+
 void wcursor_bytes(struct wcursor *c, const void *p, size_t n)
 {
     uint8_t *at = n ? put(c, n) : NULL;

@@ -40,6 +40,7 @@ struct wcursor {
 void wcursor_u8(struct wcursor *c, uint8_t v);
 void wcursor_u16(struct wcursor *c, uint16_t v);
 void wcursor_u32(struct wcursor *c, uint32_t v);
+void wcursor_u64(struct wcursor *c, uint64_t v);
 void wcursor_bytes(struct wcursor *c, const void *p, size_t n);
 
 #endif

@@ -53,7 +53,6 @@ void authority_rebuild(struct authority *a)
                 cert_bundle_add(&bundle, strbuf_str(&a->roots[i].anchors), NULL, NULL);
     strbuf_fini(&a->bundle);
     a->bundle = bundle;
-    a->generation++;
 }
 
 static int64_t change_at(const struct authority *a)
@@ -83,7 +82,7 @@ void authority_trust(struct authority *a, struct ca_trust *out)
     const struct ca_root *r = authority_signing(a);
     *out = (struct ca_trust){
         .bundle = strbuf_str(&a->bundle), .chain = strbuf_str(&r->chain), .root_until_s = first_end(strbuf_str(&r->anchors)),
-        .signs_until_s = r->not_after_s, .change_at_s = change_at(a), .generation = a->generation, .is_rotating = a->count > 1,
+        .signs_until_s = r->not_after_s, .change_at_s = change_at(a), .is_rotating = a->count > 1,
     };
 }
 

@@ -38,13 +38,12 @@ struct authority {
     uint32_t count;
     int64_t longest_ttl_s;      /* that a leaf of a root in the store may have */
     struct strbuf bundle;
-    uint64_t generation;
 };
 
 void ca_root_fini(struct ca_root *r);
 /* The one that signs; there always is one. */
 struct ca_root *authority_signing(struct authority *a);
-/* The bundle as the roots are now; counts a generation where it, or the chain, is another one. */
+/* The bundle as the roots are now. */
 void authority_rebuild(struct authority *a);
 
 /* The store's text (authority_text.c). It holds keys. */

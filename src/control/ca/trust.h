@@ -19,7 +19,7 @@ struct ca_trust {
     int64_t root_until_s;  /* when the first root of the bundle ends, Unix time */
     int64_t signs_until_s; /* when what signs ends */
     int64_t change_at_s;   /* when the bundle is going to change by itself; 0: not planned */
-    uint64_t generation;   /* another one for each change; never 0 */
+    uint64_t generation;   /* another one for each change of bundle or chain, counted by the signer's client */
     bool is_rotating;      /* a new root is announced, or an old one still believed */
 };
 
