@@ -61,7 +61,7 @@ void secret_spec_unref(struct secret_spec **spec)
 void secret_spec_each_path(const struct secret_spec *s, void (*fn)(struct str path, void *arg), void *arg)
 {
     const struct tls_material *all[] = {&s->cert.chain, &s->cert.key,      &s->cert.password,  &s->cert.pkcs12,
-                                        &s->cert.ocsp,  &s->validation.ca, &s->validation.crl};
+                                        &s->cert.ocsp,  &s->validation.ca, &s->validation.crl, &s->validation.bundles};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (all[i]->path.n)
             fn(all[i]->path, arg);
@@ -80,7 +80,8 @@ void secret_spec_each_path(const struct secret_spec *s, void (*fn)(struct str pa
 static void add_watched(struct secret_spec *r, struct str dir)
 {
     struct str *all = ARENA_ARRAY(&r->arena, struct str, r->watched_dir_count + 1);
-    memcpy(all, r->watched_dirs, r->watched_dir_count * sizeof *all);
+    if (r->watched_dir_count)
+        memcpy(all, r->watched_dirs, r->watched_dir_count * sizeof *all);
     all[r->watched_dir_count++] = arena_str(&r->arena, dir);
     r->watched_dirs = all;
 }
@@ -244,6 +245,9 @@ int cfg_spiffe_validator(struct config_reader *cr, const ProtobufCMessage *msg, 
             else
                 FAULT("trust_bundle", "must be set");
         }
+    read_material(cr, "trust_bundles", GET(m, trust_bundles), s, &s->validation.bundles);
+    if (m->trust_bundles && !s->validation.bundles.path.n && !s->validation.bundles.text.n)
+        FAULT("trust_bundles", "is empty"); /* or nobody would be verified */
     if (n == 0 && !m->trust_bundles)
         FAULT("trust_domains", "one at least must be set");
     s->validation.domains = all;

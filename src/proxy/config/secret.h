@@ -37,6 +37,7 @@ struct tls_validation {
     uint32_t max_verify_depth;     /* 0: not given */
     const struct tls_domain_material *domains; /* SPIFFECertValidatorConfig */
     size_t domain_count;
+    struct tls_material bundles;   /* SPIFFECertValidatorConfig.trust_bundles: these domains instead */
 };
 enum secret_kind { SECRET_CERTIFICATE, SECRET_VALIDATION, SECRET_TICKET_KEYS };
 struct secret_spec {

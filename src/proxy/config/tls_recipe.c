@@ -7,6 +7,7 @@
 #include "proxy/config/tls_recipe.h"
 
 #include "base/mem.h"
+#include "pki/trust_bundles.h"
 #include "proxy/config/config_priv.h"
 #include "proxy/config/secret_source.h"
 
@@ -221,22 +222,62 @@ static int merge(const struct tls_validation *v, struct arena *a, struct hold *h
     return 0;
 }
 
-/* The context's own roots are those of all domains, its verification goes by domain. */
-static int load_domains(const struct tls_validation *v, struct arena *a, struct tls_context_opts *o, struct err *err)
+static struct str material_source(const struct tls_material *m)
+{
+    return m->path.n ? m->path : STR("<inline>");
+}
+
+/* A file for each domain. */
+static int load_domain_files(const struct tls_validation *v, struct arena *a, struct tls_context_opts *o, struct err *err)
 {
     struct tls_trust_domain *all = ARENA_ARRAY(a, struct tls_trust_domain, v->domain_count);
-    struct strbuf together = {0};
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < v->domain_count; i++) {
         const struct tls_domain_material *d = &v->domains[i];
         all[i].name = d->name;
-        all[i].source = d->ca.path.n ? d->ca.path : STR("<inline>");
+        all[i].source = material_source(&d->ca);
         rc = load(&d->ca, "trust_bundle", a, &all[i].ca_pem, err);
-        strbuf_adds(&together, all[i].ca_pem);
-        strbuf_addc(&together, '\n');
     }
     o->domains = all;
     o->domain_count = v->domain_count;
+    return rc;
+}
+
+/* One file for all. */
+static int load_bundles(const struct tls_validation *v, struct arena *a, struct tls_context_opts *o, struct err *err)
+{
+    struct str json;
+    struct trust_bundle *bundles;
+    size_t n;
+    int rc = load(&v->bundles, "trust_bundles", a, &json, err);
+    if (rc < 0)
+        return rc;
+    rc = trust_bundles_read(json, a, &bundles, &n, err);
+    if (rc < 0) {
+        err_prefix(err, "trust_bundles %.*s", STR_ARG(material_source(&v->bundles)));
+        return rc;
+    }
+    struct tls_trust_domain *all = ARENA_ARRAY(a, struct tls_trust_domain, n);
+    for (size_t i = 0; i < n; i++)
+        all[i] = (struct tls_trust_domain){bundles[i].domain, bundles[i].roots_pem, material_source(&v->bundles)};
+    o->domains = all;
+    o->domain_count = n;
+    return 0;
+}
+
+/* The context's own roots are those of all domains, its verification goes by domain. */
+static int load_domains(const struct tls_validation *v, struct arena *a, struct tls_context_opts *o, struct err *err)
+{
+    struct strbuf together = {0};
+    bool has_bundles = v->bundles.path.n || v->bundles.text.n;
+    int rc = 0;
+    if (!has_bundles && v->domain_count == 0)
+        return 0;
+    rc = has_bundles ? load_bundles(v, a, o, err) : load_domain_files(v, a, o, err);
+    for (size_t i = 0; rc == 0 && i < o->domain_count; i++) {
+        strbuf_adds(&together, o->domains[i].ca_pem);
+        strbuf_addc(&together, '\n');
+    }
     o->trusted_ca_pem = arena_str(a, strbuf_str(&together));
     o->trusted_ca_source = STR("<trust domains>");
     strbuf_fini(&together);
@@ -250,7 +291,7 @@ static int add_validations(const struct tls_recipe *r, struct arena *a, struct h
         if (!s)
             continue;
         h->validations[i] = secret_spec_ref(s);
-        if (merge(&s->validation, a, h, o, err) < 0 || (s->validation.domain_count && load_domains(&s->validation, a, o, err) < 0))
+        if (merge(&s->validation, a, h, o, err) < 0 || load_domains(&s->validation, a, o, err) < 0)
             return ERR_TLS;
     }
     return 0;
