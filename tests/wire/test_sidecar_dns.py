@@ -2,7 +2,6 @@
 """The sidecar's DNS proxy (ISTIO_META_DNS_CAPTURE): names of the mesh, upstream resolvers, the cache, and what goes wrong."""
 import json
 import os
-import re
 import select
 import socket
 import struct
@@ -10,78 +9,16 @@ import time
 
 import pytest
 
-from lib import config, http1, istiod
-from lib.ads_server import AdsServer, resources_of
+from lib import config, istiod
+from lib.ads_server import resources_of
 from lib.dns import A, AAAA, NOERROR, NXDOMAIN, SERVFAIL
-from lib.dns_client import (CNAME, FORMERR, NOTIMP, OPT, REFUSED, TXT, Answer, TcpClient, Upstream, ask, name_table, query,
-                            udp_socket, wire_name)
-from lib.sidecar import Sidecar, pod, write
+from lib.dns_client import CNAME, FORMERR, NOTIMP, OPT, REFUSED, TXT, Answer, TcpClient, name_table, query, udp_socket, wire_name
+from lib.named import MESH, Named
+from lib.sidecar import Sidecar, pod
 from lib.wait import wait_until
+from test_original_dst import can_divert, run_inside
 
 pytestmark = pytest.mark.weft_only
-
-MESH = {
-    "reviews.bookinfo.svc.cluster.local": (["10.96.1.1"], "reviews", "bookinfo"),
-    "db.foo.svc.cluster.local": (["10.96.2.1", "10.96.2.2", "fd00::2"], "db", "foo"),
-    "six.foo.svc.cluster.local": (["fd00::6"], "six", "foo"),
-    "api.example.com": ["240.240.0.1"],
-    "*.wild.example.com": ["240.240.0.2", "2001:2::2"],
-    "exact.wild.example.com": ["240.240.0.3"],
-    "Upper.Example.com": ["240.240.0.4"],
-    "big.example.com": [f"10.1.{i // 250}.{i % 250 + 1}" for i in range(600)],
-}
-
-
-class Named:
-    def __init__(self, started, directory):
-        self.started, self.directory = started, str(directory)
-        self.ads = AdsServer(held=["nds"])
-        started.add(self.ads, self.ads.close)
-        self.ads.set_resources("nds", {"": name_table(MESH)})
-        self.upstreams = []
-
-    def upstream(self, **names):
-        made = Upstream(ttl=100, **names)
-        self.started.add(made, made.close)
-        self.upstreams.append(made)
-        return made
-
-    def start(self, table=True, servers=None, args=(), **env):
-        servers = servers if servers is not None else [f"127.0.0.1:{one.port}" for one in self.upstreams]
-        write(self.directory, "resolv.conf", "# as a kubelet writes it\nsearch bookinfo.svc.cluster.local svc.cluster.local\n" +
-              "".join(f"nameserver {one}\n" for one in servers) + "options ndots:5\n")
-        known = pod(self.directory, proxy_config={"discoveryAddress": f"127.0.0.1:{self.ads.port}"},
-                    **{"CA_PROVIDER": "none", "ISTIO_META_DNS_CAPTURE": "true", "DNS_PROXY_ADDR": "localhost:0",
-                       "WEFT_RESOLV_CONF": os.path.join(self.directory, "resolv.conf"), **env})
-        self.sidecar = Sidecar(self.directory, known, args=args)
-        self.started.add(self.sidecar, self.sidecar.stop)
-        found = wait_until(lambda: re.findall(r"DNS proxy: (\S+):(\d+)", self.log()))
-        self.port = int(found[0][1])
-        self.hosts = [host.strip("[]") for host, _ in found]
-        assert {int(port) for _, port in found} == {self.port}
-        cluster = re.search(r"^agent::127\.0\.0\.1:(\d+)::", self.sidecar.admin("/clusters").body.decode(), re.M)
-        self.status_port = int(cluster.group(1))
-        if table:
-            self.push()
-        return self
-
-    def push(self):
-        self.ads.release("nds")
-        wait_until(lambda: self.count("names"))
-
-    def log(self):
-        with open(self.sidecar.stderr_path, encoding="utf-8", errors="replace") as text:
-            return text.read()
-
-    def count(self, name):
-        return self.sidecar.stat(f"agent.dns.{name}")
-
-    def ask(self, name, kind=A, **options):
-        return ask(self.port, name, kind, **options)
-
-    def page(self, path):
-        return http1.fetch(("127.0.0.1", self.status_port), "GET", path)
-
 
 @pytest.fixture
 def named(started, tmp_path):
@@ -334,6 +271,14 @@ def test_what_all_refuse_is_the_answer(named):
     assert upstream.asked("no.test") == 1
 
 
+def test_a_refusal_without_the_question_is_one(named):
+    upstream = named.upstream(there=["1.2.3.4"])
+    upstream.change = lambda answer, _: [answer[:2] + b"\x80\x01" + bytes(8)]
+    named.start(DNS_FORWARD_TIMEOUT="100s")
+    assert named.ask("there.test").rcode == SERVFAIL
+    assert named.count("upstream_failures") == 1
+
+
 def test_silence_of_all_is_a_failure_in_time(named):
     named.upstream(silent=None)
     named.start(DNS_FORWARD_TIMEOUT="300ms")
@@ -520,6 +465,22 @@ def test_a_tcp_client_that_takes_nothing_is_not_read_on(named):
 
 
 # ---- around it ----
+
+@pytest.mark.skipif(not can_divert(), reason="no network namespace of our own here")
+def test_applications_are_diverted_to_it(tmp_path):
+    run_inside("dns.py", tmp_path)
+
+
+def test_a_gateway_has_it_when_asked_by_name(named):
+    named.start(role="router", ISTIO_META_DNS_CAPTURE="false", ISTIO_META_ENABLE_DNS_SERVER="true")
+    assert named.ask("api.example.com").addresses() == ["240.240.0.1"]
+
+
+def test_at_all_addresses_answers_come_from_the_one_that_was_asked(named):
+    named.start(DNS_PROXY_ADDR="0.0.0.0:0")
+    for host in ("127.0.0.1", "127.0.0.7"):
+        assert named.ask("reviews", host=host).addresses() == ["10.96.1.1"]
+
 
 def test_metrics_bear_pilot_agents_names(named):
     named.upstream(there=["1.2.3.4"], silent=None)

@@ -97,7 +97,7 @@ void dns_forward_cancel(struct dns_forward **p)
 static void on_end(struct timer *t)
 {
     struct dns_forward *f = CONTAINER_OF(t, dns_forward, end);
-    LOG_SELDOM(DNS, WARNING, "no upstream resolver answered within %llu ms", (unsigned long long)f->by->timeout_ms);
+    LOG_SELDOM(DNS, WARNING, "no upstream resolver answered");
     tell(f, STR_NULL);
 }
 
@@ -120,11 +120,22 @@ static void fail(struct attempt *a, const char *why)
         timer_set_ms(&f->end, 0);
 }
 
+/* What a server says that didn't understand the query, and so can't repeat it. */
+static bool is_bare_refusal(struct str packet)
+{
+    return packet.n == DNS_HEADER_BYTES && dns_packet_flags(packet) & DNS_FLAG_ANSWER && dns_packet_flags(packet) & DNS_FLAGS_RCODE;
+}
+
 /* A message of the upstream. False: it isn't for us, and others may come. */
 static bool take(struct attempt *a, struct str packet)
 {
     struct dns_forward *f = a->forward;
-    if (packet.n < DNS_HEADER_BYTES || dns_packet_id(packet) != a->id || !dns_packet_answers(packet, &f->query)) {
+    bool is_ours = packet.n >= DNS_HEADER_BYTES && dns_packet_id(packet) == a->id;
+    if (is_ours && is_bare_refusal(packet)) {
+        fail(a, "it doesn't understand the query");
+        return true;
+    }
+    if (!is_ours || !dns_packet_answers(packet, &f->query)) {
         stat_inc(f->by->stats, STAT_DNS_UPSTREAM_IGNORED);
         return false;
     }

@@ -8,7 +8,6 @@
 #include "proxy/agent/dns_server_priv.h"
 
 #include <errno.h>
-#include <sys/socket.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -52,7 +51,7 @@ static void send_answer(struct dns_server *s, const struct dns_asker *by, size_t
         stat_inc(s->stats, STAT_DNS_CUT);
     if (by->client)
         dns_tcp_answer(by->client, answer_bytes, n, was_waiting);
-    else if (sendto(by->udp, answer_bytes, n, 0, (const struct sockaddr *)&by->peer, by->peer_bytes) < 0)
+    else if (udp_answer(by->udp, answer_bytes, n, &by->peer) < 0)
         stat_inc(s->stats, STAT_DNS_SEND_FAILURES);
 }
 
@@ -198,8 +197,8 @@ static void on_datagram(struct watch *w, unsigned events)
     char packet[DNS_QUERY_MAX_BYTES + 1]; /* the byte more tells of too long a one */
     (void)events;
     for (int i = 0; i < QUERIES_A_TURN; i++) {
-        struct dns_asker by = {.udp = at->udp, .peer_bytes = sizeof by.peer};
-        ssize_t n = recvfrom(at->udp, packet, sizeof packet, 0, (struct sockaddr *)&by.peer, &by.peer_bytes);
+        struct dns_asker by = {.udp = at->udp};
+        ssize_t n = udp_receive(at->udp, packet, sizeof packet, &by.peer);
         if (n < 0 && errno == EAGAIN)
             return;
         if (n >= 0)

@@ -11,6 +11,7 @@
 
 #include "base/list.h"
 #include "io/listen.h"
+#include "io/udp.h"
 
 #define DNS_SOCKETS_MAX 2
 #define DNS_TIME_BUCKETS 6
@@ -44,8 +45,7 @@ struct dns_client;
 struct dns_asker {
     struct dns_client *client;    /* by TCP; else */
     int udp;
-    struct sockaddr_storage peer;
-    socklen_t peer_bytes;
+    struct udp_peer peer;
 };
 /* dns_server.c: an answer was given, comes when an upstream has one, or is due to nobody. */
 enum dns_asked { DNS_ASKED_DONE, DNS_ASKED_WAITS, DNS_ASKED_JUNK };

@@ -6,7 +6,6 @@
 
 #include <unistd.h>
 
-#include "io/udp.h"
 #include "proxy/agent/env.h"
 
 #define BIND_TRIES 16
