@@ -33,5 +33,6 @@ struct node {
 
 /* Everything in `a`. ERR_INVALID with what is wrong with the id or the metadata. */
 int node_read(struct arena *a, struct proto_arena *pa, struct str packed, const struct world *w, struct node *out, struct err *err);
+bool node_has_address(const struct node *n, struct str address);
 
 #endif

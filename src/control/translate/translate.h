@@ -12,13 +12,18 @@
 
 #include "control/translate/node.h"
 
+struct constants; /* what is the same in every resource, made once (translate_priv.h) */
 struct translation {
     struct world *world;
     const struct node *node;
     const struct scope *scope;
     struct arena *arena;        /* for scratch; reset by the caller */
     struct proto_arena *protos; /* for messages; reset by the caller */
+    struct constants *constants;
 };
+/* One for the process, or one a thread. */
+struct constants *constants_new(void);
+void constants_free(struct constants **c);
 
 /* Takes packed resources; names are unique within a part. */
 struct resource_sink {

@@ -12,64 +12,153 @@
 #include "envoy/config/endpoint/v3/endpoint.pb-c.h"
 #include "envoy/config/listener/v3/listener.pb-c.h"
 #include "envoy/config/route/v3/route.pb-c.h"
+#include "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.pb-c.h"
 
-/* ---- common.c: building blocks ---- */
+/* ---- common.c: building blocks ----
+ *
+ * What is constant stands as JSON text beside the code that needs it and becomes a message once. Resources share such messages:
+ * a copy of the outermost struct gets the fields that differ. So nobody may change what lies below.
+ */
 
-/* "outbound|9080|v1|reviews.bookinfo.svc.cluster.local"; direction "outbound_" gives the SNI form ("outbound_.9080_.v1_.reviews..."). */
+/* The message of a literal; the literal's address and the type are its key. A fault in it is ours: CHECK. */
+const ProtobufCMessage *constant(const struct translation *t, const ProtobufCMessageDescriptor *desc, const char *literal);
+/* An Any of a literal with "@type". */
+Google__Protobuf__Any *constant_any(const struct translation *t, const char *literal);
+/* A new struct that begins as the literal's message. */
+#define COPY_OF(t_, c_type_, descriptor_, literal_)                                                                                 \
+    ({                                                                                                                              \
+        c_type_ *copy_ = proto_arena_alloc((t_)->protos, sizeof(c_type_));                                                          \
+        *copy_ = *(const c_type_ *)constant(t_, &(descriptor_), literal_);                                                          \
+        copy_;                                                                                                                      \
+    })
+#define MAKE(t_, c_type_, descriptor_) ((c_type_ *)proto_new((t_)->protos, &(descriptor_)))
+/* NUL-terminated in t->protos. */
+char *text(const struct translation *t, struct str s);
+char *textf(const struct translation *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Room for n pointers in t->protos. */
+void *pointers(const struct translation *t, size_t n);
+/* A repeated message field that grows: items stay in order. */
+struct many {
+    void **items;
+    size_t count, cap;
+};
+void many_add(const struct translation *t, struct many *m, const void *item);
+
+/* "outbound|9080|v1|reviews.bookinfo.svc.cluster.local". */
 struct str cluster_name(struct arena *a, const char *direction, struct str subset, struct str host, uint32_t port);
-/* Constant parts are written as JSON text and decoded once: the Any of a message of the type in the text's "@type". */
-Google__Protobuf__Any *any_of_json(const struct translation *t, const char *json);
+/* "outbound_.9080_.v1_.reviews.bookinfo.svc.cluster.local", the same as a server name. */
+struct str cluster_sni(struct arena *a, struct str subset, struct str host, uint32_t port);
 Envoy__Config__Core__V3__Address *address_of(const struct translation *t, struct str address, uint32_t port);
 Google__Protobuf__Duration *duration_of_ms(const struct translation *t, uint64_t ms);
-Envoy__Config__Core__V3__ConfigSource *ads_source(const struct translation *t);
-/* filter_metadata.istio: {"config": "/apis/networking.istio.io/v1/namespaces/NS/destination-rule/NAME", ...} */
-Envoy__Config__Core__V3__Metadata *metadata_of_object(const struct translation *t, const struct object *o);
-const Envoy__Config__Core__V3__TransportSocket *upstream_mtls(const struct translation *t, struct str sni, const struct str *sans,
-                                                              uint32_t san_count, bool is_http2);
-const Envoy__Config__Core__V3__TransportSocket *downstream_mtls(const struct translation *t, const char *const *alpn, bool require_client);
+Google__Protobuf__UInt32Value *u32_of(const struct translation *t, uint32_t v);
+Google__Protobuf__BoolValue *bool_of(const struct translation *t, bool v);
+Google__Protobuf__Any *any_of(const struct translation *t, const ProtobufCMessage *m);
+/* filter_metadata of one name; `value` a Struct. */
+Envoy__Config__Core__V3__Metadata *metadata_of(const struct translation *t, const char *name, Google__Protobuf__Struct *value);
+/* {"config": "/apis/networking.istio.io/v1/namespaces/NS/destination-rule/NAME"} added to filter_metadata.istio. */
+void metadata_add_config(const struct translation *t, Envoy__Config__Core__V3__Metadata **m, const struct object *o);
+/* Struct building. */
+Google__Protobuf__Struct *struct_new(const struct translation *t);
+void struct_add(const struct translation *t, Google__Protobuf__Struct *s, const char *key, struct str value);
+void struct_add_value(const struct translation *t, Google__Protobuf__Struct *s, const char *key, Google__Protobuf__Value *value);
+Google__Protobuf__Value *value_of_struct(const struct translation *t, Google__Protobuf__Struct *s);
+Google__Protobuf__Value *value_of_text(const struct translation *t, struct str s);
+Google__Protobuf__Value *value_of_list(const struct translation *t, Google__Protobuf__Value **items, size_t count);
 
-/* ---- cluster.c, cluster_inbound.c, policy_traffic.c ---- */
+/* ---- tls.c: the mesh's mutual TLS ---- */
+Envoy__Config__Core__V3__TransportSocket *upstream_mtls(const struct translation *t, struct str sni, const struct str *sans,
+                                                        uint32_t san_count, bool is_http2);
+/* `alpn_json` a literal's list: ["h2", "http/1.1"]. */
+Envoy__Config__Core__V3__TransportSocket *downstream_mtls(const struct translation *t, bool is_tcp);
+
+/* ---- cluster.c, cluster_inbound.c ---- */
 void clusters_outbound(const struct translation *t, struct resource_sink *out);
 void clusters_inbound(const struct translation *t, struct resource_sink *out);
-void clusters_gateway(const struct translation *t, struct resource_sink *out);
+Google__Protobuf__Value *services_value(const struct translation *t, const struct service *s);
+
+/* ---- policy_traffic.c: destination rules ---- */
+/* What a rule says of one cluster: a port of a service, whole or a subset of it. */
+struct cluster_purpose {
+    const struct scoped_service *service;
+    const struct service_port *port;
+    struct str subset;               /* "": the whole */
+    const ProtobufCMessage *subset_spec; /* istio.networking.v1alpha3.Subset; NULL: the whole */
+    struct str sni;
+};
+/* Balancing, pools, breakers, outliers, TLS: of the rule, the mesh's defaults, auto mTLS. */
+void traffic_policy_apply(const struct translation *t, const struct cluster_purpose *p, Envoy__Config__Cluster__V3__Cluster *c);
+/* Subsets of the rule, in its order; 0 without one. */
+size_t rule_subset_count(const struct rule *r);
+const ProtobufCMessage *rule_subset(const struct rule *r, size_t i, struct str *name);
+/* The labels that endpoints of the subset have. NULL name or none: empty. */
+void rule_subset_labels(const struct translation *t, const struct rule *r, struct str subset, struct labels *out);
+
+/* ---- auto_mtls.c ---- */
+/* What a client that no rule tells otherwise does: transport_socket_matches, transport_socket, or nothing. */
+void auto_mtls_apply(const struct translation *t, const struct cluster_purpose *p, Envoy__Config__Cluster__V3__Cluster *c);
+/* The identities that endpoints of the service may have, sorted, each once, in t->arena. */
+size_t service_identities(const struct translation *t, const struct service *s, const struct str **out);
+
+/* ---- endpoint.c ---- */
+Envoy__Config__Endpoint__V3__ClusterLoadAssignment *assignment_of(const struct translation *t, const struct cluster_purpose *p,
+                                                                  struct str cluster);
+
+/* ---- listener_common.c ---- */
+Envoy__Config__Listener__V3__Listener *listener_new(const struct translation *t, const char *skeleton, const char *name, struct str address,
+                                                    uint32_t port);
+Envoy__Config__Listener__V3__FilterChain *filter_chain_new(const struct translation *t, const char *name); /* NULL: none */
+/* Of a literal; `port` 0: whichever. */
+Envoy__Config__Listener__V3__FilterChainMatch *filter_chain_match(const struct translation *t, const char *literal, uint32_t port);
 
 /* ---- listener_outbound.c, listener_inbound.c, listener_gateway.c ---- */
 void listeners_outbound(const struct translation *t, struct resource_sink *out);
 void listeners_inbound(const struct translation *t, struct resource_sink *out);
 void listeners_gateway(const struct translation *t, struct resource_sink *out);
+/* Does an entry before this one lead to the same port of the workload? The first service wins. */
+bool workload_port_is_told(const struct workload_service *services, size_t i);
 
 /* ---- route.c, route_http.c, route_gateway.c ---- */
 void routes_sidecar(const struct translation *t, struct resource_sink *out);
 void routes_gateway(const struct translation *t, struct resource_sink *out);
-/* One VirtualService's http routes as Envoy's, for traffic of `port` to gateways `gateway` ("mesh" or "ns/name"). NULL-terminated. */
-Envoy__Config__Route__V3__Route **routes_of_virtual_service(const struct translation *t, const struct scoped_route *vs,
-                                                            struct str gateway, uint32_t port, size_t *count);
-/* The route of an inbound port, and of a service without a VirtualService. */
-Envoy__Config__Route__V3__Route *route_default(const struct translation *t, struct str cluster, struct str operation, bool is_inbound);
+/* route_http.c: of the scope's virtual services. Adds the routes for the host and port; false: no virtual service holds for it. */
+bool routes_by_rule(const struct translation *t, const struct service *s, uint32_t port, struct many *routes);
+/* Virtual hosts of virtual services whose hosts no service has. `taken`: domains that stand already. */
+struct map;
+void vhosts_of_routes_alone(const struct translation *t, uint32_t port, struct map *taken, struct many *vhosts);
+/* All requests to one cluster: the configuration of an inbound port; the route of a service without a VirtualService. */
+Envoy__Config__Route__V3__RouteConfiguration *routes_inbound(const struct translation *t, struct str cluster, struct str operation,
+                                                             uint32_t port);
+Envoy__Config__Route__V3__Route *route_default(const struct translation *t, struct str cluster, struct str operation);
 
-/* ---- hcm.c: the connection manager and its HTTP filters; tcp.c: tcp_proxy chains ---- */
+/* ---- hcm.c: the connection manager and its HTTP filters; tcp.c: chains of bytes ---- */
 struct chain_purpose {
     bool is_inbound, is_gateway;
-    uint32_t port;                          /* of the service (outbound), of the workload (inbound) */
+    uint32_t port;           /* of the service (outbound), of the workload (inbound) */
     enum protocol protocol;
-    struct str stat_prefix, route_name;     /* route_name: by RDS; else `routes` */
+    struct str stat_prefix;  /* of HTTP; without the ';' */
+    struct str route_name;   /* by RDS; else `routes` */
     Envoy__Config__Route__V3__RouteConfiguration *routes;
-    const struct service *service;          /* may be NULL */
+    const struct service *service; /* may be NULL */
 };
+/* What comes before and after; in the order in which they shall stand. */
 Envoy__Config__Listener__V3__Filter *filter_hcm(const struct translation *t, const struct chain_purpose *p);
-/* Metadata exchange, policies, statistics, then tcp_proxy to the cluster (or weighted clusters of a VirtualService's route). */
-Envoy__Config__Listener__V3__Filter **filters_tcp(const struct translation *t, const struct chain_purpose *p, struct str cluster,
-                                                  const ProtobufCMessage *route, size_t *count);
+/* Fills a chain's filters: metadata exchange (inbound), policies, statistics, then tcp_proxy to `cluster`; also the statistics' prefix. */
+void chain_tcp(const struct translation *t, const struct chain_purpose *p, struct str cluster, Envoy__Config__Listener__V3__FilterChain *c);
+/* The same for HTTP. */
+void chain_http(const struct translation *t, const struct chain_purpose *p, Envoy__Config__Listener__V3__FilterChain *c);
 
-/* ---- policy_authz.c, policy_jwt.c, telemetry.c: what the workload's policies add; arrays in t->arena ---- */
-/* HTTP filters before the router in Istio's order: authn (jwt), authz CUSTOM, DENY, ALLOW. */
-size_t policy_http_filters(const struct translation *t, const struct chain_purpose *p, const ProtobufCMessage ***out);
-size_t policy_network_filters(const struct translation *t, const struct chain_purpose *p, const ProtobufCMessage ***out);
-/* istio.stats and access loggers, tracing: of Telemetry objects and mesh configuration. */
-size_t telemetry_http_filters(const struct translation *t, const struct chain_purpose *p, const ProtobufCMessage ***out);
-size_t telemetry_network_filters(const struct translation *t, const struct chain_purpose *p, const ProtobufCMessage ***out);
-size_t telemetry_access_logs(const struct translation *t, const struct chain_purpose *p, const ProtobufCMessage ***out);
-const ProtobufCMessage *telemetry_tracing(const struct translation *t, const struct chain_purpose *p); /* HttpConnectionManager.Tracing */
+typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpFilter http_filter;
+
+/* ---- policy_authz.c, policy_jwt.c: what the workload's policies add ---- */
+void policy_http_filters(const struct translation *t, const struct chain_purpose *p, struct many *http_filters);
+void policy_network_filters(const struct translation *t, const struct chain_purpose *p, struct many *filters);
+
+/* ---- telemetry.c: Telemetry objects and mesh configuration ---- */
+void telemetry_http_filters(const struct translation *t, const struct chain_purpose *p, struct many *http_filters);
+void telemetry_network_filters(const struct translation *t, const struct chain_purpose *p, struct many *filters);
+void telemetry_hcm(const struct translation *t, const struct chain_purpose *p,
+                   Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager *hcm); /* tracing, access logs */
+void telemetry_access_logs(const struct translation *t, const struct chain_purpose *p, struct many *access_logs); /* of tcp_proxy */
 
 /* ---- envoy_filter.c: patches, after everything else ---- */
 void envoy_filter_cluster(const struct translation *t, Envoy__Config__Cluster__V3__Cluster *c, bool is_inbound);

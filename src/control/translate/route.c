@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Route configurations of sidecars: one for each HTTP port of the scope, with a virtual host for each service, and one for each
+ * service and port that has to be told from its first bytes.
+ */
+#include "control/translate/translate_priv.h"
+
+#include "base/map.h"
+
+#define ROUTES Envoy__Config__Route__V3__RouteConfiguration
+#define VHOST Envoy__Config__Route__V3__VirtualHost
+#define ROUTE Envoy__Config__Route__V3__Route
+#define ACTION Envoy__Config__Route__V3__RouteAction
+
+static const char configuration[] =
+    "{\"validate_clusters\":false,\"max_direct_response_body_size_bytes\":1048576,\"ignore_port_in_host_matching\":true}";
+static const char configuration_inbound[] = "{\"validate_clusters\":false}";
+static const char action_outbound[] =
+    "{\"timeout\":\"0s\",\"max_grpc_timeout\":\"0s\",\"retry_policy\":{\"retry_on\":"
+    "\"connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes\",\"num_retries\":2,\"retry_host_predicate\":["
+    "{\"name\":\"envoy.retry_host_predicates.previous_hosts\",\"typed_config\":{\"@type\":"
+    "\"type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate\"}}],"
+    "\"host_selection_retry_max_attempts\":\"5\"}}";
+static const char action_inbound[] =
+    "{\"timeout\":\"0s\",\"retry_policy\":{\"retry_on\":\"reset-before-request\",\"num_retries\":2},"
+    "\"max_stream_duration\":{\"max_stream_duration\":\"0s\",\"grpc_timeout_header_max\":\"0s\"}}";
+static const char action_passthrough[] = "{\"timeout\":\"0s\",\"max_grpc_timeout\":\"0s\"}";
+static const char match_all[] = "{\"prefix\":\"/\"}";
+static const char blocked[] = "{\"name\":\"block_all\",\"match\":{\"prefix\":\"/\"},\"direct_response\":{\"status\":502}}";
+
+static ROUTE *route_to(const struct translation *t, const char *name, const char *action, struct str cluster, struct str operation)
+{
+    ROUTE *r = MAKE(t, ROUTE, envoy__config__route__v3__route__descriptor);
+    ACTION *a = COPY_OF(t, ACTION, envoy__config__route__v3__route_action__descriptor, action);
+    r->name = text(t, str_from(name));
+    r->match = COPY_OF(t, Envoy__Config__Route__V3__RouteMatch, envoy__config__route__v3__route_match__descriptor, match_all);
+    a->cluster_specifier_case = ENVOY__CONFIG__ROUTE__V3__ROUTE_ACTION__CLUSTER_SPECIFIER_CLUSTER;
+    a->cluster = text(t, cluster);
+    r->action_case = ENVOY__CONFIG__ROUTE__V3__ROUTE__ACTION_ROUTE;
+    r->route = a;
+    if (operation.n) {
+        r->decorator = MAKE(t, Envoy__Config__Route__V3__Decorator, envoy__config__route__v3__decorator__descriptor);
+        r->decorator->operation = text(t, operation);
+    }
+    return r;
+}
+
+ROUTE *route_default(const struct translation *t, struct str cluster, struct str operation)
+{
+    return route_to(t, "default", action_outbound, cluster, operation);
+}
+
+static VHOST *vhost_new(const struct translation *t, const char *name, const struct many *domains, const struct many *routes)
+{
+    VHOST *v = MAKE(t, VHOST, envoy__config__route__v3__virtual_host__descriptor);
+    v->name = text(t, str_from(name));
+    v->domains = (char **)domains->items;
+    v->n_domains = domains->count;
+    v->routes = (ROUTE **)routes->items;
+    v->n_routes = routes->count;
+    return v;
+}
+
+static VHOST *vhost_of_all(const struct translation *t, const char *name, ROUTE *route)
+{
+    struct many domains = {0}, routes = {0};
+    many_add(t, &domains, text(t, STR("*")));
+    many_add(t, &routes, route);
+    return vhost_new(t, name, &domains, &routes);
+}
+
+ROUTES *routes_inbound(const struct translation *t, struct str cluster, struct str operation, uint32_t port)
+{
+    ROUTES *rc = COPY_OF(t, ROUTES, envoy__config__route__v3__route_configuration__descriptor, configuration_inbound);
+    struct many vhosts = {0};
+    many_add(t, &vhosts, vhost_of_all(t, textf(t, "inbound|http|%u", port), route_to(t, "default", action_inbound, cluster, operation)));
+    rc->name = text(t, cluster);
+    rc->virtual_hosts = (VHOST **)vhosts.items;
+    rc->n_virtual_hosts = vhosts.count;
+    envoy_filter_routes(t, rc, true);
+    return rc;
+}
+
+/* ---- domains ---- */
+
+/* The longest tail that the proxy's own domain and the host share, in whole labels: names may be written without it. */
+static void add_short_names(const struct translation *t, struct many *domains, struct str host)
+{
+    struct str domain = t->node->domain; /* "bookinfo.svc.cluster.local" */
+    struct str ns, rest, name, after;
+    name = str_split(host, '.', &after);
+    ns = str_split(domain, '.', &rest);
+    if (str_eq(after, domain)) {
+        many_add(t, domains, text(t, name));
+        many_add(t, domains, textf(t, "%.*s.%.*s.svc", STR_ARG(name), STR_ARG(ns)));
+        many_add(t, domains, textf(t, "%.*s.%.*s", STR_ARG(name), STR_ARG(ns)));
+        return;
+    }
+    struct str other_ns, other_rest;
+    other_ns = str_split(after, '.', &other_rest);
+    if (str_eq(other_rest, rest)) {
+        many_add(t, domains, textf(t, "%.*s.%.*s", STR_ARG(name), STR_ARG(other_ns)));
+        many_add(t, domains, textf(t, "%.*s.%.*s.svc", STR_ARG(name), STR_ARG(other_ns)));
+    }
+}
+
+static void add_domain(const struct translation *t, struct many *domains, struct map *taken, const char *domain)
+{
+    if (map_set(taken, str_from(domain), taken))
+        return; /* an earlier virtual host has it: Envoy refuses a domain that stands twice */
+    many_add(t, domains, domain);
+}
+
+/* All names of a service in one port's configuration; those that another has already are left out. */
+static struct many domains_of(const struct translation *t, const struct service *s, struct map *taken)
+{
+    struct many wanted = {0}, got = {0};
+    many_add(t, &wanted, text(t, s->host));
+    if (s->is_kubernetes) {
+        many_add(t, &wanted, textf(t, "%.*s.", STR_ARG(s->host)));
+        add_short_names(t, &wanted, s->host);
+        if (s->is_headless)
+            for (size_t i = 0, n = wanted.count; i < n; i++)
+                many_add(t, &wanted, textf(t, "*.%s", (const char *)wanted.items[i]));
+    }
+    for (uint32_t i = 0; i < s->address_count; i++)
+        if (str_find_char(s->addresses[i], '/') < 0)
+            many_add(t, &wanted, text(t, s->addresses[i]));
+    for (size_t i = 0; i < wanted.count; i++)
+        add_domain(t, &got, taken, wanted.items[i]);
+    return got;
+}
+
+/* ---- outbound ---- */
+
+static VHOST *vhost_of_service(const struct translation *t, const struct scoped_service *s, uint32_t port, struct map *taken)
+{
+    const struct service *service = s->service;
+    struct many routes = {0}, domains = domains_of(t, service, taken);
+    if (domains.count == 0)
+        return NULL;
+    struct str cluster = cluster_name(t->arena, "outbound", STR(""), service->host, port);
+    struct str operation = arena_printf(t->arena, "%.*s:%u/*", STR_ARG(service->host), port);
+    if (!routes_by_rule(t, service, port, &routes))
+        many_add(t, &routes, route_default(t, cluster, operation));
+    VHOST *v = vhost_new(t, textf(t, "%.*s:%u", STR_ARG(service->host), port), &domains, &routes);
+    v->include_request_attempt_count = true;
+    return v;
+}
+
+/* Requests to hosts that the mesh doesn't know. */
+static VHOST *vhost_of_strangers(const struct translation *t)
+{
+    ROUTE *r = world_mesh(t->world)->outbound == MESH_ALLOW_ANY
+                   ? route_to(t, "allow_any", action_passthrough, STR("PassthroughCluster"), STR(""))
+                   : COPY_OF(t, ROUTE, envoy__config__route__v3__route__descriptor, blocked);
+    VHOST *v = vhost_of_all(t, r->name, r);
+    v->include_request_attempt_count = true;
+    return v;
+}
+
+static void add_configuration(const struct translation *t, struct resource_sink *out, const char *name, struct many *vhosts)
+{
+    ROUTES *rc = COPY_OF(t, ROUTES, envoy__config__route__v3__route_configuration__descriptor, configuration);
+    many_add(t, vhosts, vhost_of_strangers(t));
+    rc->name = text(t, str_from(name));
+    rc->virtual_hosts = (VHOST **)vhosts->items;
+    rc->n_virtual_hosts = vhosts->count;
+    envoy_filter_routes(t, rc, false);
+    out->add(out, str_from(name), &rc->base);
+}
+
+/* All services whose port of this number speaks HTTP. */
+static void add_port(const struct translation *t, struct resource_sink *out, uint32_t port)
+{
+    struct many vhosts = {0};
+    struct map *taken = map_new();
+    for (uint32_t i = 0; i < t->scope->service_count; i++) {
+        const struct service_port *p = service_port_find(t->scope->services[i].service, port);
+        if (!p || !protocol_is_http(p->protocol))
+            continue;
+        VHOST *v = vhost_of_service(t, &t->scope->services[i], port, taken);
+        if (v)
+            many_add(t, &vhosts, v);
+    }
+    vhosts_of_routes_alone(t, port, taken, &vhosts);
+    map_free(&taken);
+    add_configuration(t, out, textf(t, "%u", port), &vhosts);
+}
+
+/* One whose protocol isn't said, by its host and port. */
+static void add_sniffed(const struct translation *t, struct resource_sink *out, const struct scoped_service *s, uint32_t port)
+{
+    struct many vhosts = {0};
+    struct map *taken = map_new();
+    VHOST *v = vhost_of_service(t, s, port, taken);
+    many_add(t, &vhosts, v);
+    map_free(&taken);
+    add_configuration(t, out, textf(t, "%.*s:%u", STR_ARG(s->service->host), port), &vhosts);
+}
+
+void routes_sidecar(const struct translation *t, struct resource_sink *out)
+{
+    struct map *ports = map_new();
+    for (uint32_t i = 0; i < t->scope->service_count; i++) {
+        const struct scoped_service *s = &t->scope->services[i];
+        for (uint32_t k = 0; k < s->service->port_count; k++) {
+            const struct service_port *p = &s->service->ports[k];
+            struct str key = str_make((const char *)&p->number, sizeof(p->number));
+            if (protocol_is_http(p->protocol) && !map_set(ports, key, ports))
+                add_port(t, out, p->number);
+            else if (p->protocol == PROTOCOL_AUTO && s->service->address_count)
+                add_sniffed(t, out, s, p->number);
+        }
+    }
+    map_free(&ports);
+}
