@@ -19,6 +19,8 @@ struct labels {
 };
 /* The null str when absent. */
 struct str labels_get(const struct labels *l, struct str key);
+/* Brings labels into their order. */
+void labels_sort(struct label *items, uint32_t count);
 /* Is every one of `selector` among `l`? The empty selector is in all. */
 bool labels_have_all(const struct labels *l, const struct labels *selector);
 

@@ -30,6 +30,15 @@ struct place {
     struct map *addresses;            /* those in `set`, so that they can be taken out of the index */
 };
 
+/* What was worked out of rules and routes (scope.c); forgotten when they, services or the mesh change. */
+struct scopes {
+    struct map *by_key;
+    struct rule_index *rules;
+    struct route_index *routes;
+};
+void scopes_forget(struct scopes *s);
+void scopes_fini(struct scopes *s);
+
 struct world {
     struct store *store;
     const struct mesh *mesh;
@@ -47,6 +56,7 @@ struct world {
     bool is_sorted;
     /* what the next delta tells */
     struct map *changed_services, *changed_endpoints;
+    struct scopes scopes;
     world_changed_fn changed;
     void *user;
 };

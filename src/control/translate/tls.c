@@ -32,7 +32,7 @@ static const char downstream_tcp[] = DOWNSTREAM("[\"istio-peer-exchange\",\"h2\"
 #define COMBINED Envoy__Extensions__TransportSockets__Tls__V3__CommonTlsContext__CombinedCertificateValidationContext
 #define VALIDATION Envoy__Extensions__TransportSockets__Tls__V3__CertificateValidationContext
 
-static Envoy__Config__Core__V3__TransportSocket *socket_of(const struct translation *t, const ProtobufCMessage *context)
+Envoy__Config__Core__V3__TransportSocket *transport_socket_tls(const struct translation *t, const ProtobufCMessage *context)
 {
     Envoy__Config__Core__V3__TransportSocket *s =
         MAKE(t, Envoy__Config__Core__V3__TransportSocket, envoy__config__core__v3__transport_socket__descriptor);
@@ -91,7 +91,7 @@ Envoy__Config__Core__V3__TransportSocket *upstream_mtls(const struct translation
     c->common_tls_context = common_copy(t, c->common_tls_context);
     validate(t, c->common_tls_context, names_of(t, sans, san_count, false));
     c->sni = text(t, sni);
-    return socket_of(t, &c->base);
+    return transport_socket_tls(t, &c->base);
 }
 
 Envoy__Config__Core__V3__TransportSocket *downstream_mtls(const struct translation *t, bool is_tcp)
@@ -106,5 +106,5 @@ Envoy__Config__Core__V3__TransportSocket *downstream_mtls(const struct translati
         prefixes[i + 1] = arena_printf(t->arena, "spiffe://%.*s/", STR_ARG(mesh->trust_domain_aliases[i]));
     c->common_tls_context = common_copy(t, c->common_tls_context);
     validate(t, c->common_tls_context, names_of(t, prefixes, mesh->alias_count + 1, true));
-    return socket_of(t, &c->base);
+    return transport_socket_tls(t, &c->base);
 }

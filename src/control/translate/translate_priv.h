@@ -68,8 +68,8 @@ Google__Protobuf__Value *value_of_list(const struct translation *t, Google__Prot
 /* ---- tls.c: the mesh's mutual TLS ---- */
 Envoy__Config__Core__V3__TransportSocket *upstream_mtls(const struct translation *t, struct str sni, const struct str *sans,
                                                         uint32_t san_count, bool is_http2);
-/* `alpn_json` a literal's list: ["h2", "http/1.1"]. */
 Envoy__Config__Core__V3__TransportSocket *downstream_mtls(const struct translation *t, bool is_tcp);
+Envoy__Config__Core__V3__TransportSocket *transport_socket_tls(const struct translation *t, const ProtobufCMessage *context);
 
 /* ---- cluster.c, cluster_inbound.c ---- */
 void clusters_outbound(const struct translation *t, struct resource_sink *out);
@@ -90,6 +90,10 @@ void traffic_policy_apply(const struct translation *t, const struct cluster_purp
 /* Subsets of the rule, in its order; 0 without one. */
 size_t rule_subset_count(const struct rule *r);
 const ProtobufCMessage *rule_subset(const struct rule *r, size_t i, struct str *name);
+/* policy_traffic_http.c: connectionPool.http, and TLS of a mode that isn't the mesh's own. */
+void cluster_http_options(const struct translation *t, const ProtobufCMessage *settings, Envoy__Config__Cluster__V3__Cluster *c);
+Envoy__Config__Core__V3__TransportSocket *upstream_tls_of_files(const struct translation *t, const struct cluster_purpose *p,
+                                                                const ProtobufCMessage *settings);
 /* The labels that endpoints of the subset have. NULL name or none: empty. */
 void rule_subset_labels(const struct translation *t, const struct rule *r, struct str subset, struct labels *out);
 
@@ -102,6 +106,10 @@ size_t service_identities(const struct translation *t, const struct service *s, 
 /* ---- endpoint.c ---- */
 Envoy__Config__Endpoint__V3__ClusterLoadAssignment *assignment_of(const struct translation *t, const struct cluster_purpose *p,
                                                                   struct str cluster);
+
+/* ---- name_table.c, extension.c ---- */
+void name_table(const struct translation *t, struct resource_sink *out);
+void extensions(const struct translation *t, struct resource_sink *out);
 
 /* ---- listener_common.c ---- */
 Envoy__Config__Listener__V3__Listener *listener_new(const struct translation *t, const char *skeleton, const char *name, struct str address,

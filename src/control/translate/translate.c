@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which part is made by what, and what each depends on.
+ */
+#include "control/translate/translate_priv.h"
+
+#define KIND(id_) (UINT64_C(1) << KIND_##id_)
+
+static const struct part_row {
+    const char *type;
+    void (*sidecar)(const struct translation *t, struct resource_sink *out);
+    void (*gateway)(const struct translation *t, struct resource_sink *out);
+    bool is_outbound;
+    uint64_t kinds; /* whose changes matter beyond what the key tells */
+} rows[PART_COUNT] = {
+    [PART_CDS_OUTBOUND] = {"envoy.config.cluster.v3.Cluster", clusters_outbound, clusters_outbound, true, KIND(PEER_AUTHENTICATION)},
+    [PART_CDS_INBOUND] = {"envoy.config.cluster.v3.Cluster", clusters_inbound, NULL, false, 0},
+    [PART_LDS_OUTBOUND] = {"envoy.config.listener.v3.Listener", listeners_outbound, listeners_gateway, true, KIND(GATEWAY)},
+    [PART_LDS_INBOUND] = {"envoy.config.listener.v3.Listener", listeners_inbound, NULL, false, KIND(PEER_AUTHENTICATION)},
+    [PART_RDS] = {"envoy.config.route.v3.RouteConfiguration", routes_sidecar, routes_gateway, true, KIND(GATEWAY)},
+    [PART_NDS] = {"istio.networking.nds.v1.NameTable", name_table, NULL, true, 0},
+    [PART_ECDS] = {"envoy.config.core.v3.TypedExtensionConfig", extensions, extensions, true, 0},
+};
+
+const char *part_type_url(enum part p)
+{
+    return rows[p].type;
+}
+
+static void add_number(struct strbuf *key, uint64_t n)
+{
+    strbuf_add(key, &n, sizeof(n));
+}
+
+static void add_text(struct strbuf *key, struct str s)
+{
+    add_number(key, s.n);
+    strbuf_adds(key, s);
+}
+
+static void add_labels(struct strbuf *key, const struct labels *l)
+{
+    for (uint32_t i = 0; i < l->count; i++) {
+        add_text(key, l->items[i].key);
+        add_text(key, l->items[i].value);
+    }
+    add_number(key, l->count);
+}
+
+/* Does an endpoint of a headless service of the scope stand at the address? */
+static bool is_headless_member(const struct translation *t, struct str address)
+{
+    const struct workload_service *all;
+    size_t n = world_services_of(t->world, &address, 1, t->node->ns, &t->node->labels, t->arena, &all);
+    for (size_t i = 0; i < n; i++)
+        if (all[i].service->is_headless)
+            return true;
+    return false;
+}
+
+/* Policies that hold for the workload, by what they say. */
+static void add_policies(const struct translation *t, enum kind_id kind, struct strbuf *key)
+{
+    const struct object *const *found;
+    size_t n = policies_for(t->world, kind, t->node->ns, &t->node->labels, t->arena, &found);
+    for (size_t i = 0; i < n; i++)
+        add_number(key, found[i]->hash);
+    add_number(key, n);
+}
+
+static void add_workload_services(const struct translation *t, struct strbuf *key)
+{
+    const struct workload_service *all;
+    const struct node *n = t->node;
+    size_t count = world_services_of(t->world, n->addresses, n->address_count, n->ns, &n->labels, t->arena, &all);
+    for (size_t i = 0; i < count; i++) {
+        add_number(key, all[i].service->hash);
+        add_number(key, all[i].target);
+    }
+    add_number(key, count);
+}
+
+static void add_who(const struct node *n, struct strbuf *key)
+{
+    add_text(key, n->ns);
+    add_text(key, n->domain);
+    add_text(key, n->cluster_id);
+    add_text(key, n->network);
+    add_text(key, n->mesh_id);
+    add_number(key, n->type | n->interception << 4 | n->takes_istio_filters << 8 | n->takes_vhds << 9 | n->dns_capture << 10 |
+                        n->http10 << 11 | n->self_discovery << 12 | n->unprivileged << 13);
+    add_number(key, n->http_proxy_port);
+    add_number(key, n->idle_timeout_ms);
+}
+
+void translate_key(const struct translation *t, enum part p, struct strbuf *key)
+{
+    add_number(key, p);
+    add_number(key, world_mesh(t->world)->hash);
+    add_who(t->node, key);
+    add_policies(t, KIND_ENVOY_FILTER, key);
+    if (rows[p].is_outbound)
+        add_number(key, t->scope->hash);
+    else
+        add_workload_services(t, key);
+    if (p == PART_LDS_OUTBOUND || p == PART_LDS_INBOUND) {
+        add_text(key, t->node->canonical_name);
+        add_text(key, t->node->canonical_revision);
+        add_policies(t, KIND_TELEMETRY, key);
+    }
+    if (p == PART_LDS_INBOUND || t->node->type == NODE_ROUTER) {
+        add_policies(t, KIND_PEER_AUTHENTICATION, key);
+        add_policies(t, KIND_REQUEST_AUTHENTICATION, key);
+        add_policies(t, KIND_AUTHORIZATION_POLICY, key);
+    }
+    if (p == PART_LDS_OUTBOUND && t->node->type == NODE_SIDECAR) /* headless services: not its own address */
+        for (uint32_t i = 0; i < t->node->address_count; i++)
+            if (is_headless_member(t, t->node->addresses[i]))
+                add_text(key, t->node->addresses[i]);
+    if (t->node->type == NODE_ROUTER || p == PART_RDS)
+        add_labels(key, &t->node->labels);
+}
+
+void translate_part(const struct translation *t, enum part p, struct resource_sink *out)
+{
+    void (*make)(const struct translation *, struct resource_sink *) = t->node->type == NODE_ROUTER ? rows[p].gateway : rows[p].sidecar;
+    if (make)
+        make(t, out);
+}
+
+bool translate_concerns(const struct translation *t, enum part p, const struct world_delta *d)
+{
+    if (d->everything || (d->kinds & rows[p].kinds))
+        return true;
+    for (uint32_t i = 0; rows[p].is_outbound && i < d->service_count; i++)
+        if (scope_service(t->scope, d->services[i]))
+            return true;
+    return false;
+}
+
+/* ---- assignments ---- */
+
+/* "outbound|PORT|SUBSET|HOST" */
+static bool purpose_of(const struct translation *t, struct str cluster, struct cluster_purpose *p)
+{
+    struct str rest, direction = str_split(cluster, '|', &rest), port_text, subset;
+    uint64_t port;
+    port_text = rest.p ? str_split(rest, '|', &rest) : STR("");
+    subset = rest.p ? str_split(rest, '|', &rest) : STR("");
+    if (!rest.p || !str_eq(direction, STR("outbound")) || !str_to_u64(port_text, &port))
+        return false;
+    const struct scoped_service *s = scope_service(t->scope, rest);
+    *p = (struct cluster_purpose){.service = s, .subset = subset};
+    p->port = s ? service_port_find(s->service, (uint32_t)port) : NULL;
+    return p->port != NULL;
+}
+
+void translate_assignment(const struct translation *t, struct str cluster, struct resource_sink *out)
+{
+    struct cluster_purpose p;
+    Envoy__Config__Endpoint__V3__ClusterLoadAssignment *a;
+    if (purpose_of(t, cluster, &p))
+        a = assignment_of(t, &p, cluster);
+    else {
+        a = MAKE(t, Envoy__Config__Endpoint__V3__ClusterLoadAssignment, envoy__config__endpoint__v3__cluster_load_assignment__descriptor);
+        a->cluster_name = text(t, cluster);
+    }
+    out->add(out, cluster, &a->base);
+}
+
+void translate_assignment_key(const struct translation *t, struct str cluster, struct strbuf *key)
+{
+    struct cluster_purpose p;
+    add_text(key, cluster);
+    if (!purpose_of(t, cluster, &p))
+        return;
+    const struct endpoint_set *set = world_endpoints(t->world, p.service->service);
+    add_number(key, p.service->service->hash);
+    add_number(key, set ? set->hash : 0);
+    for (uint32_t i = 0; p.service->rule && i < p.service->rule->object_count; i++)
+        add_number(key, p.service->rule->objects[i]->hash);
+    add_text(key, t->node->region);
+    add_text(key, t->node->zone);
+    add_text(key, t->node->sub_zone);
+    add_text(key, t->node->network);
+    add_number(key, world_mesh(t->world)->hash);
+}

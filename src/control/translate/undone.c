@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the room has a place for and doesn't do yet; each goes to a file of its own when it is done.
+ */
+#include "control/translate/translate_priv.h"
+
+void policy_http_filters(const struct translation *t, const struct chain_purpose *p, struct many *http_filters)
+{
+    (void)t, (void)p, (void)http_filters;
+}
+
+void policy_network_filters(const struct translation *t, const struct chain_purpose *p, struct many *filters)
+{
+    (void)t, (void)p, (void)filters;
+}
+
+bool routes_by_rule(const struct translation *t, const struct service *s, uint32_t port, struct many *routes)
+{
+    (void)t, (void)s, (void)port, (void)routes;
+    return false;
+}
+
+void vhosts_of_routes_alone(const struct translation *t, uint32_t port, struct map *taken, struct many *vhosts)
+{
+    (void)t, (void)port, (void)taken, (void)vhosts;
+}
+
+void listeners_gateway(const struct translation *t, struct resource_sink *out)
+{
+    (void)t, (void)out;
+}
+
+void routes_gateway(const struct translation *t, struct resource_sink *out)
+{
+    (void)t, (void)out;
+}
+
+void name_table(const struct translation *t, struct resource_sink *out)
+{
+    (void)t, (void)out;
+}
+
+void extensions(const struct translation *t, struct resource_sink *out)
+{
+    (void)t, (void)out;
+}
+
+void envoy_filter_cluster(const struct translation *t, Envoy__Config__Cluster__V3__Cluster *c, bool is_inbound)
+{
+    (void)t, (void)c, (void)is_inbound;
+}
+
+void envoy_filter_listener(const struct translation *t, Envoy__Config__Listener__V3__Listener *l, bool is_inbound)
+{
+    (void)t, (void)l, (void)is_inbound;
+}
+
+void envoy_filter_routes(const struct translation *t, Envoy__Config__Route__V3__RouteConfiguration *r, bool is_inbound)
+{
+    (void)t, (void)r, (void)is_inbound;
+}
