@@ -261,25 +261,32 @@ static void join_services(struct making *m)
     s->service_count = (uint32_t)kept;
 }
 
-static uint64_t hash_of(const struct scope *s)
+static uint64_t services_hash(const struct scope *s)
 {
     uint64_t h = hash_text(7, s->ns);
-    for (uint32_t e = 0; e < s->egress_count; e++) {
-        const struct scope_egress *g = &s->egress[e];
-        for (uint32_t i = 0; i < g->service_count; i++) {
-            h = hash_number(h, g->services[i].service->hash);
-            const struct rule *r = g->services[i].rule;
+    for (uint32_t e = 0; e < s->egress_count; e++)
+        for (uint32_t i = 0; i < s->egress[e].service_count; i++) {
+            const struct rule *r = s->egress[e].services[i].rule;
+            h = hash_number(h, s->egress[e].services[i].service->hash);
             for (uint32_t k = 0; r && k < r->object_count; k++)
                 h = hash_number(h, r->objects[k]->hash);
         }
+    return hash_number(h, s->sidecar ? s->sidecar->hash : 0);
+}
+
+static uint64_t hash_of(const struct scope *s)
+{
+    uint64_t h = s->services_hash;
+    for (uint32_t e = 0; e < s->egress_count; e++) {
+        const struct scope_egress *g = &s->egress[e];
         for (uint32_t i = 0; i < g->route_count; i++) {
             h = hash_number(h, g->routes[i].object->hash);
             if (g->routes[i].spec != g->routes[i].object->body)
                 h = hash_number(h, delegates_hash(g->routes[i].spec));
         }
-        h = hash_number(h, g->port);
+        h = hash_number(h, g->route_count);
     }
-    return hash_number(h, s->sidecar ? s->sidecar->hash : 0);
+    return h;
 }
 
 static struct scope *make(struct world *w, struct str ns, const struct labels *labels, const struct object *sidecar, bool of_mesh)
@@ -310,6 +317,7 @@ static struct scope *make(struct world *w, struct str ns, const struct labels *l
     s->egress = egress;
     s->egress_count = (uint32_t)n;
     join_services(&m);
+    s->services_hash = services_hash(s);
     s->hash = hash_of(s);
     return s;
 }

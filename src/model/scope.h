@@ -43,7 +43,8 @@ struct scope {
     const struct object *sidecar; /* NULL: the default */
     const struct scope_egress *egress; uint32_t egress_count;
     const struct scoped_service *services; uint32_t service_count; /* of all egress listeners, by host, each once */
-    uint64_t hash; /* scopes with equal hashes see the same (services, rules and routes by their hashes; not endpoints) */
+    /* Scopes with equal hashes see the same (services, rules and routes by their hashes; not endpoints). */
+    uint64_t hash, services_hash; /* services_hash: but for the routes */
 };
 const struct scope *scope_ref(const struct scope *s);
 void scope_unref(const struct scope **s);

@@ -4,7 +4,8 @@
  */
 #include "model/service_priv.h"
 
-#include "base/check.h"
+#include <stdlib.h>
+
 #include "base/mem.h"
 
 struct service_body {
@@ -125,8 +126,29 @@ void service_seal(struct service *s)
     s->hash = hash_number(h, (uint64_t)s->created_s);
 }
 
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The same for any number of endpoints that are alike in this. */
+static uint64_t identities_hash(const struct endpoint_set *set)
+{
+    uint64_t *all = mem_alloc((set->count + 1) * sizeof(*all)), h = 3;
+    for (uint32_t i = 0; i < set->count; i++)
+        all[i] = hash_number(hash_text(hash_text(5, set->items[i].identity), set->items[i].tls_mode), set->items[i].service_port);
+    qsort(all, set->count, sizeof(*all), by_number);
+    for (uint32_t i = 0; i < set->count; i++)
+        if (i == 0 || all[i] != all[i - 1])
+            h = hash_number(h, all[i]);
+    mem_free(all);
+    return h;
+}
+
 void endpoint_set_seal(struct endpoint_set *set)
 {
+    set->identities = identities_hash(set);
     uint64_t h = hash_text(hash_text(2, set->host), set->ns);
     for (uint32_t i = 0; i < set->count; i++) {
         const struct endpoint *e = &set->items[i];

@@ -96,6 +96,7 @@ struct endpoint_set {
     struct str host, ns;
     const struct endpoint *items; uint32_t count; /* sorted by service_port, address */
     uint64_t hash;
+    uint64_t identities; /* of who they are and whether they take mutual TLS: clusters depend on that, assignments on all */
 };
 const struct endpoint_set *endpoint_set_ref(const struct endpoint_set *s);
 void endpoint_set_unref(const struct endpoint_set **s);

@@ -156,6 +156,9 @@ static void place_build(struct world *w, struct place *p)
         endpoint_set_unref(&set);
         return;
     }
+    /* listeners stand at a headless service's endpoints, clusters name their identities */
+    if (!p->set || p->set->identities != set->identities || p->service->is_headless)
+        map_set(w->changed_services, p->service->host, w);
     leave_addresses(w, p);
     if (p->set)
         endpoint_set_unref(&p->set);

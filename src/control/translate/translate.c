@@ -100,7 +100,7 @@ void translate_key(const struct translation *t, enum part p, struct strbuf *key)
     add_who(t->node, key);
     add_policies(t, KIND_ENVOY_FILTER, key);
     if (rows[p].is_outbound)
-        add_number(key, t->scope->hash);
+        add_number(key, p == PART_CDS_OUTBOUND || p == PART_NDS ? t->scope->services_hash : t->scope->hash);
     else
         add_workload_services(t, key);
     if (p == PART_LDS_OUTBOUND || p == PART_LDS_INBOUND) {
@@ -140,48 +140,45 @@ bool translate_concerns(const struct translation *t, enum part p, const struct w
 
 /* ---- assignments ---- */
 
-/* "outbound|PORT|SUBSET|HOST" */
-static bool purpose_of(const struct translation *t, struct str cluster, struct cluster_purpose *p)
+static void add_assignment(const struct translation *t, struct cluster_purpose *p, struct resource_sink *out)
 {
-    struct str rest, direction = str_split(cluster, '|', &rest), port_text, subset;
-    uint64_t port;
-    port_text = rest.p ? str_split(rest, '|', &rest) : STR("");
-    subset = rest.p ? str_split(rest, '|', &rest) : STR("");
-    if (!rest.p || !str_eq(direction, STR("outbound")) || !str_to_u64(port_text, &port))
-        return false;
-    const struct scoped_service *s = scope_service(t->scope, rest);
-    *p = (struct cluster_purpose){.service = s, .subset = subset};
-    p->port = s ? service_port_find(s->service, (uint32_t)port) : NULL;
-    return p->port != NULL;
+    struct str cluster = cluster_name(t->arena, "outbound", p->subset, p->service->service->host, p->port->number);
+    out->add(out, cluster, &assignment_of(t, p, cluster)->base);
 }
 
-void translate_assignment(const struct translation *t, struct str cluster, struct resource_sink *out)
+static void add_assignments(const struct translation *t, const struct scoped_service *s, struct resource_sink *out)
 {
-    struct cluster_purpose p;
-    Envoy__Config__Endpoint__V3__ClusterLoadAssignment *a;
-    if (purpose_of(t, cluster, &p))
-        a = assignment_of(t, &p, cluster);
-    else {
-        a = MAKE(t, Envoy__Config__Endpoint__V3__ClusterLoadAssignment, envoy__config__endpoint__v3__cluster_load_assignment__descriptor);
-        a->cluster_name = text(t, cluster);
+    for (uint32_t k = 0; s->service->resolution == RESOLUTION_CLIENT_SIDE && k < s->service->port_count; k++) {
+        struct cluster_purpose p = {.service = s, .port = &s->service->ports[k]};
+        if (p.port->protocol == PROTOCOL_UDP)
+            continue;
+        add_assignment(t, &p, out);
+        for (size_t i = 0, n = rule_subset_count(s->rule); i < n; i++) {
+            p.subset_spec = rule_subset(s->rule, i, &p.subset);
+            add_assignment(t, &p, out);
+        }
     }
-    out->add(out, cluster, &a->base);
 }
 
-void translate_assignment_key(const struct translation *t, struct str cluster, struct strbuf *key)
+void translate_assignments(const struct translation *t, struct str host, struct resource_sink *out)
 {
-    struct cluster_purpose p;
-    add_text(key, cluster);
-    if (!purpose_of(t, cluster, &p))
+    if (host.p) {
+        const struct scoped_service *s = scope_service(t->scope, host);
+        if (s)
+            add_assignments(t, s, out);
         return;
-    const struct endpoint_set *set = world_endpoints(t->world, p.service->service);
-    add_number(key, p.service->service->hash);
-    add_number(key, set ? set->hash : 0);
-    for (uint32_t i = 0; p.service->rule && i < p.service->rule->object_count; i++)
-        add_number(key, p.service->rule->objects[i]->hash);
+    }
+    for (uint32_t i = 0; i < t->scope->service_count; i++)
+        add_assignments(t, &t->scope->services[i], out);
+}
+
+void translate_assignments_key(const struct translation *t, struct strbuf *key)
+{
+    add_number(key, t->scope->services_hash);
     add_text(key, t->node->region);
     add_text(key, t->node->zone);
     add_text(key, t->node->sub_zone);
     add_text(key, t->node->network);
+    add_text(key, t->node->cluster_id);
     add_number(key, world_mesh(t->world)->hash);
 }

@@ -46,10 +46,10 @@ void translate_part(const struct translation *t, enum part p, struct resource_si
 /* Does the change matter to the part? false only where it certainly doesn't. */
 bool translate_concerns(const struct translation *t, enum part p, const struct world_delta *d);
 
-/* One ClusterLoadAssignment by its cluster's name ("outbound|9080|v1|reviews..."); an empty one where the service is gone or out of scope.
- * Depends on the scope's rule for the host (subsets, locality settings, mTLS) and the node's locality and network: `key` as above. */
-void translate_assignment(const struct translation *t, struct str cluster, struct resource_sink *out);
-void translate_assignment_key(const struct translation *t, struct str cluster, struct strbuf *key);
+/* The ClusterLoadAssignments of a host's clusters, of all in scope for the null str. They depend on the scope's services and rules and on
+ * the node's locality and network: `key` as above. */
+void translate_assignments(const struct translation *t, struct str host, struct resource_sink *out);
+void translate_assignments_key(const struct translation *t, struct strbuf *key);
 /* The host within a cluster's name; the null str where it has none. */
 struct str cluster_name_host(struct str cluster);
 
