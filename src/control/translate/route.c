@@ -81,6 +81,15 @@ ROUTES *routes_inbound(const struct translation *t, struct str cluster, struct s
     return rc;
 }
 
+VHOST *vhost_of_host(const struct translation *t, struct str host, uint32_t port, const struct many *routes)
+{
+    struct many domains = {0};
+    many_add(t, &domains, text(t, host));
+    VHOST *v = vhost_new(t, textf(t, "%.*s:%u", STR_ARG(host), port), &domains, routes);
+    v->include_request_attempt_count = true;
+    return v;
+}
+
 /* ---- domains ---- */
 
 /* The longest tail that the proxy's own domain and the host share, in whole labels: names may be written without it. */
@@ -141,8 +150,14 @@ static VHOST *vhost_of_service(const struct translation *t, const struct scoped_
         return NULL;
     struct str cluster = cluster_name(t->arena, "outbound", STR(""), service->host, port);
     struct str operation = arena_printf(t->arena, "%.*s:%u/*", STR_ARG(service->host), port);
-    if (!routes_by_rule(t, service, port, &routes))
-        many_add(t, &routes, route_default(t, cluster, operation));
+    if (!routes_by_rule(t, service, port, &routes)) {
+        ROUTE *r = route_default(t, cluster, operation);
+        struct many hashes = {0};
+        route_set_hash(t, s, STR(""), &hashes);
+        r->route->hash_policy = (void *)hashes.items;
+        r->route->n_hash_policy = hashes.count;
+        many_add(t, &routes, r);
+    }
     VHOST *v = vhost_new(t, textf(t, "%.*s:%u", STR_ARG(service->host), port), &domains, &routes);
     v->include_request_attempt_count = true;
     return v;

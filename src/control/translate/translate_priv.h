@@ -130,6 +130,13 @@ void routes_sidecar(const struct translation *t, struct resource_sink *out);
 void routes_gateway(const struct translation *t, struct resource_sink *out);
 /* route_http.c: of the scope's virtual services. Adds the routes for the host and port; false: no virtual service holds for it. */
 bool routes_by_rule(const struct translation *t, const struct service *s, uint32_t port, struct many *routes);
+/* All of one virtual service for traffic of `port` to a gateway ("mesh" or "ns/name"); true: the last catches all. */
+bool routes_of_virtual_service(const struct translation *t, const struct scoped_route *vs, struct str gateway, uint32_t port,
+                               struct many *routes);
+/* The hash policies that a destination's rule asks for. */
+void route_set_hash(const struct translation *t, const struct scoped_service *s, struct str subset, struct many *policies);
+/* "host:port" for that domain alone. */
+Envoy__Config__Route__V3__VirtualHost *vhost_of_host(const struct translation *t, struct str host, uint32_t port, const struct many *routes);
 /* Virtual hosts of virtual services whose hosts no service has. `taken`: domains that stand already. */
 struct map;
 void vhosts_of_routes_alone(const struct translation *t, uint32_t port, struct map *taken, struct many *vhosts);

@@ -14,17 +14,6 @@ void policy_network_filters(const struct translation *t, const struct chain_purp
     (void)t, (void)p, (void)filters;
 }
 
-bool routes_by_rule(const struct translation *t, const struct service *s, uint32_t port, struct many *routes)
-{
-    (void)t, (void)s, (void)port, (void)routes;
-    return false;
-}
-
-void vhosts_of_routes_alone(const struct translation *t, uint32_t port, struct map *taken, struct many *vhosts)
-{
-    (void)t, (void)port, (void)taken, (void)vhosts;
-}
-
 void listeners_gateway(const struct translation *t, struct resource_sink *out)
 {
     (void)t, (void)out;
