@@ -17,7 +17,7 @@ struct mesh {
     const struct str *trust_domain_aliases; uint32_t alias_count;
     bool auto_mtls, access_log_json, ingress_strict;
     enum mesh_outbound outbound;
-    uint64_t connect_timeout_ms, protocol_detection_timeout_ms, drain_ms;
+    uint64_t connect_timeout_ms, protocol_detection_timeout_ms;
     uint32_t proxy_listen_port, inbound_listen_port, http_proxy_port; /* 15001, 15006, 0 */
     struct visibility default_service_export, default_route_export, default_rule_export;
     struct str access_log_file, access_log_format;
@@ -28,7 +28,8 @@ struct mesh {
     uint64_t hash;
 };
 
-/* Istio's defaults; text "" gives only those. Faults as object_read_all's. NULL after faults. */
+/* Istio's defaults; text "" gives only those. Faults as object_read_all's. NULL after faults.
+ * Networks aren't read yet. */
 const struct mesh *mesh_read(struct str text, const char *file, struct err_list *faults);
 const struct mesh *mesh_ref(const struct mesh *m);
 void mesh_unref(const struct mesh **m);
