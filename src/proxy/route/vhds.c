@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "proxy/cluster/cluster.h"
 #include "proxy/config/resources.h"
 #include "proxy/discovery/discovery.h"
 #include "proxy/route/vhost_ask.h"
@@ -35,11 +36,14 @@ struct asked {
     struct str host; /* heap */
     struct subscription *subscription;
     struct list waiting;
+    struct list gone; /* vhds->gone: known not to be there; of itself: not so */
     bool is_there;
 };
 
 struct vhds {
     struct map *asked;                /* host -> struct asked */
+    struct list gone;
+    struct turn_task sweep;
     struct str config_name;           /* heap */
     const struct config_source *from;
     struct config_frame *frame;
@@ -201,10 +205,29 @@ static void asked_answer(struct asked *a)
 static void asked_free(struct asked *a)
 {
     asked_answer(a);
+    list_remove(&a->gone);
     map_del(a->vhds->asked, a->host);
     discovery_unsubscribe(&a->subscription);
     str_free(&a->host);
     mem_free(a);
+}
+
+static void sweep(struct turn_task *t)
+{
+    struct vhds *v = CONTAINER_OF(t, vhds, sweep);
+    for (struct list *node; (node = list_first(&v->gone));)
+        asked_free(LIST_ENTRY(node, asked, gone));
+}
+
+/* It goes at the turn's end: a name that is given up and asked for again within a turn wouldn't be told to the server. */
+static void asked_retire(struct asked *a)
+{
+    asked_answer(a);
+    if (!list_is_empty(&a->gone))
+        return;
+    list_push_back(&a->vhds->gone, &a->gone);
+    a->vhds->sweep.run = sweep;
+    loop_at_turn_end(clusters_main_loop(), &a->vhds->sweep);
 }
 
 /* The table has it by now, if it can be had. */
@@ -216,7 +239,7 @@ static void on_asked_update(void *user, const struct resource_update *u, struct 
     if (a->is_there)
         asked_answer(a);
     else if (u->removed_count)
-        asked_free(a);
+        asked_retire(a);
 }
 
 static const struct subscription_ops asked_ops = {.on_update = on_asked_update};
@@ -228,6 +251,7 @@ static struct asked *asked_new(struct vhds *v, struct str host)
     a->vhds = v;
     a->host = str_dup(host);
     list_init(&a->waiting);
+    list_init(&a->gone);
     map_set(v->asked, host, a);
     strbuf_addf(&name, "%.*s/%.*s", STR_ARG(v->config_name), STR_ARG(host));
     a->subscription = discovery_subscribe(v->from, RESOURCE_VIRTUAL_HOST, strbuf_str(&name), STR(""), &asked_ops, a);
@@ -246,10 +270,10 @@ void vhds_ask(struct vhds *v, struct vhost_ask *take_ask)
         a = asked_new(v, host);
     if (!a && !is_known)
         LOG_SELDOM(CONFIG, WARNING, "vhds: %d hosts of '%.*s' have been asked for; no more are", ASKED_MAX, STR_ARG(v->config_name));
-    if (!a || is_known || a->is_there) {
+    if (!a || is_known || a->is_there || !list_is_empty(&a->gone)) {
         vhost_ask_answer(take_ask);
         if (a && !is_known)
-            asked_free(a); /* it was there and is gone: the next one asks anew */
+            asked_retire(a); /* it was there and is gone: the next one asks anew */
         return;
     }
     take_ask->waited_for = a;
@@ -288,6 +312,7 @@ struct vhds *vhds_new(const struct config_source *source, struct str config_name
     v->user = user;
     v->config_name = str_dup(config_name);
     v->asked = map_new();
+    list_init(&v->gone);
     warm_source_init(&v->warm);
     subscribe(v, config_name, manager);
     return v;
@@ -303,6 +328,7 @@ void vhds_free(struct vhds **vhds)
         return;
     for (size_t at = 0; map_next(v->asked, &at, &host, &asked); at = 0)
         asked_free(asked);
+    turn_task_cancel(&v->sweep);
     map_free(&v->asked);
     str_free(&v->config_name);
     discovery_unsubscribe(&v->subscription);
