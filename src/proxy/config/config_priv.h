@@ -14,6 +14,7 @@
 #include "proxy/config/bootstrap.h"
 #include "proxy/config/pb.h"
 #include "proxy/config/spec_memory.h"
+#include "proxy/filter/filter_source.h"
 #include "proxy/match/header_match.h"
 #include "proxy/metadata.h"
 #include "proxy/route/route.h"
@@ -114,9 +115,8 @@ int cfg_grpc_service(struct config_reader *cr, const pb_grpc_service *m, struct 
 struct config_source;
 const struct config_source *cfg_config_source(struct config_reader *cr, const pb_config_source *m);
 /* filter_source.c: never NULL; in the arena, with parts of its own (filter_source_fini) */
-struct filter_source;
-struct filter_source *cfg_filter_source(struct config_reader *cr, struct str name, const pb_extension_config_source *m, bool is_last,
-                                        struct arena *a);
+struct filter_source *cfg_filter_source(struct config_reader *cr, enum filter_place kind, struct str name,
+                                        const pb_extension_config_source *m, bool is_last, struct arena *a);
 const struct config_source *cfg_api_source(struct config_reader *cr, const pb_api_config_source *m);
 /* rate_limits.c: NULL for none; heap parts freed by rate_limit_rules_fini. */
 struct rate_limit_rules;

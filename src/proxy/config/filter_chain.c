@@ -7,6 +7,7 @@
  */
 #include "base/mem.h"
 #include "proxy/config/config_priv.h"
+#include "proxy/filter/filter_source.h"
 #include "proxy/config/listener_priv.h"
 #include "proxy/config/tls_source.h"
 
@@ -73,7 +74,7 @@ static void read_match(struct config_reader *cr, const pb_chain_match *m, struct
 
 /* ---- network filters ---- */
 
-static int read_network_filter(struct config_reader *cr, const pb_network_filter *m, const struct listener_spec *l,
+static int read_network_filter(struct config_reader *cr, const pb_network_filter *m, bool is_last, const struct listener_spec *l,
                                struct filter_chain *chain, struct network_filter_spec *spec)
 {
     ProtobufCMessage *msg = NULL;
@@ -81,9 +82,15 @@ static int read_network_filter(struct config_reader *cr, const pb_network_filter
     struct str name = TEXT(m, name);
     const pb_any *any = NULL;
     if (m->config_type_case == ENVOY__CONFIG__LISTENER__V3__FILTER__CONFIG_TYPE_CONFIG_DISCOVERY) {
-        proto_read_whole(&cr->r, &GET(m, config_discovery)->base);
-        UNSUPPORTED("config_discovery", NULL);
-        return ERR_UNSUPPORTED;
+        if (is_last) {
+            proto_read_whole(&cr->r, &GET(m, config_discovery)->base);
+            UNSUPPORTED("config_discovery", "for the terminal filter");
+            return ERR_UNSUPPORTED;
+        }
+        *spec = (struct network_filter_spec){.name = arena_str(&chain->arena, name), .def = &dynamic_network_filter};
+        IN("config_discovery")
+            spec->dynamic = cfg_filter_source(cr, PLACE_NETWORK, name, GET(m, config_discovery), false, &chain->arena);
+        return 0;
     }
     any = m->config_type_case ? GET(m, typed_config) : NULL;
     const struct extension *ext = cfg_extension(cr, EXT_NETWORK_FILTER, "typed_config", name, any, &msg);
@@ -106,7 +113,7 @@ static void read_network_filters(struct config_reader *cr, const pb_filter_chain
     for (uint32_t i = 0; i < n; i++)
         IN("filters[%u]", i) {
             struct network_filter_spec *spec = &chain->filters[chain->filter_count];
-            if (read_network_filter(cr, m->filters[i], l, chain, spec) == ERR_UNSUPPORTED) {
+            if (read_network_filter(cr, m->filters[i], i + 1 == n, l, chain, spec) == ERR_UNSUPPORTED) {
                 complete = false;
             } else {
                 chain->filter_count++;
@@ -210,9 +217,12 @@ void filter_chain_unref(struct filter_chain **c)
     *c = NULL;
     if (!chain || --chain->refs)
         return;
-    for (uint32_t i = 0; i < chain->filter_count; i++)
+    for (uint32_t i = 0; i < chain->filter_count; i++) {
         if (chain->filters[i].free_config)
             chain->filters[i].free_config((void *)chain->filters[i].config);
+        if (chain->filters[i].dynamic)
+            filter_source_fini(chain->filters[i].dynamic);
+    }
     tls_source_unref(&chain->tls);
     cluster_slots_fini(&chain->slots);
     arena_fini(&chain->arena);

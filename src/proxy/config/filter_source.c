@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * core.v3.ExtensionConfigSource of HTTP filters, and the TypedExtensionConfigs that it brings: read into
+ * core.v3.ExtensionConfigSource of filters, and the TypedExtensionConfigs that it brings: read into
  * one place of a chain, of the types that the place allows. Types that aren't known (Wasm) are refused by
  * name where the place is read, before anything is asked for. Main thread.
  */
@@ -9,6 +9,9 @@
 #include "base/mem.h"
 #include "proxy/config/resources_priv.h"
 #include "proxy/discovery/discovery.h"
+
+static const enum extension_kind kinds[] = {
+    [PLACE_HTTP] = EXT_HTTP_FILTER, [PLACE_NETWORK] = EXT_NETWORK_FILTER, [PLACE_LISTENER] = EXT_LISTENER_FILTER};
 
 static bool is_allowed(const struct filter_source *s, struct str type)
 {
@@ -26,11 +29,48 @@ static void read_types(struct config_reader *cr, const pb_extension_config_sourc
         IN("type_urls[%u]", i) {
             pb_any any = {.type_url = m->type_urls[i]};
             s->types[i] = arena_str(a, proto_any_type(&any));
-            if (!cfg_extension_is_named(EXT_HTTP_FILTER, s->types[i]))
+            if (!cfg_extension_is_named(kinds[s->kind], s->types[i]))
                 UNSUPPORTED("", m->type_urls[i]);
         }
     if (!s->type_count)
         FAULT("type_urls", "one at least must be set");
+}
+
+static void read_http(struct config_reader *cr, const char *field, const struct extension *ext, ProtobufCMessage *msg,
+                      const struct filter_source *s, struct filter_config *out)
+{
+    struct cfg_http_filter to = {&out->spec, &out->arena};
+    out->spec.name = s->name;
+    out->spec.def = ext->def;
+    if (out->spec.def->is_terminal != s->is_terminal)
+        FAULT(field, s->is_terminal ? "must be a terminal filter, as the last one" : "is a terminal filter and must be the last one");
+    IN("%s", field)
+        ext->read(cr, msg, &to);
+}
+
+static void read_network(struct config_reader *cr, const char *field, const struct extension *ext, ProtobufCMessage *msg,
+                         const struct filter_source *s, struct filter_config *out)
+{
+    struct cfg_network_filter to = {.spec = &out->network, .arena = &out->arena};
+    out->network.name = s->name;
+    out->network.def = ext->def;
+    if (out->network.def->is_terminal) { /* its reader looks at the listener */
+        proto_read_whole(&cr->r, msg);
+        FAULT(field, "is a terminal filter, which can't come by discovery");
+        return;
+    }
+    IN("%s", field)
+        ext->read(cr, msg, &to);
+}
+
+static void read_listener(struct config_reader *cr, const char *field, const struct extension *ext, ProtobufCMessage *msg,
+                          const struct filter_source *s, struct filter_config *out)
+{
+    struct cfg_listener_filter to = {&out->listener, &out->arena};
+    out->listener.name = s->name;
+    out->listener.def = ext->def;
+    IN("%s", field)
+        ext->read(cr, msg, &to);
 }
 
 /* The settings of `any` for the place; what it makes goes to `out`, which is freed by its owner also after faults. */
@@ -38,31 +78,32 @@ static void read_config(struct config_reader *cr, const char *field, const pb_an
                         struct filter_config *out)
 {
     ProtobufCMessage *msg = NULL;
+    out->kind = s->kind;
     struct cluster_slots *outer = cr->slots;
-    struct cfg_http_filter to = {&out->spec, &out->arena};
     struct str type = any ? proto_any_content_type(cr->r.arena, any) : STR_NULL;
     if (any && !is_allowed(s, type)) {
         proto_read_whole(&cr->r, &any->base);
         FAULT(field, "has the type %.*s, which is none of type_urls", STR_ARG(type));
         return;
     }
-    const struct extension *ext = cfg_extension(cr, EXT_HTTP_FILTER, field, s->name, any, &msg);
+    const struct extension *ext = cfg_extension(cr, kinds[s->kind], field, s->name, any, &msg);
     if (!ext)
         return;
-    out->spec.name = s->name;
-    out->spec.def = ext->def;
-    if (out->spec.def->is_terminal != s->is_terminal)
-        FAULT(field, s->is_terminal ? "must be a terminal filter, as the last one" : "is a terminal filter and must be the last one");
     cr->slots = &out->slots;
-    IN("%s", field)
-        ext->read(cr, msg, &to);
+    if (s->kind == PLACE_HTTP)
+        read_http(cr, field, ext, msg, s, out);
+    else if (s->kind == PLACE_NETWORK)
+        read_network(cr, field, ext, msg, s, out);
+    else
+        read_listener(cr, field, ext, msg, s, out);
     cr->slots = outer;
 }
 
-struct filter_source *cfg_filter_source(struct config_reader *cr, struct str name, const pb_extension_config_source *m, bool is_last,
-                                        struct arena *a)
+struct filter_source *cfg_filter_source(struct config_reader *cr, enum filter_place kind, struct str name,
+                                        const pb_extension_config_source *m, bool is_last, struct arena *a)
 {
     struct filter_source *s = arena_zalloc(a, sizeof *s);
+    s->kind = kind;
     s->name = arena_str(a, name);
     s->is_terminal = is_last;
     IN("config_source")

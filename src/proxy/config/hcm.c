@@ -316,7 +316,7 @@ static bool read_filter(struct config_reader *cr, const pb_http_filter *m, bool 
         *spec = (struct http_filter_spec){.name = arena_str(&c->arena, name), .disabled = disabled};
         spec->def = is_last ? &dynamic_terminal_filter : &dynamic_filter;
         IN("config_discovery")
-            spec->dynamic = cfg_filter_source(cr, name, GET(m, config_discovery), is_last, &c->arena);
+            spec->dynamic = cfg_filter_source(cr, PLACE_HTTP, name, GET(m, config_discovery), is_last, &c->arena);
         c->filter_count++;
         return true;
     }

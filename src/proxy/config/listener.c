@@ -6,6 +6,7 @@
 #include "proxy/listener/listener.h"
 
 #include "base/mem.h"
+#include "proxy/filter/filter_source.h"
 #include "proxy/config/listener_priv.h"
 #include "proxy/config/resources_priv.h"
 #include "proxy/log/access_log.h"
@@ -231,9 +232,12 @@ void listener_spec_free(struct listener_spec **spec)
     for (uint32_t i = 0; i < l->chain_count; i++)
         filter_chain_unref(&l->chains[i]);
     filter_chain_unref(&l->default_chain);
-    for (uint32_t i = 0; i < l->listener_filter_count; i++)
+    for (uint32_t i = 0; i < l->listener_filter_count; i++) {
         if (l->listener_filters[i].free_config)
             l->listener_filters[i].free_config((void *)l->listener_filters[i].config);
+        if (l->listener_filters[i].dynamic)
+            filter_source_fini(l->listener_filters[i].dynamic);
+    }
     for (uint32_t i = 0; i < l->access_log_count; i++)
         access_log_free(&l->access_logs[i]);
     for (uint32_t i = 0; i < l->address_count; i++)

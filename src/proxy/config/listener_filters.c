@@ -4,6 +4,7 @@
  */
 #include "proxy/listener/listener_filter.h"
 
+#include "proxy/filter/filter_source.h"
 #include "proxy/config/listener_priv.h"
 
 #define LISTENER_FILTERS_TIMEOUT_MS 15000u
@@ -144,21 +145,22 @@ static int read_listener_filter(struct config_reader *cr, const pb_listener_filt
     ProtobufCMessage *msg = NULL;
     int rc = ERR_INVALID;
     struct str name = TEXT(m, name);
+    spec->name = arena_str(&l->arena, name);
+    if (GET(m, filter_disabled))
+        IN("filter_disabled")
+            spec->disabled = read_predicate(cr, m->filter_disabled, arena_zalloc(&l->arena, sizeof(struct listener_predicate)), &l->arena);
     if (m->config_type_case == ENVOY__CONFIG__LISTENER__V3__LISTENER_FILTER__CONFIG_TYPE_CONFIG_DISCOVERY) {
-        proto_read_whole(&cr->r, &GET(m, config_discovery)->base);
-        UNSUPPORTED("config_discovery", NULL);
-        return ERR_UNSUPPORTED;
+        spec->def = &dynamic_listener_filter;
+        IN("config_discovery")
+            spec->dynamic = cfg_filter_source(cr, PLACE_LISTENER, name, GET(m, config_discovery), false, &l->arena);
+        return 0;
     }
     const pb_any *any = m->config_type_case ? GET(m, typed_config) : NULL;
     const struct extension *ext = cfg_extension(cr, EXT_LISTENER_FILTER, "typed_config", name, any, &msg);
     if (!ext)
         return ERR_UNSUPPORTED;
     struct cfg_listener_filter out = {spec, &l->arena};
-    spec->name = arena_str(&l->arena, name);
     spec->def = ext->def;
-    if (GET(m, filter_disabled))
-        IN("filter_disabled")
-            spec->disabled = read_predicate(cr, m->filter_disabled, arena_zalloc(&l->arena, sizeof(struct listener_predicate)), &l->arena);
     IN("typed_config")
         rc = ext->read(cr, msg, &out);
     return rc;

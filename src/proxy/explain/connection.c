@@ -5,6 +5,7 @@
  */
 #include "http/codec/uri.h"
 #include "proxy/explain/explain_priv.h"
+#include "proxy/filter/filter_source.h"
 #include "proxy/listener/listener_filter.h"
 
 /* How well a listener fits, best last. */
@@ -35,10 +36,23 @@ static bool speaks_http(const struct listener_spec *spec)
     return false;
 }
 
+/* What stands there now, where discovery fills the place. */
+static const struct listener_filter_def *listener_filter_def_of(const struct listener_filter_spec *f)
+{
+    const struct filter_config *now = f->dynamic ? filter_source_now(f->dynamic) : NULL;
+    return now ? now->listener.def : f->def;
+}
+
+static const struct network_filter_spec *network_filter_of(const struct network_filter_spec *f)
+{
+    const struct filter_config *now = f->dynamic ? filter_source_now(f->dynamic) : NULL;
+    return now ? &now->network : f;
+}
+
 static bool has_listener_filter(const struct listener_spec *spec, const struct listener_filter_def *def)
 {
     for (uint32_t i = 0; i < spec->listener_filter_count; i++)
-        if (spec->listener_filters[i].def == def)
+        if (listener_filter_def_of(&spec->listener_filters[i]) == def)
             return true;
     return false;
 }
@@ -403,7 +417,7 @@ static void ask_prologue(struct explain_report *r)
         .supposed_principal = r->chain->tls ? r->rq->principal : STR_NULL,
     };
     for (uint32_t i = 0; i + 1 < r->chain->filter_count && !r->closed_by.p; i++) {
-        const struct network_filter_spec *f = &r->chain->filters[i];
+        const struct network_filter_spec *f = network_filter_of(&r->chain->filters[i]);
         struct listening l = {r, f->name};
         struct filter_words words = {.say = note_line, .arg = &l, .arena = r->arena};
         if (!f->def->explain)

@@ -10,8 +10,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proxy/config/bootstrap.h"
 #include "proxy/config/resources.h"
 #include "proxy/discovery/discovery.h"
+#include "proxy/listener/listener_filter.h"
+#include "proxy/server.h"
 #include "proxy/warm.h"
 
 #define ECDS_STATS(X)                                                                              \
@@ -26,6 +29,7 @@ static const struct stat_table table = {rows, ARRAY_LEN(rows)};
 
 struct filter_feed {
     struct list node;
+    enum filter_place kind;
     struct list places;
     uint32_t place_count;
     const struct config_source *from;
@@ -38,6 +42,12 @@ struct filter_feed {
 };
 static struct list all = {&all, &all};
 
+static const char *const kind_texts[] = {
+#define X(id, text) text,
+    FILTER_PLACE_TABLE(X)
+#undef X
+};
+
 /* ---- stand-ins ---- */
 
 static enum filter_headers on_missing(struct http_filter *f, struct headers *h, bool end)
@@ -49,14 +59,32 @@ static enum filter_headers on_missing(struct http_filter *f, struct headers *h, 
 
 const struct http_filter_def dynamic_filter = {.name = "dynamic"};
 const struct http_filter_def dynamic_terminal_filter = {.name = "dynamic", .is_terminal = true};
+const struct network_filter_def dynamic_network_filter = {.name = "dynamic"};
+const struct listener_filter_def dynamic_listener_filter = {.name = "dynamic"};
 const struct http_filter_def missing_filter = {.name = "missing", .on_request_headers = on_missing};
 
 /* ---- versions ---- */
 
+static void free_settings(void (*free_config)(void *config), const void *config)
+{
+    if (free_config && config)
+        free_config((void *)(uintptr_t)config);
+}
+
 static void fini(struct filter_config *c)
 {
-    if (c->spec.free_config && c->spec.config)
-        c->spec.free_config((void *)(uintptr_t)c->spec.config);
+    switch (c->kind) {
+    case PLACE_HTTP:
+        free_settings(c->spec.free_config, c->spec.config);
+        break;
+    case PLACE_NETWORK:
+        free_settings(c->network.free_config, c->network.config);
+        break;
+    case PLACE_LISTENER:
+        free_settings(c->listener.free_config, c->listener.config);
+        break;
+    }
+    stat_scope_unref(&c->stats);
     cluster_slots_fini(&c->slots);
     arena_fini(&c->arena);
 }
@@ -85,8 +113,21 @@ static void on_fallback_unused(struct snapshot *base)
 
 static void link_one(const struct filter_source *s, struct filter_config *c)
 {
-    if (c->spec.def->link)
-        c->spec.def->link((void *)(uintptr_t)c->spec.config, s->stats);
+    struct link_context cx = {.server = s->server}; /* what only terminal filters look at is missing */
+    switch (c->kind) {
+    case PLACE_HTTP:
+        if (c->spec.def->link)
+            c->spec.def->link((void *)(uintptr_t)c->spec.config, s->stats);
+        break;
+    case PLACE_NETWORK:
+        if (c->network.def->link)
+            c->network.def->link((void *)(uintptr_t)c->network.config, &cx);
+        break;
+    case PLACE_LISTENER:
+        if (c->listener.def->stats)
+            c->stats = c->listener.def->stats(c->listener.config);
+        break;
+    }
 }
 
 static void publish(struct filter_source *s, struct filter_config *take_config)
@@ -204,22 +245,26 @@ static const struct subscription_ops ops = {.on_update = on_update, .on_fetch_ti
 
 static void subscribe(struct filter_feed *f)
 {
-    struct strbuf prefix = {0};
+    struct strbuf prefix = {0}, bare = {0};
     struct stat_tag tag = {STR("envoy.extension_config_discovery"), f->name};
-    strbuf_addf(&prefix, "extension_config_discovery.http_filter.%.*s.", STR_ARG(f->name));
-    f->stats = stat_scope_get(strbuf_str(&prefix), &table, STR("extension_config_discovery.http_filter."), &tag, 1);
+    strbuf_addf(&prefix, "extension_config_discovery.%s.", kind_texts[f->kind]);
+    strbuf_adds(&bare, strbuf_str(&prefix));
+    strbuf_addf(&prefix, "%.*s.", STR_ARG(f->name));
+    f->stats = stat_scope_get(strbuf_str(&prefix), &table, strbuf_str(&bare), &tag, 1);
     f->subscription = discovery_subscribe(f->from, RESOURCE_EXTENSION, f->name, strbuf_str(&prefix), &ops, f);
     strbuf_fini(&prefix);
+    strbuf_fini(&bare);
 }
 
 static struct filter_feed *feed_get(struct filter_source *s, struct config_frame *keep_frame)
 {
     LIST_EACH(it, safe, &all) {
         struct filter_feed *f = LIST_ENTRY(it, filter_feed, node);
-        if (f->from == s->from && str_eq(f->name, s->name))
+        if (f->kind == s->kind && f->from == s->from && str_eq(f->name, s->name))
             return f;
     }
     struct filter_feed *f = NEW(filter_feed);
+    f->kind = s->kind;
     list_init(&f->places);
     f->from = config_source_ref(s->from);
     f->frame = keep_frame;
@@ -263,12 +308,13 @@ static void catch_up(struct filter_source *s)
     err_list_fini(&faults);
 }
 
-void filter_source_link(struct filter_source *s, struct config_frame *keep_frame, struct stat_scope *stats)
+void filter_source_link(struct filter_source *s, struct server *keep_server, struct stat_scope *stats)
 {
     if (s->feed)
         return;
+    s->server = keep_server;
     s->stats = stats;
-    s->feed = feed_get(s, keep_frame);
+    s->feed = feed_get(s, keep_server->opts.config->frame);
     list_push_back(&s->feed->places, &s->node);
     s->feed->place_count++;
     catch_up(s);

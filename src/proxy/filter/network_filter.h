@@ -106,6 +106,7 @@ struct network_filter_spec {
     const struct network_filter_def *def;
     const void *config;
     void (*free_config)(void *config);
+    struct filter_source *dynamic; /* filter/filter_source.h: def and config come from there; NULL */
 };
 void downstream_continue(struct downstream *d);
 

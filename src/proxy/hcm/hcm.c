@@ -110,7 +110,7 @@ void hcm_config_link(struct hcm_config *c, struct link_context *cx)
         c->tracing->is_egress = cx->listener->is_outbound;
     for (uint32_t i = 0; i < c->filter_count; i++)
         if (c->filters[i].dynamic)
-            filter_source_link(c->filters[i].dynamic, cx->server->opts.config->frame, c->stats);
+            filter_source_link(c->filters[i].dynamic, cx->server, c->stats);
         else if (c->filters[i].def->link)
             c->filters[i].def->link((void *)(uintptr_t)c->filters[i].config, c->stats);
     link_routes(c, cx);

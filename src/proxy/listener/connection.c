@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/config/tls_source.h"
+#include "proxy/filter/filter_source.h"
 #include "proxy/listener/listener_priv.h"
 #include "proxy/overload/overload.h"
 #include "proxy/log/access_log.h"
@@ -30,8 +31,15 @@ struct pending {
     uint32_t filter;
     struct deferred deferred;
 };
+/* What stood in a place that discovery fills when the connection came by; kept, so that a filter sees one version. */
+struct held {
+    struct held *next;
+    const struct filter_source *place;
+    struct filter_config *config;
+};
 struct connection {
     struct downstream d;
+    struct held *held;
     struct pending *pending;
     struct deferred deferred;
     bool is_over, is_counted, is_inspected, is_handed, owns_name;
@@ -131,10 +139,47 @@ static void uncount(struct connection *c)
                 (loop_now_us(c->d.worker->loop) - c->d.start_us) / 1000);
 }
 
+/* ---- what discovery brought ---- */
+
+/* NULL: nothing is there. */
+static struct filter_config *hold(struct connection *c, const struct filter_source *place)
+{
+    struct held *h = c->held;
+    while (h && h->place != place)
+        h = h->next;
+    if (h)
+        return h->config;
+    struct filter_config *now = filter_source_now(place);
+    if (!now || !(h = arena_alloc(downstream_arena(&c->d), sizeof *h)))
+        return NULL;
+    *h = (struct held){c->held, place, now};
+    c->held = h;
+    snapshot_hold(&now->base);
+    return now;
+}
+
+static void release_held(struct connection *c)
+{
+    for (const struct held *h = c->held; h; h = h->next)
+        snapshot_release(&h->config->base, c->d.worker->loop);
+    c->held = NULL;
+}
+
+/* Of the chain, NULL: its settings haven't come. */
+static const struct network_filter_spec *network_filter_at(struct connection *c, uint32_t index)
+{
+    const struct network_filter_spec *f = &c->d.chain->filters[index];
+    struct filter_config *now = f->dynamic ? hold(c, f->dynamic) : NULL;
+    return now ? &now->network : f->dynamic ? NULL : f;
+}
+
+/* ---- its parts end ---- */
+
 static void leave_inspection(struct connection *c)
 {
     if (!c->is_inspected)
         return;
+    release_held(c);
     c->is_inspected = false;
     stat_dec(c->d.listener->stats, STAT_LISTENER_PRE_CX_ACTIVE);
     timer_clear(&c->pending->timer);
@@ -160,6 +205,7 @@ static void over(struct connection *c, uint32_t flags, struct str details)
         next = hook->next;
         hook->on_gone(&c->d, hook);
     }
+    release_held(c);
     drop_pending(c);
     leave_listener(c);
     loop_defer(w->loop, &c->deferred, free_connection);
@@ -194,7 +240,7 @@ void connection_close(struct downstream *d)
     struct connection *c = of(d);
     bool is_waiting = d->chain && !d->terminal && d->prologue_state;
     const struct network_filter_spec *waiting =
-        is_waiting ? &d->chain->filters[d->prologue_at] : NULL;
+        is_waiting ? network_filter_at(c, d->prologue_at) : NULL;
     if (d->terminal && d->terminal->close) {
         d->terminal->close(d);
         return;
@@ -243,9 +289,9 @@ static void on_waiting_closed(struct conn *conn, void *user, enum conn_close why
 {
     (void)conn, (void)why;
     struct connection *c = user;
-    const struct network_filter_def *def = c->d.chain->filters[c->d.prologue_at].def;
-    if (def->on_abort)
-        def->on_abort(&c->d, c->d.prologue_state);
+    const struct network_filter_spec *waiting = network_filter_at(c, c->d.prologue_at);
+    if (waiting->def->on_abort)
+        waiting->def->on_abort(&c->d, c->d.prologue_state);
     over(c, 0, STR_NULL);
 }
 
@@ -268,8 +314,13 @@ static void run_network_filters(struct connection *c)
 {
     const struct filter_chain *chain = c->d.chain;
     for (; c->d.prologue_at + 1 < chain->filter_count; c->d.prologue_at++) {
-        const struct network_filter_spec *f = &chain->filters[c->d.prologue_at];
+        const struct network_filter_spec *f = network_filter_at(c, c->d.prologue_at);
         c->d.prologue_state = NULL;
+        if (!f) {
+            stat_inc(c->d.listener->stats, STAT_LISTENER_NETWORK_EXTENSION_CONFIG_MISSING);
+            refuse(c, FLAG_NFCF, STR_NULL);
+            return;
+        }
         switch (f->def->on_connection(&c->d, f->config, &c->d.prologue_state)) {
         case PROLOGUE_PASS:
             break;
@@ -524,8 +575,14 @@ static void inspect(struct connection *c)
         const struct listener_filter_spec *f = &spec->listener_filters[p->filter];
         if (f->disabled && listener_predicate_holds(f->disabled, conn_local(c->d.conn)))
             continue;
-        p->in.stats = shared_of(c)->filter_stats[p->filter];
-        switch (f->def->look(&p->in, f->config)) {
+        struct filter_config *now = f->dynamic ? hold(c, f->dynamic) : NULL;
+        if (f->dynamic && !now) {
+            stat_inc(c->d.listener->stats, STAT_LISTENER_EXTENSION_CONFIG_MISSING);
+            refuse(c, FLAG_NFCF, STR_NULL);
+            return;
+        }
+        p->in.stats = now ? now->stats : shared_of(c)->filter_stats[p->filter];
+        switch ((now ? now->listener.def : f->def)->look(&p->in, now ? now->listener.config : f->config)) {
         case INSPECT_DONE:
             p->in.seen = 0;
             break;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proxy/config/tls_source.h"
+#include "proxy/filter/filter_source.h"
 #include "proxy/listener/listener_priv.h"
 #include "proxy/runtime.h"
 #include "proxy/stats/tls_stats.h"
@@ -145,14 +146,22 @@ static void make_stats(struct listener *l)
         l->actives[i].worker_stats = worker_scope(name, i);
     for (uint32_t i = 0; i < spec->listener_filter_count; i++) {
         const struct listener_filter_spec *f = &spec->listener_filters[i];
-        l->filter_stats[i] = f->def->stats ? f->def->stats(f->config) : NULL;
+        l->filter_stats[i] = !f->dynamic && f->def->stats ? f->def->stats(f->config) : NULL;
     }
+}
+
+static void link_source(struct filter_source *s, struct link_context *cx)
+{
+    filter_source_link(s, cx->server, NULL);
+    filter_source_wait(s, cx->warm);
 }
 
 static void link_chain(const struct filter_chain *chain, struct link_context *cx)
 {
     for (uint32_t i = 0; chain && i < chain->filter_count; i++)
-        if (chain->filters[i].def->link)
+        if (chain->filters[i].dynamic)
+            link_source(chain->filters[i].dynamic, cx);
+        else if (chain->filters[i].def->link)
             chain->filters[i].def->link((void *)(uintptr_t)chain->filters[i].config, cx);
     if (chain && chain->tls && cx->warm)
         warmth_wait(cx->warm, tls_source_warm(chain->tls));
@@ -161,6 +170,9 @@ static void link_chain(const struct filter_chain *chain, struct link_context *cx
 void listener_link(struct listener *l, struct warmth *warm)
 {
     struct link_context cx = {.server = l->server, .listener = l->spec, .warm = warm};
+    for (uint32_t i = 0; i < l->spec->listener_filter_count; i++)
+        if (l->spec->listener_filters[i].dynamic)
+            link_source(l->spec->listener_filters[i].dynamic, &cx);
     for (uint32_t i = 0; i < l->spec->chain_count; i++)
         link_chain(l->spec->chains[i], &cx);
     link_chain(l->spec->default_chain, &cx);

@@ -86,6 +86,7 @@ struct listener_filter_spec {
     const void *config;
     void (*free_config)(void *);
     const struct listener_predicate *disabled; /* filter_disabled: left out where this holds; NULL never */
+    struct filter_source *dynamic; /* filter/filter_source.h: def and config come from there; NULL */
 };
 
 struct listener_spec {
