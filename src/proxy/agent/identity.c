@@ -73,11 +73,17 @@ static double roll(struct identity *id)
     return (double)(rng_next(loop_rng(id->loop)) >> 11) / 9007199254740992.0;
 }
 
+uint64_t identity_sleep_ms(int64_t now_s, int64_t renew_at_s)
+{
+    if (now_s >= renew_at_s)
+        return 0;
+    return renew_at_s - now_s < CLOCK_CHECK_MS / 1000 ? (uint64_t)(renew_at_s - now_s) * 1000 : CLOCK_CHECK_MS;
+}
+
 static void wait_for_renewal(struct identity *id)
 {
-    int64_t left_s = id->renew_at_s - wall_s(id);
-    uint64_t ms = left_s <= 0 ? 1 : (uint64_t)left_s * 1000;
-    timer_set_ms(&id->timer, ms < CLOCK_CHECK_MS ? ms : CLOCK_CHECK_MS);
+    uint64_t ms = identity_sleep_ms(wall_s(id), id->renew_at_s);
+    timer_set_ms(&id->timer, ms ? ms : 1);
 }
 
 static void wait_to_retry(struct identity *id)
@@ -284,7 +290,7 @@ static void on_timer(struct timer *t)
     struct identity *id = CONTAINER_OF(t, identity, timer);
     struct strbuf csr = {0};
     struct err err = {0};
-    if (id->renew_at_s > wall_s(id)) {
+    if (identity_sleep_ms(wall_s(id), id->renew_at_s) > 0) {
         wait_for_renewal(id);
         return;
     }

@@ -31,4 +31,8 @@ void identity_free(struct identity **id);
  * `roll` is random, 0 to 1. Never before `now_s` (a life that is half over at its beginning). */
 int64_t identity_renew_at(int64_t now_s, int64_t not_after_s, double ratio, double jitter, double roll);
 
+/* How long to sleep before the clock is looked at again; 0: it is time to renew. A minute at most, since the wall clock
+ * may jump while the loop's doesn't. */
+uint64_t identity_sleep_ms(int64_t now_s, int64_t renew_at_s);
+
 #endif

@@ -51,6 +51,32 @@ static void test_identity_renew_at__lives__half_of_what_is_left(void **state)
     }
 }
 
+/* The wall clock jumps at `jump_at_s`: when is the renewal of a certificate of 24 hours noticed, in seconds of a
+ * clock that doesn't jump? */
+static int64_t noticed_after(int64_t jump_s, int64_t jump_at_s)
+{
+    int64_t start = 1800000000, renew_at = identity_renew_at(start, start + 24 * HOUR, 0.5, 0, 0);
+    for (int64_t steady = 0;;) {
+        int64_t wall = start + steady + (steady >= jump_at_s ? jump_s : 0);
+        uint64_t ms = identity_sleep_ms(wall, renew_at);
+        assert_true(ms <= 60000 && ms % 1000 == 0);
+        if (ms == 0)
+            return steady;
+        steady += (int64_t)(ms / 1000);
+    }
+}
+
+static void test_identity_sleep__clock_jumps__noticed_within_a_minute(void **state)
+{
+    (void)state;
+    assert_int_equal(noticed_after(0, 0), 12 * HOUR);
+    assert_in_range(noticed_after(12 * HOUR, HOUR), HOUR, HOUR + 60);         /* to the very second of renewal */
+    assert_in_range(noticed_after(1000 * HOUR, HOUR + 30), HOUR, HOUR + 90);  /* past the certificate's end */
+    assert_in_range(noticed_after(5 * HOUR, HOUR), 7 * HOUR, 7 * HOUR + 60);
+    assert_in_range(noticed_after(-3 * HOUR, HOUR), 15 * HOUR, 15 * HOUR + 60); /* by the clock that peers go by */
+    assert_true(identity_sleep_ms(0, INT64_MAX) == 60000 && identity_sleep_ms(INT64_MAX, 0) == 0);
+}
+
 static void test_trust_set__several_sources__joined_once_each(void **state)
 {
     (void)state;
@@ -192,6 +218,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_identity_renew_at__lives__half_of_what_is_left),
+        cmocka_unit_test(test_identity_sleep__clock_jumps__noticed_within_a_minute),
         cmocka_unit_test(test_trust_set__several_sources__joined_once_each),
         cmocka_unit_test(test_file_secrets__file_cert_changes__pairs_only),
         cmocka_unit_test(test_file_secrets_want__odd_names__nothing),
