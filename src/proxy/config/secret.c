@@ -54,6 +54,8 @@ void secret_spec_unref(struct secret_spec **spec)
     secret_wipe(s->cert.pkcs12.text);
     for (size_t i = 0; i < s->ticket_key_count; i++)
         secret_wipe(s->ticket_keys[i].text);
+    for (size_t i = 0; i < s->generic_count; i++)
+        secret_wipe(s->generic[i].text);
     arena_fini(&s->arena);
     mem_free(s);
 }
@@ -313,6 +315,21 @@ static void read_ticket_keys(struct config_reader *cr, const pb_ticket_keys *m, 
     }
 }
 
+/* ---- generic secrets ---- */
+
+/* No filter of ours uses one; a configuration that carries one is good all the same, as for Envoy. */
+static struct secret_spec *read_generic(struct config_reader *cr, const pb_generic_secret *m)
+{
+    struct secret_spec *s = secret_spec_new(SECRET_GENERIC);
+    s->generic_count = 1 + LEN(m, secrets);
+    s->generic = ARENA_ARRAY(&s->arena, struct tls_material, s->generic_count);
+    read_material(cr, "secret", GET(m, secret), s, &s->generic[0]);
+    for (size_t i = 1; i < s->generic_count; i++)
+        IN("secrets[\"%s\"]", m->secrets[i - 1]->key)
+            read_material(cr, "", GET(m->secrets[i - 1], value), s, &s->generic[i]);
+    return s;
+}
+
 /* ---- whole secrets ---- */
 
 struct secret_spec *cfg_inline_certificate(struct config_reader *cr, const pb_tls_certificate *m)
@@ -353,8 +370,12 @@ struct secret_spec *cfg_secret(struct config_reader *cr, const pb_secret *m)
         IN("session_ticket_keys")
             s = cfg_inline_ticket_keys(cr, GET(m, session_ticket_keys));
         break;
+    case SECRET(GENERIC_SECRET):
+        IN("generic_secret")
+            s = read_generic(cr, GET(m, generic_secret));
+        break;
     default:
-        break; /* generic secrets: nothing uses one yet, reported as unread */
+        break;
     }
     return s;
 }

@@ -39,7 +39,7 @@ struct tls_validation {
     size_t domain_count;
     struct tls_material bundles;   /* SPIFFECertValidatorConfig.trust_bundles: these domains instead */
 };
-enum secret_kind { SECRET_CERTIFICATE, SECRET_VALIDATION, SECRET_TICKET_KEYS };
+enum secret_kind { SECRET_CERTIFICATE, SECRET_VALIDATION, SECRET_TICKET_KEYS, SECRET_GENERIC };
 struct secret_spec {
     atomic_uint refs;
     enum secret_kind kind;
@@ -48,6 +48,8 @@ struct secret_spec {
     struct tls_validation validation;
     struct tls_material *ticket_keys;
     size_t ticket_key_count;
+    struct tls_material *generic;  /* SECRET_GENERIC: its secret, then those by name */
+    size_t generic_count;
     struct str *watched_dirs;      /* watched_directory of it and of its parts */
     size_t watched_dir_count;
     struct string_match *matches;  /* behind validation.sans */

@@ -11,6 +11,6 @@
 struct secret_spec *cfg_inline_certificate(struct config_reader *cr, const pb_tls_certificate *m);
 struct secret_spec *cfg_inline_validation(struct config_reader *cr, const pb_validation *m);
 struct secret_spec *cfg_inline_ticket_keys(struct config_reader *cr, const pb_ticket_keys *m);
-struct secret_spec *cfg_secret(struct config_reader *cr, const pb_secret *m); /* NULL for a kind that isn't used */
+struct secret_spec *cfg_secret(struct config_reader *cr, const pb_secret *m); /* NULL: holds nothing */
 
 #endif

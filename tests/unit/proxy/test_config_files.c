@@ -324,6 +324,23 @@ static void test_config_dump_json__secrets__are_redacted(void **state)
     unload(&l);
 }
 
+/* Nothing uses one; carrying one is no fault, showing one would be. */
+static void test_config_load__generic_secret__taken_and_redacted(void **state)
+{
+    (void)state;
+    struct strbuf out = {0};
+    struct err err = {0};
+    struct loaded l = load("static_resources: {secrets: [{name: g, generic_secret: {secret: {inline_string: TOPSECRET1}, "
+                           "secrets: {a: {inline_string: TOPSECRET2}, b: {inline_bytes: VE9QU0VDUkVU}}}}]}");
+    assert_int_equal(l.faults.count, 0);
+    assert_int_equal(dump_of(&l, "", "", &out, &err), 0);
+    assert_true(str_find(strbuf_str(&out), STR("SecretsConfigDump")) > 0);
+    assert_true(str_find(strbuf_str(&out), STR("TOPSECRET")) < 0);
+    assert_true(str_find(strbuf_str(&out), STR("VE9QU0VDUkVU")) < 0);
+    strbuf_fini(&out);
+    unload(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_config_dump_json__mask_of_one_dump__leaves_out_the_others),
         cmocka_unit_test(test_config_dump_json__resources_that_are_none__are_refused),
         cmocka_unit_test(test_config_dump_json__secrets__are_redacted),
+        cmocka_unit_test(test_config_load__generic_secret__taken_and_redacted),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
