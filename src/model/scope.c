@@ -167,7 +167,8 @@ static void fill_services(struct making *m, const EGRESS *e, struct scope_egress
     const struct service **chosen = mem_alloc((n + 1) * sizeof(*chosen));
     for (size_t i = 0; i < n; i++) {
         const struct service *s = all[i];
-        if (!visibility_allows(&s->visibility, s->ns, ns) || !egress_takes(e, ns, s))
+        /* an ExternalName is another name of somebody else's host: it has nothing of its own */
+        if (s->external_name.n || !visibility_allows(&s->visibility, s->ns, ns) || !egress_takes(e, ns, s))
             continue;
         if (kept && str_eq(chosen[kept - 1]->host, s->host)) {
             if (is_better(s, chosen[kept - 1], ns))

@@ -46,6 +46,11 @@ static const char http2[] =
     "\"type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions\","
     "\"explicit_http_config\":{\"http2_protocol_options\":{}}}}}";
 
+static const char as_downstream[] =
+    "{\"typed_extension_protocol_options\":{\"envoy.extensions.upstreams.http.v3.HttpProtocolOptions\":{\"@type\":"
+    "\"type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions\","
+    "\"use_downstream_protocol_config\":{\"http_protocol_options\":{},\"http2_protocol_options\":{}}}}}";
+
 static const CLUSTER *constant_cluster(const struct translation *t, const char *literal)
 {
     return (const CLUSTER *)constant(t, &envoy__config__cluster__v3__cluster__descriptor, literal);
@@ -91,9 +96,9 @@ static void set_metadata(const struct translation *t, const struct cluster_purpo
 
 static void set_protocol(const struct translation *t, enum protocol protocol, CLUSTER *c)
 {
-    if (!protocol_is_http2(protocol))
+    if (!protocol_is_http2(protocol) && protocol != PROTOCOL_AUTO)
         return;
-    const CLUSTER *like = constant_cluster(t, http2);
+    const CLUSTER *like = constant_cluster(t, protocol == PROTOCOL_AUTO ? as_downstream : http2);
     c->typed_extension_protocol_options = like->typed_extension_protocol_options;
     c->n_typed_extension_protocol_options = like->n_typed_extension_protocol_options;
 }

@@ -203,15 +203,23 @@ static void add_port(const struct translation *t, struct resource_sink *out, uin
     add_configuration(t, out, textf(t, "%u", port), &vhosts);
 }
 
-/* One whose protocol isn't said, by its host and port. */
+/* One whose protocol isn't said, by its host and port: whatever name the request has, it was sent to that service's address. */
 static void add_sniffed(const struct translation *t, struct resource_sink *out, const struct scoped_service *s, uint32_t port)
 {
+    ROUTES *rc = COPY_OF(t, ROUTES, envoy__config__route__v3__route_configuration__descriptor, configuration);
     struct many vhosts = {0};
     struct map *taken = map_new();
     VHOST *v = vhost_of_service(t, s, port, taken);
-    many_add(t, &vhosts, v);
     map_free(&taken);
-    add_configuration(t, out, textf(t, "%.*s:%u", STR_ARG(s->service->host), port), &vhosts);
+    v->domains = pointers(t, 1);
+    v->domains[0] = text(t, STR("*"));
+    v->n_domains = 1;
+    many_add(t, &vhosts, v);
+    rc->name = v->name;
+    rc->virtual_hosts = (VHOST **)vhosts.items;
+    rc->n_virtual_hosts = vhosts.count;
+    envoy_filter_routes(t, rc, false);
+    out->add(out, str_from(rc->name), &rc->base);
 }
 
 void routes_sidecar(const struct translation *t, struct resource_sink *out)
