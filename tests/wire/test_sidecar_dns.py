@@ -192,7 +192,7 @@ def test_answers_are_kept_for_as_long_as_they_say(named):
     named.start()
     seen = [named.ask("there.test") for _ in range(4)]
     assert upstream.asked("there.test") == 1 and named.count("cache_hits") == 3
-    assert all(99 <= ttl <= 100 for answer in seen for _, _, ttl, _ in answer.answers)
+    assert all(90 <= ttl <= 100 for answer in seen for _, _, ttl, _ in answer.answers)
     assert {answer.addresses()[0] for answer in seen} == {"1.2.3.4", "1.2.3.5"}
     assert named.ask("THERE.test").questions == [("THERE.test", A)]
     upstream.ttl = 1
@@ -234,32 +234,32 @@ def test_queries_whose_answer_may_depend_on_options_are_passed_on(named):
 
 def test_a_silent_resolver_is_followed_by_the_next(named):
     silent, good = named.upstream(), named.upstream()
-    for i in range(16):
+    for i in range(24):
         silent.set(f"n{i}.test", None)
         good.set(f"n{i}.test", ["1.2.3.4"])
     named.start(DNS_FORWARD_TIMEOUT="20s")
-    named_ports = {}
+    found = {}
     with udp_socket() as sock:
         sock.connect(("127.0.0.1", named.port))
-        for i in range(16):
+        for i in range(24):
             sock.send(query(f"n{i}.test", qid=i))
-        for _ in range(16):
+        for _ in range(24):
             answer = Answer(sock.recv(4096))
-            named_ports[answer.qid] = answer.addresses()
-    assert named_ports == {i: ["1.2.3.4"] for i in range(16)}
+            found[answer.qid] = answer.addresses()
+    assert found == {i: ["1.2.3.4"] for i in range(24)}
     assert silent.queries and named.count("upstream_next") == len(silent.queries)
 
 
 def test_resolvers_that_fail_or_are_not_there_are_followed_at_once(named):
     failing, good = named.upstream(), named.upstream()
-    for i in range(12):
+    for i in range(40):
         failing.set(f"n{i}.test", SERVFAIL)
         good.set(f"n{i}.test", ["1.2.3.4"])
     with udp_socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         closed = nobody.getsockname()[1]
     named.start(servers=[f"127.0.0.1:{failing.port}", f"127.0.0.1:{closed}", f"127.0.0.1:{good.port}"], DNS_FORWARD_TIMEOUT="100s")
-    for i in range(12):
+    for i in range(40):
         assert named.ask(f"n{i}.test").addresses() == ["1.2.3.4"]
     assert failing.queries
 
@@ -314,6 +314,22 @@ def test_answers_to_other_questions_are_ignored(named):
     named.start()
     assert named.ask("there.test").addresses() == ["1.2.3.4"]
     assert named.count("upstream_ignored") == 6
+
+
+def test_queries_that_come_back_are_not_passed_on_again(named):
+    """As rules do that divert the proxy's own queries too."""
+    mirror = named.upstream()
+    named.start(DNS_FORWARD_TIMEOUT="100s")
+
+    def divert(packet):
+        with udp_socket() as sock:
+            sock.connect(("127.0.0.1", named.port))
+            sock.send(packet)
+            return sock.recv(4096)
+    mirror.answer = divert
+    assert named.ask("round.test").rcode == SERVFAIL
+    assert named.count("loops") == 1 and named.count("upstream_requests") == 1
+    assert "is its user exempt from capture?" in named.log()
 
 
 def test_strangers_answers_are_not_even_received(named):
@@ -418,6 +434,21 @@ def test_tcp_queries_may_come_at_once_and_in_pieces(named):
     wait_until(lambda: named.count("waiting") == 0 and named.count("tcp_active") == 0)
 
 
+def test_more_tcp_queries_than_may_wait_take_turns(named):
+    named.upstream(**{f"n{i}": ["1.2.3.4"] for i in range(200)})
+    named.start()
+    with TcpClient(named.port) as tcp:
+        tcp.send(*[query(f"n{i}.test", qid=i) for i in range(200)])
+        assert {tcp.receive().qid for _ in range(200)} == set(range(200))
+    with TcpClient(named.port) as tcp:
+        tcp.send(*[query(f"m{i}.test", qid=i) for i in range(33)], b"junk")
+        with pytest.raises((EOFError, ConnectionResetError)):
+            while True:
+                tcp.receive()
+    wait_until(lambda: named.count("tcp_active") == 0 and named.count("waiting") == 0)
+    assert named.ask("reviews").rcode == NOERROR
+
+
 def test_tcp_answers_come_after_the_client_has_said_all(named):
     named.upstream(there=["1.2.3.4"])
     named.start()
@@ -435,15 +466,15 @@ def test_tcp_clients_are_few_and_must_speak(named):
         tcp.sock.sendall(b"\xff\xff" + b"x" * 100)
         with pytest.raises((EOFError, ConnectionResetError)):
             tcp.exactly(1)
+    begin = time.monotonic()
     silent = [TcpClient(named.port) for _ in range(256)]
     wait_until(lambda: named.count("tcp_active") == 256)
     with TcpClient(named.port) as tcp, pytest.raises((EOFError, ConnectionResetError)):
         tcp.exactly(1)
     assert named.count("tcp_overflow") == 1
     assert named.ask("reviews").rcode == NOERROR
-    begin = time.monotonic()
     ready, _, _ = select.select([silent[0].sock], [], [], 30)
-    assert ready and silent[0].sock.recv(1) == b"" and time.monotonic() - begin > 5, "idle ones are closed after 10 s"
+    assert ready and silent[0].sock.recv(1) == b"" and time.monotonic() - begin > 9, "idle ones are closed after 10 s"
     wait_until(lambda: named.count("tcp_active") == 0)
     for one in silent:
         one.sock.close()
@@ -490,7 +521,7 @@ def test_metrics_bear_pilot_agents_names(named):
     text = named.page("/stats/prometheus").body.decode()
     for line in ("istio_agent_dns_requests_total 4", "istio_agent_dns_upstream_requests_total 2",
                  "istio_agent_dns_upstream_failures_total 1", "istio_agent_dns_upstream_request_duration_seconds_count 2",
-                 'istio_agent_dns_upstream_request_duration_seconds_bucket{le="1"} 2'):
+                 'istio_agent_dns_upstream_request_duration_seconds_bucket{le="5"} 2'):
         assert f"\n{line}\n" in text, line
 
 

@@ -28,7 +28,7 @@ struct attempt {
     bool is_waiting;
 };
 struct dns_forward {
-    const struct dns_forwarder *by;
+    struct dns_forwarder *by;
     struct dns_packet_query query;
     uint8_t *packet;
     size_t packet_bytes;
@@ -43,6 +43,37 @@ struct dns_forward {
 
 static uint8_t datagram[DNS_MESSAGE_MAX_BYTES]; /* main thread */
 
+/* ---- ids ---- */
+
+bool dns_forward_has_id(const struct dns_forwarder *by, uint16_t id)
+{
+    return by->ids[id / 64] >> (id % 64) & 1;
+}
+
+/* Not to be guessed, and no other attempt's: those under way are bounded far below what there is. */
+static uint16_t take_id(struct dns_forwarder *by)
+{
+    uint16_t id;
+    do {
+        rng_secret_bytes(&id, sizeof id);
+    } while (dns_forward_has_id(by, id));
+    by->ids[id / 64] |= 1ull << (id % 64);
+    return id;
+}
+
+static void give_id(struct dns_forwarder *by, uint16_t id)
+{
+    by->ids[id / 64] &= ~(1ull << (id % 64));
+}
+
+bool dns_forward_asks(const struct dns_forward *f, const struct dns_packet_query *q)
+{
+    for (uint32_t i = 0; i < f->begun; i++)
+        if (f->attempts[i].is_waiting && f->attempts[i].id == q->id)
+            return q->type == f->query.type && str_eq(dns_name_str(&q->name), dns_name_str(&f->query.name));
+    return false;
+}
+
 /* ---- the end ---- */
 
 static void end_attempt(struct attempt *a)
@@ -50,6 +81,7 @@ static void end_attempt(struct attempt *a)
     if (!a->is_waiting)
         return;
     a->is_waiting = false;
+    give_id(a->forward->by, a->id);
     a->forward->waiting--;
     if (a->conn)
         conn_close(a->conn, CONN_CLOSE_LOCAL);
@@ -238,7 +270,7 @@ static void begin(struct dns_forward *f)
     struct err err = {0};
     a->is_waiting = true;
     f->waiting++;
-    rng_secret_bytes(&a->id, sizeof a->id);
+    a->id = take_id(f->by);
     dns_packet_set_id(f->packet, a->id);
     if ((f->by_tcp ? begin_tcp(a) : begin_udp(a, &err)) < 0)
         fail(a, err.message);
@@ -255,7 +287,7 @@ static void on_next(struct timer *t)
         begin(f);
 }
 
-struct dns_forward *dns_forward_start(const struct dns_forwarder *keep_by, struct str packet, const struct dns_packet_query *q,
+struct dns_forward *dns_forward_start(struct dns_forwarder *keep_by, struct str packet, const struct dns_packet_query *q,
                                       bool by_tcp, dns_forward_fn fn, void *user)
 {
     const struct resolv_conf *to = keep_by->upstreams;

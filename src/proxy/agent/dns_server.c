@@ -128,6 +128,7 @@ static void on_answer(void *user, struct str answer)
     struct waiting *w = user;
     struct dns_server *s = w->server;
     w->forward = NULL;
+    end_waiting(w); /* an answer by TCP may be followed by the next query, or the end of the connection */
     note_time(s, loop_now_us(s->loop) - w->begin_us);
     if (answer.n) {
         answer_cache_put(s->cache, &w->query, answer, loop_now_us(s->loop));
@@ -136,7 +137,6 @@ static void on_answer(void *user, struct str answer)
         stat_inc(s->stats, STAT_DNS_UPSTREAM_FAILURES);
         send_own(s, &w->query, &w->by, &(struct dns_packet_answer){.rcode = DNS_RCODE_FAILURE}, true);
     }
-    end_waiting(w);
 }
 
 static enum dns_asked ask_upstream(struct dns_server *s, struct str packet, const struct dns_packet_query *q, const struct dns_asker *by)
@@ -159,6 +159,20 @@ static enum dns_asked ask_upstream(struct dns_server *s, struct str packet, cons
     return DNS_ASKED_WAITS;
 }
 
+/* Rules that divert what the proxy itself asks bring it back: passed on again it would go round until nothing more can wait. */
+static bool is_loop(struct dns_server *s, const struct dns_packet_query *q)
+{
+    if (!dns_forward_has_id(&s->forwarder, q->id))
+        return false;
+    LIST_EACH(it, safe, &s->waiting)
+        if (dns_forward_asks(LIST_ENTRY(it, waiting, node)->forward, q)) {
+            stat_inc(s->stats, STAT_DNS_LOOPS);
+            LOG_SELDOM(DNS, ERROR, "queries to upstream resolvers come back to the DNS proxy: is its user exempt from capture?");
+            return true;
+        }
+    return false;
+}
+
 enum dns_asked dns_server_ask(struct dns_server *s, struct str packet, const struct dns_asker *by)
 {
     struct dns_packet_query q;
@@ -176,6 +190,8 @@ enum dns_asked dns_server_ask(struct dns_server *s, struct str packet, const str
         send_rcode(s, &q, by, DNS_RCODE_FAILURE);
     } else if (q.type == TYPE_TRANSFER) {
         send_rcode(s, &q, by, DNS_RCODE_REFUSED);
+    } else if (is_loop(s, &q)) {
+        send_rcode(s, &q, by, DNS_RCODE_FAILURE);
     } else if (!answer_from_table(s, &q, by) && !answer_from_cache(s, &q, by)) {
         return ask_upstream(s, packet, &q, by);
     }

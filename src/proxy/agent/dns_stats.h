@@ -17,6 +17,7 @@
     X(DNS_UPSTREAM_FAILURES, COUNTER, NONE, "upstream_failures", "Queries that no upstream resolver answered") \
     X(DNS_UPSTREAM_NEXT, COUNTER, NONE, "upstream_next", "Times that another upstream resolver was asked too") \
     X(DNS_UPSTREAM_IGNORED, COUNTER, NONE, "upstream_ignored", "Messages of upstream resolvers that answered no question of ours") \
+    X(DNS_LOOPS, COUNTER, NONE, "loops", "Queries of our own that came back to us, and failed")    \
     X(DNS_OVERFLOW, COUNTER, NONE, "overflow", "Queries that failed since too many were waiting")  \
     X(DNS_CUT, COUNTER, NONE, "cut", "Answers that were too long for who asked")                   \
     X(DNS_SEND_FAILURES, COUNTER, NONE, "send_failures", "Answers that the kernel didn't take")    \

@@ -176,7 +176,10 @@ class Upstream(DnsServer):
             except OSError:
                 return
             conn.settimeout(PATIENCE_S)
-            packet = conn.recv(4096)[2:]
+            packet = conn.recv(4096)[2:]  # which comes in one piece, or (given up) not at all
+            if not packet:
+                conn.close()
+                continue
             self.by_tcp.append(packet)
             answer = self.answer(packet)
             if answer:
