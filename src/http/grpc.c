@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * gRPC's deadlines as text. Pure; any thread.
+ * gRPC's deadlines and messages as text. Pure; any thread.
  */
 #include "http/grpc.h"
 
@@ -48,4 +48,29 @@ struct str grpc_timeout_write(uint64_t ms, char out[GRPC_TIMEOUT_TEXT_BYTES])
     memcpy(out, digits, n);
     out[n] = steps[i].unit;
     return str_make(out, n + 1);
+}
+
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c <= 0x7e && c != '%';
+}
+
+struct str grpc_message_write(struct arena *a, struct str text)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    char *out = arena_bytes(a, text.n * 3 + 1);
+    if (!out)
+        return STR_NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+        if (is_plain(c)) {
+            out[n++] = (char)c;
+            continue;
+        }
+        out[n++] = '%';
+        out[n++] = hex[c >> 4];
+        out[n++] = hex[c & 15];
+    }
+    return str_make(out, n);
 }

@@ -5,6 +5,7 @@
 #ifndef HTTP_GRPC_H
 #define HTTP_GRPC_H
 
+#include "base/arena.h"
 #include "base/str.h"
 
 #define GRPC_FRAME_HEADER_BYTES 5 /* a flag byte and a big-endian length: gRPC over HTTP/2, "Length-Prefixed-Message" */
@@ -21,5 +22,8 @@ bool grpc_timeout_read(struct str text, uint64_t *ms);
 /* In the finest unit from milliseconds up that eight digits hold. */
 #define GRPC_TIMEOUT_TEXT_BYTES 9
 struct str grpc_timeout_write(uint64_t ms, char out[GRPC_TIMEOUT_TEXT_BYTES]);
+
+/* grpc-message is percent-encoded; the null str where the arena is full. */
+struct str grpc_message_write(struct arena *a, struct str text);
 
 #endif

@@ -31,7 +31,7 @@ struct grpc_method_ops {
 /* A message in its bytes, which are moved. They may be shared with others (buf_share): nothing is copied. */
 void grpc_stream_send(struct grpc_stream *s, struct buf *message);
 void grpc_stream_send_bytes(struct grpc_stream *s, struct str message);
-/* False: more waits for the client than its share (opts.queue_bytes). What is sent all the same waits, too. */
+/* False: more waits for the client than its share (opts.buffer_bytes). What is sent all the same waits, too. */
 bool grpc_stream_can_write(const struct grpc_stream *s);
 size_t grpc_stream_queued(const struct grpc_stream *s);
 /* Messages aren't read until as many resumes as pauses. */
@@ -52,12 +52,13 @@ struct grpc_server_opts {              /* 0: the default in brackets */
     uint32_t connections_max;          /* [100000] more are closed at once */
     uint32_t streams_max;              /* [100000] calls at a time, over all connections: RESOURCE_EXHAUSTED past it */
     uint32_t connection_streams_max;   /* [100] of one connection; told to the client by SETTINGS */
-    size_t queue_bytes;                /* [256 KiB] that may wait for a client before can_write says no */
-    size_t buffer_bytes;               /* [64 KiB] of a connection's that may wait for the kernel, as frames */
+    size_t gather_bytes_max;           /* [256 MiB] of messages that have come in part, over all calls: RESOURCE_EXHAUSTED past it */
+    size_t buffer_bytes;               /* [128 KiB] that may wait for a client: of a call before can_write says no, and of a
+                                        * connection, as frames, for the kernel */
     uint64_t ping_interval_ms, ping_timeout_ms; /* [30000, 10000] */
     uint64_t idle_ms;                  /* [1 h] without a call */
     uint64_t max_connection_ms;        /* [none] then it is drained */
-    uint64_t drain_ms;                 /* [5000] over which calls are ended once their connection is being drained */
+    uint64_t drain_ms;                 /* [5000] in which the calls of a connection that is being drained are ended, at a random moment */
 };
 
 struct grpc_server *grpc_server_new(struct loop *loop, const struct grpc_server_opts *opts);
@@ -65,7 +66,7 @@ struct grpc_server *grpc_server_new(struct loop *loop, const struct grpc_server_
 void grpc_server_add(struct grpc_server *g, const char *path, const struct grpc_method_ops *keep_ops, void *owner);
 /* An accepted connection, plain or with TLS on its way. */
 void grpc_server_accept(struct grpc_server *g, struct conn *take_conn);
-/* No calls are taken any more (UNAVAILABLE); connections are told (GOAWAY), calls are ended one after the other over drain_ms, so
+/* No calls are taken any more (UNAVAILABLE); connections are told (GOAWAY), and their calls ended, spread over drain_ms, so
  * that those who turn to another server don't do so all at once. on_drained comes once, never inside. */
 void grpc_server_drain(struct grpc_server *g, void (*on_drained)(void *user), void *user);
 void grpc_server_free(struct grpc_server **g); /* cuts off what is left; on_closed is told */

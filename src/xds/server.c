@@ -72,6 +72,19 @@ bool xds_server_is_due(const struct xds_server *s)
     return false;
 }
 
+bool xds_server_is_settled(const struct xds_server *s)
+{
+    for (uint32_t i = 0; i < s->opts.type_count; i++)
+        if (s->types[i].is_waiting || is_ready(&s->types[i]))
+            return false;
+    return true;
+}
+
+bool xds_server_is_fresh(const struct xds_server *s)
+{
+    return !s->is_returning;
+}
+
 /* ---- what is new ---- */
 
 struct plan {

@@ -70,6 +70,8 @@ int xds_server_feed(struct xds_server *s, struct str message, uint64_t now_us, s
 /* The parts of these types (1 << type) may be others now. */
 void xds_server_touch(struct xds_server *s, uint32_t types);
 bool xds_server_is_due(const struct xds_server *s); /* something might have to be sent */
+bool xds_server_is_settled(const struct xds_server *s); /* nothing is due, and everything sent was answered */
+bool xds_server_is_fresh(const struct xds_server *s); /* the client hasn't said that it has something from a stream before */
 /* Appends the next message to send; false: there is none before the next request or touch. */
 struct xds_sent {
     uint32_t type, resources, removed;

@@ -118,7 +118,7 @@ struct xds_server {
     struct xds_server_opts opts;
     const struct xds_server_ops *ops;
     void *user;
-    bool said_node;
+    bool said_node, is_returning;
     uint64_t nonce;           /* the last one given */
     struct served types[];
 };

@@ -241,6 +241,7 @@ static int feed(struct xds_server *s, struct xds_request *r, uint64_t now_us, st
     }
     s->said_node = true;
     struct served *t = find_type(s, r->type_url);
+    s->is_returning |= t && !t->is_asked && (r->version.n || r->initial_count);
     if (t)
         return (s->opts.is_delta ? feed_delta : feed_sotw)(s, t, r, now_us, err);
     if (s->ops->on_other)

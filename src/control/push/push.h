@@ -38,7 +38,9 @@ const char *push_type_name(enum push_type t); /* "envoy.config.cluster.v3.Cluste
 
 /* ---- who gives: the translator ---- */
 
+struct push_proxy;              /* a connected one */
 struct push_peer {              /* valid during the call */
+    struct push_proxy *proxy;   /* for push_touch and push_end, until close */
     struct grpc_stream *stream; /* for metadata, addresses and the peer's certificate */
     bool is_delta;
     bool is_plain;              /* of the listener for plaintext: nobody vouches for the peer */
@@ -48,7 +50,7 @@ struct push_refusal {           /* ends the stream */
     struct err err;             /* its text is told to the peer */
 };
 struct push_about {             /* for status pages; text borrowed from the client */
-    struct str id, cluster_id, version, type;
+    struct str id, type, cluster_id, version; /* node id; "sidecar", "router"; ISTIO_VERSION */
 };
 
 /* A change, as far as it is this room's business. */
@@ -71,7 +73,7 @@ struct push_source_ops {
     /* It has been quiet for long enough: from now on `parts` tells of everything that push_changed was called for. Returns the types
      * (1 << push_type) that may be others now for anybody. */
     uint32_t (*refresh)(struct push_source *s, unsigned kinds);
-    /* Whether the proxy needs a look at all after this refresh; NULL: it does. */
+    /* Whether the proxy needs a look at all after this refresh. May be NULL: it does. */
     bool (*concerns)(struct push_source *s, void *client);
     /* Resources were taken or refused. May be NULL. */
     void (*on_answer)(struct push_source *s, void *client, enum push_type type, const struct xds_answer *a);
@@ -88,11 +90,13 @@ struct push_opts {               /* 0: the default in brackets */
     struct str keep_identifier;  /* of this control plane; in each response (JSON with its name and version, as istiod's) */
     uint64_t debounce_ms;        /* [100] of quiet after the last change */
     uint64_t debounce_max_ms;    /* [10000] after the first */
-    uint64_t endpoint_debounce_ms; /* [as debounce_ms] where only endpoints change */
-    uint32_t first_pushes_max;   /* [64] proxies that are being given their first configuration at a time: the others wait their turn,
-                                  * so that memory doesn't grow with a storm of them */
+    uint64_t endpoint_debounce_ms; /* [as debounce_ms] of changes of endpoints alone, which don't wait for others nor the others for them */
+    uint32_t first_pushes_max;   /* [64] proxies that are being given their first configuration at a time; the others wait their turn,
+                                  * those that have nothing yet before those that come back with something */
     uint32_t streams_max;        /* [100000] more are refused with RESOURCE_EXHAUSTED */
-    uint32_t names_max;          /* [100000] asked for of a type */
+    uint32_t names_max;          /* [100000] asked for of a type by one proxy */
+    size_t names_bytes_max;      /* [16 MiB] */
+    size_t kept_bytes_max;       /* [128 MiB] of encoded responses that others may need, too */
 };
 
 struct push;
@@ -106,18 +110,17 @@ void push_serve(struct push *p, struct grpc_server *g, bool is_plain);
 
 /* Something changed. Cheap: any number of times. `since_us`: when it came in (loop_now_us; 0: now), for the convergence time. */
 void push_changed(struct push *p, enum push_kind kind, uint64_t since_us);
-/* A client's own state changed (its labels, its endpoint): it is looked at in the next push, or at once. */
-void push_touch(struct push *p, void *client, bool is_now);
-/* Ends the stream of a client (its identity was withdrawn ...). */
-void push_end(struct push *p, void *client, unsigned grpc_status, struct str message);
+/* Something changed that concerns one proxy alone (its labels, a secret of its own): these types (1 << push_type) are looked at
+ * without waiting. */
+void push_touch(struct push_proxy *proxy, uint32_t types);
+/* Ends its stream (its identity was withdrawn ...); close follows, not inside. */
+void push_end(struct push_proxy *proxy, enum grpc_status status, struct str message);
 
 /* ---- what it tells of itself ---- */
 
 uint32_t push_proxy_count(const struct push *p);
 void push_syncz(const struct push *p, struct strbuf *json);        /* as istiod's /debug/syncz */
-/* What a proxy was sent, by its id: {"type": [{"name", "version", "bytes"}]}; false: no such proxy. */
-bool push_sent_json(const struct push *p, struct str proxy_id, struct strbuf *json);
-/* A client's resource sets as last sent, for a whole config_dump by who can read them. NULL: no such proxy. */
+/* What a proxy was sent, by its id, for whoever can read it (xds_server_state). NULL: no such proxy. */
 const struct xds_server *push_state_of(const struct push *p, struct str proxy_id);
 void push_metrics(const struct push *p, struct strbuf *prometheus); /* pilot_xds … */
 

@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 
+#include "http/grpc.h"
 #include "proxy/explain/record.h"
 #include "proxy/hcm/exchange.h"
 
@@ -59,32 +60,6 @@ void local_reply_rewrite(struct exchange *x, unsigned *status, struct str *body,
         format_body(x, format, format_type, h, body, content_type);
 }
 
-static bool grpc_message_char_is_plain(unsigned char c)
-{
-    return c >= 0x20 && c <= 0x7e && c != '%';
-}
-
-/* gRPC over HTTP/2 specification: grpc-message is percent-encoded. */
-static struct str grpc_message(struct arena *a, struct str text)
-{
-    static const char hex[] = "0123456789ABCDEF";
-    char *out = arena_bytes(a, text.n * 3 + 1);
-    if (!out)
-        return STR_NULL;
-    size_t n = 0;
-    for (size_t i = 0; i < text.n; i++) {
-        unsigned char c = (unsigned char)text.p[i];
-        if (grpc_message_char_is_plain(c)) {
-            out[n++] = (char)c;
-            continue;
-        }
-        out[n++] = '%';
-        out[n++] = hex[c >> 4];
-        out[n++] = hex[c & 15];
-    }
-    return str_make(out, n);
-}
-
 static struct str decimal(struct arena *a, uint64_t v)
 {
     char *p = arena_bytes(a, 20);
@@ -100,7 +75,7 @@ static void build_grpc(struct exchange *x, struct headers *h, const struct outco
     if (body.n && body.p[body.n - 1] == '\n') /* JSON formats end their line */
         body.n--;
     if (body.n && !x->is_head)
-        headers_add_id_ref(h, HDR_GRPC_MESSAGE, grpc_message(x->arena, body));
+        headers_add_id_ref(h, HDR_GRPC_MESSAGE, grpc_message_write(x->arena, body));
 }
 
 static void build_plain(struct exchange *x, struct headers *h, unsigned status, struct str body,
