@@ -151,6 +151,7 @@ def test_network_filter__its_connections_outlive_it(server, run, binary):
     proxy.wait_stat("connection_limit.l.active_connections", 0)
 
 
+@pytest.mark.threads
 def test_network_filter__changes_under_load__no_connection_is_lost(server, run):
     server.set_resources("ecds", {"it": extension(rbac(True))})
     proxy = run(network(RBAC, LIMIT), concurrency=2)

@@ -139,6 +139,7 @@ def test_scopes__a_second_listener_later__has_them_too(server, start_proxy):
     wait_until(lambda: (ask(proxy, "ka"), ask(proxy, "ka", "late")) == ("two", "two"), "the change, in both")
 
 
+@pytest.mark.threads
 def test_scopes__change_under_load__no_request_fails(server, run):
     kept = scope("x1", "x1", "r1"), scope("x2", "x2", "r2")  # as with Envoy, routes that no scope names are given up
     server.set_resources("srds", scopes(*kept, scope("a", "ka", "r1"), scope("b", "kb", "r2")))

@@ -196,7 +196,8 @@ def test_vhosts__too_late__served_without(server, run, binary):
     wait_until(lambda: ask(proxy, "a") == "one", "the virtual host")
 
 
-def test_vhosts__change_and_go_under_load__no_request_fails(server, run, origin):
+@pytest.mark.threads
+def test_vhosts__change_and_go_under_load__no_request_fails(server, run):
     to = [{"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "0"}}}]
     server.set_resources("rds", {"r": routes()})
     server.set_resources("vhds", vhosts(vhost("a", "", routes=to), vhost("b", "b")))
@@ -225,6 +226,22 @@ def test_vhosts__change_and_go_under_load__no_request_fails(server, run, origin)
         t.join()
     assert not faults
     assert ask(proxy, "a") == "40"
+
+
+def test_vhosts__a_restart_without_a_server__serves_what_was_kept(server, start_proxy, tmp_path):
+    cache = {"WEFT_DISCOVERY_CACHE": str(tmp_path / "cache")}
+    server.set_resources("rds", {"r": routes(source=ads())})
+    server.set_resources("vhds", vhosts(vhost("a", "one"), vhost("b", "two")))
+    bootstrap = ads_bootstrap(server.port, delta=True, lds=False, cds=False, listeners=[listener()])
+    first = start_proxy(bootstrap, env=cache)
+    assert ask(first, "a") == "one"
+    first.stop()
+    server.go_away()
+    proxy = start_proxy(bootstrap, env=cache)
+    wait_until(lambda: [ask(proxy, h) for h in "ab"] == ["one", "two"], "what was kept")
+    server.set_resources("vhds", vhosts(vhost("a", "three")))
+    server.come_back()
+    wait_until(lambda: [ask(proxy, h) for h in "ab"] == ["three", 404], "what the server says now")
 
 
 # ---- on demand ----
@@ -291,6 +308,7 @@ def test_on_demand__no_answer__the_stream_s_time_ends_it(server, demand):
     wait_until(lambda: server.names("vhds") == set(), "that the client's end ended it")
 
 
+@pytest.mark.threads
 def test_on_demand__many_at_once_on_two_workers__all_are_answered(server, demand):
     server.set_resources("vhds", vhosts(*[vhost(f"h{i}", f"said {i}") for i in range(0, 40, 2)]))
     proxy = demand(concurrency=2)

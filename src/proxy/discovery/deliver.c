@@ -91,10 +91,24 @@ static void gather(const struct resource *r, void *arg)
     g->items[g->count++] = *r;
 }
 
-static void tell_kept(struct subscription *s, struct err_list *faults)
+/* What stood below all namespaces, as it was kept on disk. */
+static void restore_below(struct channel *c, enum resource_type type)
+{
+    uint32_t n;
+    struct xds_resource *items = cache_all(discovery.cache, type, &n);
+    for (uint32_t i = 0; i < n; i++)
+        kept_put(c->below, items[i].name, items[i].version, items[i].packed);
+    if (n)
+        kept_note_restored(c->below);
+    mem_free(items);
+}
+
+static void tell_kept(struct subscription *s, bool is_restored, struct err_list *faults)
 {
     const struct watched *w = s->watched;
-    const struct kept *below = w->channel->below;
+    struct kept *below = w->channel->below;
+    if (is_restored && !kept_is_answered(below))
+        restore_below(w->channel, w->type);
     if (!kept_is_answered(below))
         return;
     struct gathering g = {.items = mem_alloc((kept_count(below, w->name) + 1) * sizeof *g.items)};
@@ -113,7 +127,7 @@ static void tell_latecomer(struct subscription *s)
     struct str version = STR_NULL, kept = is_restored && w->name.n ? cache_find(discovery.cache, w->type, w->name, &version) : STR_NULL;
     list_remove(&s->turn);
     if (is_namespace(w->name))
-        tell_kept(s, &faults);
+        tell_kept(s, is_restored, &faults);
     if (!w->body.p && kept.p) {
         keep_text(&w->body, kept);
         keep_text(&w->version, version);
@@ -263,6 +277,21 @@ static void deliver_below(struct channel *c, enum resource_type type, const stru
     mem_free(p.removed);
 }
 
+/* The first answer after a restart without one: what it doesn't have is gone. */
+static void deliver_namespaced(struct channel *c, enum resource_type type, const struct resource_update *all, struct err_list *faults)
+{
+    struct resource_update whole = *all;
+    struct str *absent = NULL;
+    if (kept_take_restored(c->below)) {
+        absent = kept_absent(c->below, all->items, all->count, &whole.removed_count);
+        whole.removed = absent;
+    }
+    deliver_below(c, type, &whole, faults);
+    for (uint32_t i = 0; absent && i < whole.removed_count; i++)
+        str_free(&absent[i]);
+    mem_free(absent);
+}
+
 /* ---- a response ---- */
 
 /* State of the world of clusters and listeners: a name that was asked for and isn't in the response is gone. */
@@ -290,7 +319,7 @@ void discovery_deliver(struct channel *c, enum resource_type type, const struct 
     if (everything)
         tell_all(everything, &all, faults);
     if (c->below && discovery_types[type].is_namespaced)
-        deliver_below(c, type, &all, faults);
+        deliver_namespaced(c, type, &all, faults);
     for (uint32_t i = 0; c->by_name[type] && i < u->count; i++)
         deliver_named(c, type, &items[i], u->version, faults);
     for (uint32_t i = 0; c->by_name[type] && i < u->removed_count; i++) {

@@ -123,6 +123,11 @@ void kept_each(const struct kept *k, struct str namespace, void (*fn)(const stru
 /* Something has come, so that there being nothing below a namespace says something. */
 bool kept_is_answered(const struct kept *k); /* NULL is fine */
 void kept_note_answer(struct kept *k);
+/* What there is came from the cache: the next answer is all that there is. */
+void kept_note_restored(struct kept *k);
+bool kept_take_restored(struct kept *k); /* true once */
+/* Names that are kept and aren't among these; the array and its texts are the caller's. */
+struct str *kept_absent(const struct kept *k, const struct resource *items, uint32_t count, uint32_t *absent);
 
 /* subscription_stats.c */
 /* NULL for "". Nothing is counted before discovery has started. */

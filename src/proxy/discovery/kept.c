@@ -11,7 +11,7 @@ struct one {
 };
 struct kept {
     struct map *namespaces; /* -> map of struct one, by full name; none is empty */
-    bool is_answered;
+    bool is_answered, is_restored;
 };
 
 bool is_namespace(struct str name)
@@ -126,4 +126,36 @@ bool kept_is_answered(const struct kept *k)
 void kept_note_answer(struct kept *k)
 {
     k->is_answered = true;
+}
+
+void kept_note_restored(struct kept *k)
+{
+    k->is_answered = k->is_restored = true;
+}
+
+bool kept_take_restored(struct kept *k)
+{
+    bool was = k->is_restored;
+    k->is_restored = false;
+    return was;
+}
+
+struct str *kept_absent(const struct kept *k, const struct resource *items, uint32_t count, uint32_t *absent)
+{
+    struct map *present = map_new();
+    struct str namespace, name, *out;
+    void *map, *value;
+    size_t n = 0;
+    for (uint32_t i = 0; i < count; i++)
+        map_set(present, items[i].name, present);
+    for (size_t at = 0; map_next(k->namespaces, &at, &namespace, &map);)
+        n += map_count(map);
+    out = mem_alloc((n + 1) * sizeof *out);
+    *absent = 0;
+    for (size_t at = 0; map_next(k->namespaces, &at, &namespace, &map);)
+        for (size_t i = 0; map_next(map, &i, &name, &value);)
+            if (!map_get(present, name))
+                out[(*absent)++] = str_dup(name);
+    map_free(&present);
+    return out;
 }
