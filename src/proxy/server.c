@@ -413,8 +413,7 @@ static void take_config(struct server *s)
     s->has_admin = c->admin.enabled;
     addr_copy(&s->admin_addr, &c->admin.addr);
     s->admin_profile_path = c->admin.profile_path;
-    s->unsupported = c->unsupported;
-    c->unsupported = (struct err_list){0};
+    s->unsupported = &c->unsupported;
     s->config_dump = dump_store_new(c->packed, s->start_wall_us);
     c->packed = STR_NULL;
 }
@@ -457,7 +456,7 @@ static int make(struct frame *f, struct err *err)
     f->runtime = runtime_new(s->opts.config->layers, s->opts.config->layer_count);
     s->stats = stat_scope_get(STR("server."), &table, STR("server."), NULL, 0);
     stat_add(s->stats, STAT_SERVER_STATIC_UNKNOWN_FIELDS,
-             s->unsupported.count + s->unsupported.dropped);
+             s->unsupported->count + s->unsupported->dropped);
     set_state(s, SERVER_INITIALIZING);
     rc = workers_make(s, err);
     if (rc)
@@ -551,7 +550,6 @@ void server_free(struct server **server)
     runtime_free(&f->runtime);
     signals_free(&f->signals);
     loop_free(&s->main_loop);
-    err_list_fini(&s->unsupported);
     addr_fini(&s->admin_addr);
     stats_fini();
     mem_free(f);

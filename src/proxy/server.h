@@ -116,7 +116,7 @@ struct server {
     uint64_t start_wall_us, start_us;
     /* Kept for config_dump: packed bootstrap (proto bytes) and what /unsupported shows. */
     void *config_dump;              /* proxy/config/dump_store.h */
-    struct err_list unsupported;
+    const struct err_list *unsupported; /* the configuration's: resources add to it */
     /* Limits and options of the bootstrap that others consult. */
     uint64_t max_connections_global; /* runtime overload.global_downstream_max_connections; 0 = none */
     _Atomic uint64_t connections_global;

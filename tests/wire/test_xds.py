@@ -410,3 +410,42 @@ def test_stop__streams_of_all_kinds__closed_without_a_word(server, start, delta)
     server.wait_ack("eds", count=2)
     proxy.stop()
     assert "config stream" not in proxy.stderr()
+
+
+@BOTH
+@pytest.mark.weft_only
+def test_eds__endpoints_behind_internal_listeners__left_out_and_told(server, start, origin, delta):
+    """An ambient mesh's: those that can be had serve, an assignment of others only is an empty one. Their priority counts."""
+    def behind(name, *ports, internal=1):
+        made = endpoints(name, *ports)
+        hidden = [{"endpoint": {"address": {"envoy_internal_address": {"server_listener_name": "connect_originate",
+                                                                       "endpoint_id": f"10.0.0.{i}:80"}}},
+                   "metadata": {"filter_metadata": {"envoy.transport_socket_match": {"tunnel": "http"}}}} for i in range(internal)]
+        visible = made["endpoints"]
+        for group in visible:
+            group["priority"] = 1
+        made["endpoints"] = [{"lb_endpoints": hidden}] * bool(hidden) + visible
+        return made
+    server.set_resources("eds", {"origin": behind("origin", origin.port, internal=2), "hidden": behind("hidden")})
+    server.set_resources("cds", {"origin": eds_cluster("origin"), "hidden": eds_cluster("hidden")})
+    proxy = start(bootstrap(server, delta))
+    server.wait_ack("eds")
+    assert fetch(proxy.address("http")).status == 200
+    assert proxy.stat("cluster.origin.membership_unsupported") == 2 and proxy.stat("cluster.origin.membership_total") == 1
+    assert proxy.stat("cluster.hidden.membership_unsupported") == 1 and proxy.stat("cluster.hidden.membership_total") == 0
+    assert "origin::membership_unsupported::2" in proxy.admin("/clusters").body.decode()
+    path = "origin.endpoints[0].lb_endpoints[0].endpoint.address.envoy_internal_address"
+    assert path in proxy.admin("/unsupported").body.decode()
+    server.update("eds", "origin", endpoints("origin", origin.port))
+    server.wait_ack("eds")
+    proxy.wait_stat("cluster.origin.membership_unsupported", 0)
+    assert proxy.stderr().count(path) == 1 and "2 such endpoints are left out" in proxy.stderr()
+
+
+@pytest.mark.weft_only
+def test_cds__a_static_endpoint_behind_an_internal_listener__refused(server, start):
+    internal = {"endpoint": {"address": {"envoy_internal_address": {"server_listener_name": "a"}}}}
+    server.set_resources("cds", {"c": {"name": "c", "type": "STATIC", "connect_timeout": "1s", "load_assignment": {
+        "cluster_name": "c", "endpoints": [{"lb_endpoints": [internal]}]}}})
+    start(ads_bootstrap(server.port))
+    assert "envoy_internal_address: is not supported yet" in server.wait_nack("cds")

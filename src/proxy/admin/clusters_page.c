@@ -177,6 +177,8 @@ static void cluster_text(struct strbuf *b, const struct cluster *c)
     outlier_text(b, c);
     breakers_text(b, spec);
     add_line(b, spec->name, "::", "added_via_api", STR("false"));
+    if (stat_sum(cluster_stats(c), STAT_CLUSTER_MEMBERSHIP_UNSUPPORTED))
+        add_number(b, spec->name, "::", "membership_unsupported", stat_sum(cluster_stats(c), STAT_CLUSTER_MEMBERSHIP_UNSUPPORTED));
     for (uint32_t i = 0; i < set->count; i++)
         host_text(b, spec->name, set->hosts[i]);
     host_set_unref(&set);

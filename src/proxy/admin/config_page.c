@@ -59,7 +59,7 @@ static void unsupported_json(struct strbuf *b, const struct err_list *l)
 void page_unsupported(struct admin_request *rq)
 {
     if (admin_wants_json(rq))
-        unsupported_json(&rq->body, &rq->server->unsupported);
+        unsupported_json(&rq->body, rq->server->unsupported);
     else
-        unsupported_text(&rq->body, &rq->server->unsupported);
+        unsupported_text(&rq->body, rq->server->unsupported);
 }

@@ -406,6 +406,14 @@ void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, u
     set_endpoints(c, eps, count, true);
 }
 
+bool cluster_note_left_out(struct cluster *c, uint32_t count)
+{
+    if (stat_sum(c->stats, STAT_CLUSTER_MEMBERSHIP_UNSUPPORTED) == count)
+        return false;
+    stat_set(c->stats, STAT_CLUSTER_MEMBERSHIP_UNSUPPORTED, count);
+    return true;
+}
+
 void cluster_set_assignment(struct cluster *c, const struct endpoint_spec *eps, uint32_t count, const struct load_policy *load)
 {
     bool same = c->load.overprovisioning_pct == load->overprovisioning_pct &&

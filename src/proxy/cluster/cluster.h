@@ -265,6 +265,7 @@ void cluster_spec_free(struct cluster_spec **spec);
     X(CLUSTER_MEMBERSHIP_HEALTHY, GAUGE, NONE, "membership_healthy", "Healthy endpoints")          \
     X(CLUSTER_MEMBERSHIP_DEGRADED, GAUGE, NONE, "membership_degraded", "Degraded endpoints")       \
     X(CLUSTER_MEMBERSHIP_EXCLUDED, GAUGE, NONE, "membership_excluded", "Excluded endpoints")       \
+    X(CLUSTER_MEMBERSHIP_UNSUPPORTED, GAUGE, LAZY, "membership_unsupported", "Endpoints that were left out: behind internal listeners") \
     X(CLUSTER_RETRY_OR_SHADOW_ABANDONED, COUNTER, NONE, "retry_or_shadow_abandoned", "")           \
     X(CLUSTER_VERSION, GAUGE, NONE, "version", "")                                                 \
     X(CLUSTER_MAX_HOST_WEIGHT, GAUGE, NONE, "max_host_weight", "")                                 \
@@ -363,6 +364,8 @@ struct host_set *cluster_hosts(const struct cluster *c);
 /* Publishes a membership: builds schedules, keeps hosts that stayed (same address), posts to workers. */
 void cluster_set_endpoints(struct cluster *c, const struct endpoint_spec *eps, uint32_t count);
 /* The same with a policy that came along (EDS). */
+/* Endpoints of the assignment that can't be had; false: as many as before. */
+bool cluster_note_left_out(struct cluster *c, uint32_t count);
 void cluster_set_assignment(struct cluster *c, const struct endpoint_spec *eps, uint32_t count, const struct load_policy *load);
 /* Where this proxy runs (borrowed for good; NULL: not known) and the cluster that it is part of itself ("" none); before any
  * cluster starts. */

@@ -242,10 +242,11 @@ static void cut_up(struct host_set *s, const struct host_set_opts *opts)
     bool want_localities = s->lb->locality == LB_LOCALITY_WEIGHTED || (s->lb->locality == LB_ZONE_AWARE && opts->local);
     for (uint32_t p = 0; p < s->priority_count; p++) {
         struct host_priority *prio = &s->priorities[p];
-        prio->all.hosts = s->hosts + i;
+        uint32_t from = i;
         while (i < s->count && s->hosts[i]->priority == p)
             i++;
-        prio->all.count = (uint32_t)(s->hosts + i - prio->all.hosts);
+        prio->all.hosts = s->count ? s->hosts + from : NULL;
+        prio->all.count = i - from;
         if (want_localities)
             localities_settle(prio, opts);
         group_hosts(prio);

@@ -7,6 +7,8 @@
 
 #include "proxy/cluster/metadata_pool.h"
 
+#include <stdio.h>
+
 #define HEALTH(x) ENVOY__CONFIG__CORE__V3__HEALTH_STATUS__##x
 
 static const struct locality *read_locality(struct config_reader *cr, const pb_locality *m)
@@ -135,6 +137,19 @@ static void read_lb_endpoint(struct config_reader *cr, const pb_lb_endpoint *m, 
     }
 }
 
+/* An endpoint behind an internal listener (Istio's ambient mesh: HBONE through "connect_originate") can't be had; the others of
+ * its assignment can, so that it is left out alone. */
+static bool leave_out(struct config_reader *cr, const pb_lb_endpoint *m, struct endpoints *out)
+{
+    if (out->type != CLUSTER_EDS || m->host_identifier_case != ENVOY__CONFIG__ENDPOINT__V3__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT ||
+        !m->endpoint->address || m->endpoint->address->address_case != ENVOY__CONFIG__CORE__V3__ADDRESS__ADDRESS_ENVOY_INTERNAL_ADDRESS)
+        return false;
+    proto_read_whole(&cr->r, &m->base);
+    if (out->left_out++ == 0)
+        snprintf(out->first_left_out, sizeof out->first_left_out, "%s.endpoint.address.envoy_internal_address", proto_path(&cr->r));
+    return true;
+}
+
 static void read_policy(struct config_reader *cr, const pb_load_assignment *m, struct load_policy *s)
 {
     __auto_type policy = GET(m, policy);
@@ -157,15 +172,17 @@ static void read_policy(struct config_reader *cr, const pb_load_assignment *m, s
         }
 }
 
-static void check_priorities(struct config_reader *cr, const struct endpoints *out)
+/* One whose endpoints are left out is there all the same. */
+static void check_priorities(struct config_reader *cr, const pb_load_assignment *m)
 {
     uint32_t highest = 0;
-    for (uint32_t i = 0; i < out->count; i++)
-        highest = out->items[i].priority > highest ? out->items[i].priority : highest;
+    for (size_t i = 0; i < m->n_endpoints; i++)
+        if (m->endpoints[i]->n_lb_endpoints && m->endpoints[i]->priority > highest)
+            highest = m->endpoints[i]->priority;
     for (uint32_t p = 0; p < highest; p++) {
         bool found = false;
-        for (uint32_t i = 0; i < out->count && !found; i++)
-            found = out->items[i].priority == p;
+        for (size_t i = 0; i < m->n_endpoints && !found; i++)
+            found = m->endpoints[i]->n_lb_endpoints && m->endpoints[i]->priority == p;
         if (!found) {
             FAULT("endpoints", "priority %u is missing: priorities must be 0 to %u without a gap", p, highest);
             return;
@@ -192,16 +209,21 @@ void cfg_endpoints(struct config_reader *cr, const pb_load_assignment *m, struct
         IN("endpoints[%u].metadata", i)
             metadata = cfg_metadata(cr, GET(g, metadata), out->arena);
         for (uint32_t j = 0; j < n; j++) {
-            struct endpoint_spec *e = &out->items[at++];
+            struct endpoint_spec *e = &out->items[at];
             e->priority = priority;
             e->locality = locality;
             e->locality_weight = weight;
             e->locality_metadata = metadata;
-            IN("endpoints[%u].lb_endpoints[%u]", i, j)
-                read_lb_endpoint(cr, g->lb_endpoints[j], out, e);
+            IN("endpoints[%u].lb_endpoints[%u]", i, j) {
+                if (!leave_out(cr, g->lb_endpoints[j], out)) {
+                    read_lb_endpoint(cr, g->lb_endpoints[j], out, e);
+                    at++;
+                }
+            }
         }
     }
-    check_priorities(cr, out);
+    out->count = at;
+    check_priorities(cr, m);
 }
 
 void cfg_endpoints_fini(struct endpoint_spec *items, uint32_t count)

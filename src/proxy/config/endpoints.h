@@ -13,6 +13,8 @@ struct endpoints {
     struct endpoint_spec *items;
     uint32_t count;
     struct load_policy load;
+    uint32_t left_out;           /* of an EDS cluster: endpoints behind internal listeners, which aren't there … */
+    char first_left_out[ERR_PATH_BYTES]; /* … and where the first of them stands */
 };
 void cfg_endpoints(struct config_reader *cr, const pb_load_assignment *m, struct endpoints *out);
 void cfg_endpoints_fini(struct endpoint_spec *items, uint32_t count); /* what they own beside the arena */

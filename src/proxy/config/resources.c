@@ -5,6 +5,8 @@
  */
 #include "proxy/config/resources.h"
 
+#include <stdio.h>
+
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/validate.h"
@@ -114,6 +116,17 @@ int config_read_cluster(struct config_batch *b, struct str packed, struct cluste
     return rc;
 }
 
+/* Once for as long as their number stays: endpoints come and go, and each push brings all of them. */
+static void note_left_out(struct config_resource *r, struct cluster *c, const struct endpoints *e)
+{
+    struct err err = {0};
+    if (!cluster_note_left_out(c, e->left_out) || !e->left_out)
+        return;
+    err_set(&err, ERR_UNSUPPORTED, "is not supported yet: %u such endpoints are left out", e->left_out);
+    snprintf(err.path, sizeof err.path, "%.*s.%s", STR_ARG(cluster_spec(c)->name), e->first_left_out);
+    warn(r->cr.out, "ClusterLoadAssignment", &err);
+}
+
 int config_read_assignment(struct config_batch *b, struct str packed, struct cluster *c, struct err_list *faults)
 {
     struct config_resource r;
@@ -126,8 +139,10 @@ int config_read_assignment(struct config_batch *b, struct str packed, struct clu
     if (m)
         cfg_endpoints(&r.cr, (const pb_load_assignment *)m, &e);
     int rc = cfg_resource_end(&r, m);
-    if (rc == 0)
+    if (rc == 0) {
+        note_left_out(&r, c, &e);
         cluster_set_assignment(c, e.items, e.count, &e.load);
+    }
     cfg_endpoints_fini(e.items, e.count);
     arena_fini(&a);
     return rc;

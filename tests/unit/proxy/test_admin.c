@@ -22,6 +22,7 @@ static const struct stat_desc rows[] = {
 static const struct stat_table table = {rows, ARRAY_LEN(rows)};
 
 static struct server server;
+static struct err_list unsupported;
 static struct stat_scope *scope;
 static struct admin_request last;
 
@@ -54,6 +55,7 @@ static int setup(void **state)
     memset(&server, 0, sizeof(server));
     server.main_loop = loop_new("main", NULL);
     server.clusters = map_new();
+    server.unsupported = &unsupported;
     scope = stat_scope_get(STR("x."), &table, STR("x."), NULL, 0);
     return 0;
 }
@@ -65,7 +67,7 @@ static int teardown(void **state)
     buf_fini(&last.long_body);
     memset(&last, 0, sizeof(last));
     map_free((struct map **)(uintptr_t)&server.clusters);
-    err_list_fini(&server.unsupported);
+    err_list_fini(&unsupported);
     loop_free(&server.main_loop);
     stats_fini();
     return 0;
@@ -204,7 +206,7 @@ static void test_unsupported__two_fields__are_listed(void **state)
 {
     (void)state;
     assert_string_equal(request("GET", "/unsupported"), "");
-    err_list_addf(&server.unsupported, ERR_UNSUPPORTED, "static_resources.listeners[0].x", "not \"supported\"");
+    err_list_addf(&unsupported, ERR_UNSUPPORTED, "static_resources.listeners[0].x", "not \"supported\"");
     assert_string_equal(request("GET", "/unsupported"), "static_resources.listeners[0].x: not \"supported\"\n");
     assert_string_equal(request("GET", "/unsupported?format=json"),
                         "{\n \"unsupported\": [\n  {\n   \"path\": \"static_resources.listeners[0].x\",\n"
