@@ -27,7 +27,7 @@ class Control:
         path = os.path.join(self.directory, TOKENS, workload.namespace, workload.app)
         if not os.path.exists(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "w", encoding="utf-8") as file:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as file:
                 file.write(secrets.token_urlsafe(32) + "\n")
         with open(path, encoding="utf-8") as file:
             return file.read()
