@@ -11,6 +11,7 @@
 #include "pki/spiffe.h"
 
 #define AUTHENTICATORS_MAX 8u
+#define NOBODY "there is no authenticator"
 #define CALL_BYTES ((size_t)128 << 10)
 
 struct auth_chain {
@@ -94,35 +95,38 @@ static void note_refusal(struct auth_call *c, const struct err *why)
     strbuf_addf(&c->why, "%sAuthenticator %s: %s", c->why.n ? "; " : "", a->ops->name, err_format(why, text, sizeof text));
 }
 
+static enum auth_step ask_one(struct auth_call *c)
+{
+    struct authenticator *a = c->chain->items[c->at];
+    struct err why = {0};
+    enum auth_step step = a->ops->begin(a, c, &c->request, &c->caller, &why);
+    if (step == AUTH_TAKEN)
+        c->caller.source = str_from(a->ops->name);
+    if (step == AUTH_REFUSED)
+        note_refusal(c, &why);
+    return step;
+}
+
 static void proceed(struct auth_call *c)
 {
     for (; c->at < c->chain->count && !c->is_taken; c->at++) {
-        struct authenticator *a = c->chain->items[c->at];
-        struct err why = {0};
-        switch (a->ops->begin(a, c, &c->request, &c->caller, &why)) {
-        case AUTH_PENDING:
-            c->is_pending = true;
+        enum auth_step step = ask_one(c);
+        c->is_pending = step == AUTH_PENDING;
+        c->is_taken = step == AUTH_TAKEN;
+        if (c->is_pending)
             return;
-        case AUTH_TAKEN:
-            c->is_taken = true;
-            c->caller.source = str_from(a->ops->name);
-            break;
-        case AUTH_REFUSED:
-            note_refusal(c, &why);
-            break;
-        }
     }
     if (!c->chain->count)
-        strbuf_addz(&c->why, "there is no authenticator");
+        strbuf_addz(&c->why, NOBODY);
     loop_at_turn_end(c->chain->loop, &c->task);
 }
 
-static void copy_caller(struct auth_call *c, const struct auth_caller *from)
+static struct auth_caller copy_of(struct arena *a, const struct auth_caller *from)
 {
-    c->caller = (struct auth_caller){
-        .identity = arena_str(&c->arena, from->identity), .namespace_name = arena_str(&c->arena, from->namespace_name),
-        .service_account = arena_str(&c->arena, from->service_account), .pod_name = arena_str(&c->arena, from->pod_name),
-        .pod_uid = arena_str(&c->arena, from->pod_uid), .source = str_from(c->chain->items[c->at]->ops->name),
+    return (struct auth_caller){
+        .identity = arena_str(a, from->identity), .namespace_name = arena_str(a, from->namespace_name),
+        .service_account = arena_str(a, from->service_account), .pod_name = arena_str(a, from->pod_name),
+        .pod_uid = arena_str(a, from->pod_uid), .source = from->source,
     };
 }
 
@@ -132,7 +136,8 @@ void auth_call_done(struct auth_call *c, const struct auth_caller *caller, const
     c->is_pending = false;
     c->state = NULL;
     if (caller && !c->arena.overflowed) {
-        copy_caller(c, caller);
+        c->caller = copy_of(&c->arena, caller);
+        c->caller.source = str_from(c->chain->items[c->at]->ops->name);
         c->is_taken = !c->arena.overflowed;
     }
     if (!c->is_taken)
@@ -155,22 +160,42 @@ static bool copy_request(struct auth_call *c, const struct auth_request *q)
     return !c->arena.overflowed;
 }
 
-struct auth_call *auth_ask(struct auth_chain *chain, const struct auth_request *q, auth_fn fn, void *user)
+static struct auth_call *call_new(struct auth_chain *chain, const struct auth_request *q)
 {
     struct auth_call *c = NEW(auth_call);
     c->chain = chain;
-    c->fn = fn;
-    c->user = user;
     c->task.run = tell;
     arena_init(&c->arena, CALL_BYTES);
     chain->under_way++;
-    if (copy_request(c, q)) {
-        proceed(c);
-    } else {
+    if (!copy_request(c, q)) {
         strbuf_addf(&c->why, "the credentials have more than %zu bytes", CALL_BYTES);
-        loop_at_turn_end(chain->loop, &c->task);
+        c->at = chain->count;
     }
     return c;
+}
+
+struct auth_call *auth_ask(struct auth_chain *chain, const struct auth_request *q, auth_fn fn, void *user)
+{
+    struct auth_call *c = call_new(chain, q);
+    c->fn = fn;
+    c->user = user;
+    proceed(c);
+    return c;
+}
+
+enum auth_step auth_try(struct auth_chain *chain, const struct auth_request *q, struct arena *a, struct auth_caller *out, struct strbuf *why)
+{
+    struct auth_call *c = call_new(chain, q);
+    enum auth_step step = AUTH_REFUSED;
+    for (; step == AUTH_REFUSED && c->at < chain->count; c->at++)
+        step = chain->items[c->at]->ops->cancel ? AUTH_PENDING : ask_one(c);
+    if (step == AUTH_TAKEN)
+        *out = copy_of(a, &c->caller);
+    if (!chain->count)
+        strbuf_addz(&c->why, NOBODY);
+    strbuf_adds(why, strbuf_str(&c->why));
+    end(c);
+    return step;
 }
 
 void auth_cancel(struct auth_call **p)

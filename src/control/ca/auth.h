@@ -39,7 +39,7 @@ struct authenticator_ops {
      * PENDING: auth_call_done comes later, never from inside. `q` lives as long as the call. */
     enum auth_step (*begin)(struct authenticator *a, struct auth_call *call, const struct auth_request *q, struct auth_caller *out,
                             struct err *why);
-    void (*cancel)(struct authenticator *a, struct auth_call *call); /* of a PENDING one; NULL where none is */
+    void (*cancel)(struct authenticator *a, struct auth_call *call); /* of a PENDING one; NULL: it never gives PENDING */
     void (*free)(struct authenticator *a);
 };
 struct authenticator { /* embedded in its kind */
@@ -56,6 +56,10 @@ typedef void (*auth_fn)(void *user, const struct auth_caller *caller, struct str
 /* Told once, at the end of this turn or later. The request is copied. */
 struct auth_call *auth_ask(struct auth_chain *c, const struct auth_request *q, auth_fn fn, void *user);
 void auth_cancel(struct auth_call **call); /* NULL is fine */
+
+/* The same at once, by those who never need to wait; texts in `a`. PENDING: nobody knew him so far, and the next one would have
+ * to ask elsewhere. REFUSED: `why` has the reasons. */
+enum auth_step auth_try(struct auth_chain *c, const struct auth_request *q, struct arena *a, struct auth_caller *out, struct strbuf *why);
 
 /* For authenticators. */
 struct arena *auth_call_arena(struct auth_call *call);

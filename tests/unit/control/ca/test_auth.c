@@ -39,10 +39,22 @@ static void on_verdict(void *user, const struct auth_caller *c, struct str why)
 static struct verdict ask(const struct auth_request *q)
 {
     struct verdict v = {0};
+    struct auth_caller at_once;
+    struct strbuf why = {0};
+    struct arena a;
+    arena_init(&a, 0);
+    enum auth_step step = auth_try(chain, q, &a, &at_once, &why);
     auth_ask(chain, q, on_verdict, &v);
     assert_false(v.is_told); /* never from inside */
     loop_turn(loop, 0);
     assert_true(v.is_told);
+    if (step != AUTH_PENDING) {
+        assert_int_equal(step == AUTH_TAKEN, v.is_known);
+        assert_str_equal(strbuf_str(&why), v.why);
+        assert_true(step != AUTH_TAKEN || (str_eq(at_once.identity, str_from(v.identity)) && str_eq(at_once.source, str_from(v.source))));
+    }
+    strbuf_fini(&why);
+    arena_fini(&a);
     return v;
 }
 
