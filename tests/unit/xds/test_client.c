@@ -312,6 +312,31 @@ static void test_delta__below_a_name_or_an_alias__known(void **state)
     peer_fini(&p);
 }
 
+static void test_delta__names_without_content__count_as_removed(void **state)
+{
+    (void)state;
+    struct peer p;
+    struct strbuf packed = {0};
+    struct str aliases[] = {STR("r/b"), STR("r/c")}, gone = STR("r/d");
+    struct xds_resource items[] = {
+        {.name = STR("r/a"), .version = STR("1"), .type_url = STR("envoy.config.route.v3.VirtualHost"), .has_body = true},
+        {.name = STR("r/b"), .version = STR("1"), .aliases = aliases, .alias_count = 2},
+    };
+    struct xds_response r = {.is_delta = true, .nonce = STR("n"), .type_url = STR("envoy.config.route.v3.VirtualHost"), .resources = items,
+                             .resource_count = 2, .removed = &gone, .removed_count = 1};
+    peer_init(&p, true, true);
+    want(&p, VHDS, "");
+    want(&p, VHDS, "r/b");
+    xds_client_connected(p.client);
+    NEXT(&p, "vhds: +* +r/b node");
+    xds_response_write(&r, &packed);
+    assert_int_equal(xds_client_feed(p.client, strbuf_str(&packed), 1, &p.faults), XDS_TAKEN);
+    HEARD(&p, "vhds r/a -r/d -r/b -r/c");
+    NEXT(&p, "vhds: n=n");
+    strbuf_fini(&packed);
+    peer_fini(&p);
+}
+
 /* ---- times to live ---- */
 
 static void ttl_session(bool is_delta)
@@ -412,6 +437,7 @@ int main(void)
         cmocka_unit_test(test_delta__name_twice__whole_response_refused),
         cmocka_unit_test(test_delta__not_wanted__no_version_is_kept),
         cmocka_unit_test(test_delta__below_a_name_or_an_alias__known),
+        cmocka_unit_test(test_delta__names_without_content__count_as_removed),
         cmocka_unit_test(test_ttl__heartbeats__keep_alive_and_tell_nothing),
         cmocka_unit_test(test_ttl__of_a_part_of_a_whole__the_rest_isnt_gone),
         cmocka_unit_test(test_report__of_each_stream__behind_the_other_types_first),
