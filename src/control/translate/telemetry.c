@@ -46,7 +46,7 @@ static void add_tag(const struct translation *t, struct many *tags, const char *
     tag->tag = text(t, str_from(name));
     tag->type_case = ENVOY__TYPE__TRACING__V3__CUSTOM_TAG__TYPE_LITERAL;
     tag->literal = MAKE(t, Envoy__Type__Tracing__V3__CustomTag__Literal, envoy__type__tracing__v3__custom_tag__literal__descriptor);
-    tag->literal->value = text(t, value);
+    tag->literal->value = text(t, value.n ? value : STR("unknown"));
     many_add(t, tags, tag);
 }
 

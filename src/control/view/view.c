@@ -269,7 +269,8 @@ static void about(struct push_source *s, const void *client, struct push_about *
     const struct client *c = client;
     static const char *const types[] = {"sidecar", "router", "waypoint", "ztunnel", "grpc", "other"};
     (void)s;
-    *out = (struct push_about){c->node.id, c->node.cluster_id, c->node.version, str_from(types[c->node.type])};
+    *out = (struct push_about){.id = c->node.id, .cluster_id = c->node.cluster_id, .version = c->node.version,
+                               .type = str_from(types[c->node.type])};
 }
 
 /* ---- changes ---- */

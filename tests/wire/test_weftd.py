@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""weftd on a folder of files: sidecars take all that it sends, and learn of edits while it runs."""
+import pytest
+
+from lib.ca import CA
+from lib.mesh_ca import MeshCA, pem
+from lib.sidecar import Sidecar, pod as pod_env
+from lib.wait import wait_until
+from lib.weftd import Weftd, document, pod, service, slice_of
+
+pytestmark = pytest.mark.weft_only
+
+ID = "sidecar~127.0.0.1~productpage-v1-0.bookinfo~bookinfo.svc.cluster.local"
+REVIEWS = "outbound|9080||reviews.bookinfo.svc.cluster.local"
+LABELS = {"app": "reviews", "security.istio.io/tlsMode": "istio"}
+
+
+def world():
+    return [service("reviews", 9080), slice_of("reviews", 9080, ["10.1.0.1", "10.1.0.2"]),
+            pod("reviews-v1", "10.1.0.1", {**LABELS, "version": "v1"}, "reviews"),
+            pod("reviews-v2", "10.1.0.2", {**LABELS, "version": "v2"}, "reviews"),
+            service("productpage", 9080, "10.96.0.2"), slice_of("productpage", 9080, ["127.0.0.1"]),
+            pod("productpage-v1-0", "127.0.0.1", {"app": "productpage"}, "bookinfo-productpage"),
+            service("db", 3306, "None", port_name="tcp-mysql"), slice_of("db", 3306, ["10.1.0.9"], port_name="tcp-mysql"),
+            service("echo", 9000, "10.96.0.4", port_name="what"), slice_of("echo", 9000, ["10.1.0.8"], port_name="what")]
+
+
+def route(*weights):
+    return document("VirtualService", "reviews", {"hosts": ["reviews"], "http": [{"timeout": "3s", "route": [
+        {"destination": {"host": "reviews", "subset": subset}, "weight": weight} for subset, weight in weights]}]})
+
+
+RULE = document("DestinationRule", "reviews", {"host": "reviews", "subsets": [
+    {"name": name, "labels": {"version": name}} for name in ("v1", "v2")]})
+
+
+@pytest.fixture
+def weftd(started, tmp_path):
+    made = Weftd(tmp_path / "weftd", world())
+    started.add(made, made.stop)
+    return made
+
+
+@pytest.fixture
+def sidecar(weftd, started, tmp_path):
+    def start(**env):
+        ca = CA(str(tmp_path))
+        authority = MeshCA(ca, name="localhost")
+        started.add(authority, authority.close)
+        made = Sidecar(tmp_path / "pod", pod_env(
+            tmp_path / "pod", root_pem=pem(ca.certificate), CA_ADDR=f"localhost:{authority.port}", ISTIO_META_ISTIO_VERSION="1.31.0",
+            proxy_config={"discoveryAddress": f"127.0.0.1:{weftd.ports['grpc']}"}, **env))
+        started.add(made, made.stop)
+        wait_until(lambda: made.stat("listener_manager.lds.update_success") or made.stat("listener_manager.lds.update_rejected"), "listeners")
+        return made
+    return start
+
+
+def cluster_of(weftd):
+    """Where requests for reviews go: a cluster, or the weights of several."""
+    found = [v for v in weftd.sent(ID, "rds").get("9080", {}).get("virtual_hosts", []) if v["name"] == "reviews.bookinfo.svc.cluster.local:9080"]
+    if not found:
+        return None
+    action = found[0]["routes"][0]["route"]
+    return action.get("cluster") or {c["name"]: c["weight"] for c in action["weighted_clusters"]["clusters"]}
+
+
+def test_sidecar__takes_everything(weftd, sidecar):
+    proxy = sidecar()
+    wait_until(lambda: REVIEWS in weftd.sent(ID, "eds") and "9080" in weftd.sent(ID, "rds"), "endpoints and routes")
+    assert proxy.stat("cluster_manager.cds.update_rejected") == 0
+    assert proxy.stat("listener_manager.lds.update_rejected") == 0
+    assert {"virtualInbound", "virtualOutbound", "0.0.0.0_9080", "10.1.0.9_3306", "10.96.0.4_9000"} <= set(weftd.sent(ID, "lds"))
+    addresses = [e["endpoint"]["address"]["socket_address"]["address"] for place in weftd.sent(ID, "eds")[REVIEWS]["endpoints"]
+                 for e in place["lb_endpoints"]]
+    assert sorted(addresses) == ["10.1.0.1", "10.1.0.2"]
+    status = weftd.json("/debug/syncz")
+    assert [s["proxy"] for s in status] == [ID]
+
+
+def test_edit__of_a_route__reaches_the_proxy(weftd, sidecar):
+    proxy = sidecar()
+    wait_until(lambda: cluster_of(weftd) == REVIEWS, "the plain route")
+    before = proxy.stat("http.outbound_0.0.0.0_9080;.rds.9080.update_success") or 0
+    weftd.put("route.json", [RULE, route(("v1", 90), ("v2", 10))])
+    wait_until(lambda: cluster_of(weftd) == {REVIEWS.replace("||", "|v1|"): 90, REVIEWS.replace("||", "|v2|"): 10}, "the weights")
+    assert len(weftd.sent(ID, "eds").get(REVIEWS.replace("||", "|v1|"), {"endpoints": []})["endpoints"]) <= 1
+    weftd.remove("route.json")
+    wait_until(lambda: cluster_of(weftd) == REVIEWS, "the plain route again")
+    assert proxy.stat("cluster_manager.cds.update_rejected") == 0 and before >= 0
+
+
+def test_file_with_a_fault__keeps_what_it_gave__and_is_named(weftd, sidecar):
+    sidecar()
+    weftd.put("route.json", [RULE, route(("v1", 100), ("v2", 0))])
+    wait_until(lambda: cluster_of(weftd) not in (None, REVIEWS), "the rule")
+    held = cluster_of(weftd)
+    weftd.put("route.json", '{"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "reviews",'
+              ' "namespace": "bookinfo"}, "spec": {"hosts": ["reviews"], "htpp": []}}')
+    wait_until(lambda: b"route.json" in weftd.page("/debug/faults").body, "the fault")
+    assert b"htpp" in weftd.page("/debug/faults").body
+    assert cluster_of(weftd) == held
+
+
+def test_endpoint__that_comes__is_sent_alone(weftd, sidecar):
+    proxy = sidecar()
+    wait_until(lambda: REVIEWS in weftd.sent(ID, "eds"), "endpoints")
+    wait_until(lambda: cluster_of(weftd) == REVIEWS, "routes")
+    listeners = proxy.stat("listener_manager.lds.update_success")
+    weftd.put("more.json", [{**slice_of("reviews", 9080, ["10.1.0.3"]), "metadata": {
+        "name": "reviews-2", "namespace": "bookinfo", "labels": {"kubernetes.io/service-name": "reviews"}}}])
+    wait_until(lambda: "10.1.0.3" in str(weftd.sent(ID, "eds")[REVIEWS]), "the endpoint")
+    assert proxy.stat("listener_manager.lds.update_success") == listeners
