@@ -236,6 +236,22 @@ def test_tproxy__inbound__keeps_both_addresses(bare, world, pod):
     assert "fwmark 77 lookup 177" in net.show()
 
 
+@pytest.mark.parametrize("world, pod", [(WORLD4, POD4), (WORLD6, POD6)])
+def test_tproxy__the_proxy_speaks_as_its_client__the_answer_comes_to_the_proxy(bare, world, pod):
+    """Envoy's original_src: the client's address as the source, and the mark, which the answer has to be routed by."""
+    def connect():
+        sock = socket.socket(socket.AF_INET6 if ":" in world else socket.AF_INET)
+        sock.settimeout(10)
+        sock.setsockopt(*((socket.IPPROTO_IPV6, 75) if ":" in world else (socket.IPPROTO_IP, 19)), 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, PROXY)
+        sock.bind((world, 0))
+        sock.connect((pod, 80))
+        return sock
+    bare.apply(*EVERYTHING, "-m", "TPROXY")
+    with bare.pod.call(connect) as sock:
+        assert sock.recv(100).decode() == f"app {pod} 80"
+
+
 def test_apply__twice__is_as_once(net):
     net.apply(*EVERYTHING, "-m", "TPROXY", "--redirect-dns", "--capture-all-dns", "--drop-invalid")
     once, rules = net.show(), net.pod.ip("rule")
