@@ -52,7 +52,7 @@ class Namespaces:
         return 15000
 
     def status_port(self, workload):
-        return 15021
+        return 15020
 
     # ---- making and removing ----
 
@@ -101,7 +101,7 @@ class Namespaces:
 
     def capture(self, workload):
         run(self.weft, "capture", "apply", "--netns", self.netns(workload.name), "--proxy-uid", str(PROXY_USER),
-            "--istio-inbound-ports", "*", "--istio-service-cidr", "*", "--istio-local-exclude-ports", "15021,15090")
+            "--istio-inbound-ports", "*", "--istio-service-cidr", "*", "--istio-local-exclude-ports", "15020")
 
     def close(self):
         run("ip", "link", "del", f"weft-{os.getpid()}", check=False)
