@@ -36,8 +36,8 @@ class Loopback:
     def admin_port(self, workload):
         return self.ports[workload.name]["admin"]
 
-    def status_port(self, workload):
-        return self.ports[workload.name]["status"]
+    def status_address(self, workload):
+        return self.ip(workload), self.ports[workload.name]["status"]
 
     def open(self):
         pass
@@ -65,6 +65,5 @@ class Loopback:
                  "spec": {"workloadSelector": {"labels": {"instance": one.name}},
                           "ingress": [{"port": {"number": PORT, "protocol": "HTTP", "name": "http"}, "bind": self.ip(one),
                                        "defaultEndpoint": f"127.0.0.1:{self.ports[one.name]['app']}"}],
-                          "egress": [{"hosts": ["./*"], "bind": self.ip(one), "captureMode": "NONE",
-                                      "port": {"number": 15080, "protocol": "HTTP", "name": "http-egress"}}]}}
+                          "egress": [{"hosts": ["./*"], "captureMode": "NONE"}]}}
                 for one in WORKLOADS]

@@ -65,7 +65,7 @@ class Mesh:
 
     def proxy_env(self, workload):
         config = {"discoveryAddress": self.control.discovery_address, "proxyAdminPort": self.ground.admin_port(workload),
-                  "statusPort": self.ground.status_port(workload), "concurrency": 1, "terminationDrainDuration": "0.5s"}
+                  "statusPort": self.ground.status_address(workload)[1], "concurrency": 1, "terminationDrainDuration": "0.5s"}
         return {"POD_NAME": workload.name, "POD_NAMESPACE": workload.namespace, "INSTANCE_IP": self.ground.ip(workload),
                 "SERVICE_ACCOUNT": workload.app, "PROXY_CONFIG": json.dumps(config), "ISTIO_META_WORKLOAD_NAME": workload.name,
                 "ISTIO_META_CLUSTER_ID": "Kubernetes", "ISTIO_META_INTERCEPTION_MODE": self.ground.interception,
@@ -99,8 +99,8 @@ class Mesh:
 
     def is_proxy_ready(self, workload):
         self.processes.check()
-        url = f"http://127.0.0.1:{self.ground.status_port(workload)}/healthz/ready"
-        return self.get(workload, url, use_proxy=False)[0] == 200
+        host, port = self.ground.status_address(workload)
+        return self.get(workload, f"http://{host}:{port}/healthz/ready", use_proxy=False)[0] == 200
 
     # ---- questions ----
 

@@ -51,8 +51,8 @@ class Namespaces:
     def admin_port(self, workload):
         return 15000
 
-    def status_port(self, workload):
-        return 15020
+    def status_address(self, workload):
+        return "127.0.0.1", 15020
 
     # ---- making and removing ----
 

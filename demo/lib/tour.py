@@ -21,7 +21,7 @@ class Tour:
                      self.live_edit, self.proxy_status, self.explain, self.graph):
             try:
                 step()
-            except Failed as fault:
+            except Failed as fault:  # the others are shown all the same
                 self.report.check(False, str(fault))
 
     def edit(self, file, edit, is_in_force):
@@ -40,9 +40,10 @@ class Tour:
     def discovery(self):
         self.report.step("Discovery: the gateway finds productpage, that finds details and reviews, by name")
         page = wait_until(self.client.page, "a page through the gateway")
-        found = (page["details_status"], page["reviews_status"])
-        self.report.check(found == (200, 200), "productpage called http://details:9080 and http://reviews:9080",
-                          f"details: {page['details']['book']['title']}; reviews: {page['reviews']['version']}")
+        if self.report.check((page["details_status"], page["reviews_status"]) == (200, 200),
+                             "productpage called http://details:9080 and http://reviews:9080",
+                             f"details: {page['details_status']}, reviews: {page['reviews_status']}"):
+            self.report.show(f"{page['details']['book']['title']}, reviews {page['reviews']['version']}")
         status, _ = self.client.get("/nowhere")
         self.report.check(status == 404, "a path that no VirtualService names: 404")
 
@@ -81,7 +82,7 @@ class Tour:
         self.report.step("Retry: ratings-1 fails every request; ratings-2 is well")
         self.mesh.fault("ratings-1", fail_pct=100)
         before = self.failures()
-        self.report.check(10 <= before <= 30, "without retries about half of 40 pages have no ratings", f"{before} of 40")
+        self.report.check(8 <= before <= 32, "without retries about half of 40 pages have no ratings", f"{before} of 40")
         self.edit("ratings", "retry", lambda: self.failures(6) == 0)
         after = self.failures()
         self.report.check(after == 0, "with retries none is without", f"{after} of 40")
