@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Wires the parts together, and looks after the folder: a plugged-in authority is read again when its files change, the bundle
- * of own roots is written for others to read, a revocation list beside either is taken up when it is good. What is plugged in or
- * not is settled at the start. One loop's thread.
+ * Wires the parts together, and looks after the files: a plugged-in authority is read again when they change, the bundle is
+ * written for others to read, a revocation list is taken up when it is good. One loop's thread.
  */
 #include "control/ca/ca.h"
 
@@ -16,7 +15,6 @@
 
 #include <errno.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define DAY_S 86400
 #define RENEW_PCT 20 /* istiod's CITADEL_SELF_SIGNED_ROOT_CERT_GRACE_PERIOD_PERCENTILE */
@@ -24,7 +22,7 @@
 
 struct ca {
     struct ca_opts opts;
-    char *folder;
+    char *folder, *bundle_file;
     bool is_plugged_in;
     struct signer *signer;
     struct auth_chain *auth;
@@ -41,14 +39,6 @@ static char *path_of(const struct ca *ca, const char *name)
     struct strbuf path = {0};
     strbuf_addf(&path, "%s/%s", ca->folder, name);
     return strbuf_take(&path);
-}
-
-static bool exists(const struct ca *ca, const char *name)
-{
-    char *path = path_of(ca, name);
-    bool is_there = access(path, F_OK) == 0;
-    mem_free(path);
-    return is_there;
 }
 
 /* True: another one than before. One that can't be used leaves the old in force: better too many refused than too few. */
@@ -76,11 +66,9 @@ static bool read_crl(struct ca *ca)
 
 static void write_bundle(const struct ca *ca, const struct ca_trust *t)
 {
-    char *path = path_of(ca, "root-cert.pem");
     struct err err = {0};
-    if (file_replace(path, t->bundle, 0644, &err) < 0)
-        LOG(SECRET, WARNING, "the mesh's roots can't be read from a file: %s", err.message);
-    mem_free(path);
+    if (file_replace(ca->bundle_file, t->bundle, 0644, &err) < 0)
+        LOG(SECRET, WARNING, "the mesh's roots aren't in their file: %s", err.message);
 }
 
 /* ---- what happens ---- */
@@ -96,7 +84,7 @@ static void on_trust(void *user, const struct ca_trust *t)
     struct ca *ca = user;
     LOG(SECRET, INFO, "roots of %.*s, version %llu%s", STR_ARG(ca->opts.trust_domain), (unsigned long long)t->generation,
         t->is_rotating ? ": a rotation is under way" : "");
-    if (!ca->is_plugged_in)
+    if (ca->bundle_file)
         write_bundle(ca, t);
     if (ca->serving)
         serving_renew(ca->serving);
@@ -140,9 +128,10 @@ static int settle(struct ca *ca, struct err *err)
     if (o->default_ttl_s < 1 || o->default_ttl_s > o->max_ttl_s || o->max_ttl_s > o->root_ttl_s || o->announce_s < 0)
         return err_set(err, ERR_INVALID, "certificates live %lld s by default and %lld s at most, a root %lld s: each must fit into the next",
                        (long long)o->default_ttl_s, (long long)o->max_ttl_s, (long long)o->root_ttl_s);
-    if (mkdir(ca->folder, 0755) < 0 && errno != EEXIST)
+    if ((o->own_folder.n != 0) == (o->plugged_in_folder.n != 0))
+        return err_set(err, ERR_INVALID, "an authority has either own roots or a plugged-in certificate");
+    if (!ca->is_plugged_in && mkdir(ca->folder, 0700) < 0 && errno != EEXIST)
         return err_set_errno(err, errno, "cannot make %s", ca->folder);
-    ca->is_plugged_in = exists(ca, "ca-cert.pem");
     return 0;
 }
 
@@ -184,7 +173,10 @@ struct ca *ca_new(const struct ca_opts *o, struct err *err)
 {
     struct ca *ca = NEW(ca);
     ca->opts = *o;
-    ca->folder = mem_strndup(o->folder.p, o->folder.n);
+    struct str folder = o->plugged_in_folder.n ? o->plugged_in_folder : o->own_folder;
+    ca->is_plugged_in = o->plugged_in_folder.n != 0;
+    ca->folder = mem_strndup(folder.p, folder.n);
+    ca->bundle_file = o->bundle_file.n ? mem_strndup(o->bundle_file.p, o->bundle_file.n) : NULL;
     ca->auth = auth_chain_new(o->loop);
     if (settle(ca, err) < 0 || !(ca->watcher = file_watcher_new(o->loop, err))) {
         ca_free(&ca);
@@ -212,6 +204,7 @@ void ca_free(struct ca **p)
     str_free(&ca->opts.trust_domain);
     strbuf_fini(&ca->crl);
     mem_free(ca->folder);
+    mem_free(ca->bundle_file);
     mem_free(ca);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The whole certificate authority of a weftd: signer, issuer, authenticators, its own serving certificate, in one folder. One
- * loop's thread.
+ * The whole certificate authority of a weftd: signer, issuer, authenticators, its own serving certificate, and the files of
+ * it. One loop's thread.
  */
 #ifndef CONTROL_CA_CA_H
 #define CONTROL_CA_CA_H
@@ -9,13 +9,14 @@
 #include "control/ca/ca_service.h"
 #include "control/ca/serving.h"
 
-/* In the folder. A ca-cert.pem in it makes the authority a plugged-in one (authority.h), and then root-cert.pem is the operator's;
- * else own roots are kept in CA_OWN_FILE, and the bundle is written to root-cert.pem for whoever is to believe it. */
-#define CA_OWN_FILE "weftd-ca.pem"
+#define CA_OWN_FILE "weftd-ca.pem" /* own roots and their keys, in their folder */
 
 struct ca_opts {                      /* 0 and "": the default in brackets */
     struct loop *loop;
-    struct str folder;                /* made where it isn't there */
+    /* One of the two: a folder for own roots, made where it isn't there; or one with a plugged-in authority (authority.h), read
+     * again when its files change. A revocation list is ca-crl.pem in either. */
+    struct str own_folder, plugged_in_folder;
+    struct str bundle_file;           /* where the roots are written to, with each change; "" nowhere */
     struct str trust_domain;          /* [cluster.local] */
     enum key_kind key_kind;           /* of own roots and of the serving certificate [P-256] */
     int64_t root_ttl_s;               /* [10 years] */
@@ -31,7 +32,7 @@ struct ca_opts {                      /* 0 and "": the default in brackets */
 };
 
 struct ca;
-/* NULL: settings that can't be, or no folder. A key file that can't be used isn't a failure here, as it may be mended: ca_fault. */
+/* NULL: settings that can't be. A key file that can't be used isn't a failure here, as it may be mended: ca_fault. */
 struct ca *ca_new(const struct ca_opts *o, struct err *err);
 void ca_free(struct ca **ca); /* after the servers; what is freed goes at the turn's end */
 

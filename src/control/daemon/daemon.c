@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "control/daemon/entry.h"
 #include "control/daemon/pages.h"
+#include "control/daemon/secure.h"
 #include "control/registry/files.h"
 #include "control/view/view.h"
 #include "io/file_watch.h"
@@ -30,9 +31,11 @@ struct daemon {
     struct view *view;
     struct registry_files *files;
     struct grpc_server *plain;
+    struct secure *secure;
     struct pages *pages;
     struct entry plain_entry, http_entry, monitoring_entry;
     bool is_leaving;
+    unsigned draining; /* servers that still are */
 };
 
 /* ---- mesh configuration ---- */
@@ -98,7 +101,8 @@ static void write_ports(const struct daemon *d)
     const char *path = d->options->ports_file;
     FILE *f = *path ? fopen(path, "we") : NULL;
     if (f) {
-        fprintf(f, "{\"grpc\":%u,\"http\":%u,\"monitoring\":%u}\n", d->plain_entry.port, d->http_entry.port, d->monitoring_entry.port);
+        fprintf(f, "{\"grpc\":%u,\"secure\":%u,\"http\":%u,\"monitoring\":%u}\n", d->plain_entry.port, secure_port(d->secure),
+                d->http_entry.port, d->monitoring_entry.port);
         fclose(f);
     } else if (*path)
         LOG(MAIN, ERROR, "cannot write %s: %s", path, strerror(errno));
@@ -109,16 +113,18 @@ static int listen_all(struct daemon *d, struct err *err)
     const struct daemon_options *o = d->options;
     d->plain = grpc_server_new(d->loop, &(struct grpc_server_opts){0});
     push_serve(view_push(d->view), d->plain, true);
-    d->pages = pages_new(d->loop, &(struct pages_about){d->world, d->view, d->files});
+    d->pages = pages_new(d->loop, &(struct pages_about){d->world, d->view, d->files, d->secure});
     int rc = entry_open(&d->plain_entry, d->loop, o->grpc_addr, on_plain, d, err);
+    if (rc == 0)
+        rc = secure_serve(d->secure, view_push(d->view), err);
     if (rc == 0)
         rc = entry_open(&d->http_entry, d->loop, o->http_addr, on_http, d, err);
     if (rc == 0)
         rc = entry_open(&d->monitoring_entry, d->loop, o->monitoring_addr, on_http, d, err);
     if (rc == 0) {
         write_ports(d);
-        LOG(MAIN, INFO, "weftd serves: discovery %u, pages %u, metrics %u", d->plain_entry.port, d->http_entry.port,
-            d->monitoring_entry.port);
+        LOG(MAIN, INFO, "weftd serves: discovery %u, secure %u, pages %u, metrics %u", d->plain_entry.port, secure_port(d->secure),
+            d->http_entry.port, d->monitoring_entry.port);
     }
     return rc;
 }
@@ -127,7 +133,9 @@ static int listen_all(struct daemon *d, struct err *err)
 
 static void on_drained(void *user)
 {
-    loop_stop(((struct daemon *)user)->loop);
+    struct daemon *d = user;
+    if (--d->draining == 0)
+        loop_stop(d->loop);
 }
 
 /* Proxies are told one after the other; a second signal ends at once. */
@@ -141,7 +149,9 @@ static void on_signal(void *user, int number)
     }
     d->is_leaving = true;
     entry_close(&d->plain_entry);
+    d->draining = 2;
     grpc_server_drain(d->plain, on_drained, d);
+    secure_drain(d->secure, on_drained, d);
 }
 
 static void finish(struct daemon *d)
@@ -152,6 +162,7 @@ static void finish(struct daemon *d)
     if (d->plain)
         grpc_server_free(&d->plain);
     pages_free(&d->pages);
+    secure_free(&d->secure);
     view_free(&d->view);
     registry_files_free(&d->files);
     world_free(&d->world);
@@ -186,7 +197,11 @@ static int begin(struct daemon *d, struct err *err)
         file_watch_add(d->watcher, o->mesh_config, on_mesh_file, d);
     d->store = store_new();
     d->world = world_new(d->store, d->mesh, str_from(o->domain));
-    d->view = view_new(d->loop, d->world, &(struct push_opts){.keep_identifier = STR("{\"Component\":\"weftd\",\"Info\":{\"version\":\"" WEFT_VERSION "\"}}")}, NULL);
+    d->secure = secure_new(d->loop, o, d->mesh->trust_domain, err);
+    if (!d->secure)
+        return ERR_INVALID;
+    d->view = view_new(d->loop, d->world, &(struct push_opts){.keep_identifier = STR("{\"Component\":\"weftd\",\"Info\":{\"version\":\"" WEFT_VERSION "\"}}")},
+                       secure_gate(d->secure));
     d->files = registry_files_new(d->loop, o->config_dir, d->store, err);
     return d->files ? listen_all(d, err) : ERR_INVALID;
 }

@@ -27,6 +27,7 @@ struct asking {
     struct http_stream *stream;
     struct pages *pages;
     struct headers *request;
+    const char *status; /* of the answer */
 };
 
 /* ---- answers ---- */
@@ -64,8 +65,10 @@ static struct str parameter(struct str path, struct str name)
 
 static void page_ready(struct asking *q, struct strbuf *out)
 {
-    (void)q;
-    strbuf_addz(out, "OK\n");
+    const char *fault = secure_fault(q->pages->about.secure);
+    if (*fault)
+        q->status = "503";
+    strbuf_addf(out, "%s\n", *fault ? fault : "OK");
 }
 
 static void page_version(struct asking *q, struct strbuf *out)
@@ -87,6 +90,7 @@ static void page_metrics(struct asking *q, struct strbuf *out)
     size_t services;
     world_services(a->world, &services);
     push_metrics(view_push(a->view), out);
+    secure_metrics(a->secure, out);
     strbuf_addf(out, "# TYPE pilot_services gauge\npilot_services %zu\n", services);
     strbuf_addf(out, "# TYPE weftd_config_files gauge\nweftd_config_files %u\n", s.files);
     strbuf_addf(out, "# TYPE weftd_config_objects gauge\nweftd_config_objects %u\n", s.objects);
@@ -235,8 +239,9 @@ static void respond(struct asking *q)
     }
     for (size_t i = 0; i < ARRAY_LEN(pages); i++)
         if (str_eq(path, str_from(pages[i].path))) {
+            q->status = "200";
             pages[i].fn(q, &text);
-            answer(q, "200", pages[i].type, text.n ? strbuf_str(&text) : STR(""));
+            answer(q, q->status, pages[i].type, text.n ? strbuf_str(&text) : STR(""));
             strbuf_fini(&text);
             return;
         }

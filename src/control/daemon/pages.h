@@ -5,6 +5,7 @@
 #ifndef CONTROL_DAEMON_PAGES_H
 #define CONTROL_DAEMON_PAGES_H
 
+#include "control/daemon/secure.h"
 #include "control/registry/files.h"
 #include "control/view/view.h"
 
@@ -12,6 +13,7 @@ struct pages_about { /* borrowed for as long as the pages are served */
     struct world *world;
     struct view *view;
     const struct registry_files *files;
+    const struct secure *secure;
 };
 struct pages;
 struct pages *pages_new(struct loop *loop, const struct pages_about *about);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * weftd's secure side: the certificate authority, discovery over TLS by its own certificate, and the gate that every proxy comes
+ * through there: it must be known, and say of itself only what its credential says. Main thread.
+ */
+#ifndef CONTROL_DAEMON_SECURE_H
+#define CONTROL_DAEMON_SECURE_H
+
+#include "control/ca/ca.h"
+#include "control/daemon/options.h"
+#include "control/view/view.h"
+
+struct secure;
+/* Without a folder for an authority: one without, whose port stays closed. NULL: *err. */
+struct secure *secure_new(struct loop *loop, const struct daemon_options *keep_o, struct str trust_domain, struct err *err);
+struct view_gate *secure_gate(struct secure *s); /* lets plaintext through: nobody is asked there */
+/* Listens, for what `push` gives. */
+int secure_serve(struct secure *s, struct push *push, struct err *err);
+uint16_t secure_port(const struct secure *s); /* 0: closed */
+
+/* Why weftd isn't ready here; "" it is. */
+const char *secure_fault(const struct secure *s);
+void secure_metrics(const struct secure *s, struct strbuf *out);
+/* Proxies are sent away; on_drained comes once, not from inside; at the end of this turn where nobody is. */
+void secure_drain(struct secure *s, void (*on_drained)(void *user), void *user);
+void secure_free(struct secure **s); /* before the push */
+
+#endif
