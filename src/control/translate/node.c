@@ -169,7 +169,7 @@ static void read_locality(struct reading *r, const struct world *w)
 int node_read(struct arena *a, struct proto_arena *pa, struct str packed, const struct world *w, struct node *out, struct err *err)
 {
     ProtobufCMessage *m;
-    struct str address;
+    struct str address = STR("");
     int rc = proto_unpack(pa, &envoy__config__core__v3__node__descriptor, packed, &m, err);
     if (rc)
         return err_prefix(err, "node");
