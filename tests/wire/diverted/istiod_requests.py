@@ -5,10 +5,13 @@ Run by ../test_istiod_fixtures.py in a network namespace of its own, in which ev
 diverted as istio-iptables does it, but by the client's mark in place of the proxy's user: marked 1 is the application's outbound
 call (to 15001), marked 2 an inbound connection (to 15006). What the proxy opens itself bears no mark.
 """
+import json
+import os
 import socket
 import ssl
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -222,3 +225,93 @@ def test_authz_allow__without_what_a_rule_wants__is_denied(replay, app):
     denied = ask(("10.244.1.11", 9080), INBOUND, tls=tls, target="/reviews/1", headers=[("x-tok", "abc")])
     assert (denied.status, denied.body) == (403, b"RBAC: access denied")
     assert not own.requests
+
+
+def in_parallel(count, fn):
+    """What `count` calls at once return."""
+    found = [None] * count
+
+    def run(i):
+        found[i] = fn(i)
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    return found
+
+
+def test_fault_retry_timeout__a_try_that_says_nothing__is_followed_by_another(replay, app, started):
+    """perTryTimeout 800 ms, the whole has 3 s."""
+    proxy = replay("vs-fault-retry-timeout/productpage-v1-0")
+    told, tries = started.add(threading.Event(), lambda: told.set()), []
+
+    def answer(request):
+        tries.append(request)
+        if len(tries) == 1:
+            told.wait(60)
+        return http1.response_bytes(200)
+    ratings_app(app, proxy, answer)
+    began = time.monotonic()
+    assert ask(RATINGS_VIP, host="ratings:9080").status == 200
+    assert 0.8 <= time.monotonic() - began and len(tries) == 2
+    assert proxy.proxy.stat("cluster.outbound|9080||ratings.bookinfo.svc.cluster.local;.upstream_rq_per_try_timeout") == 1
+
+
+def test_fault_retry_timeout__a_part_of_one_users_requests__delayed_and_aborted(replay, app):
+    """12.5 % wait 7 s, 50 % end with 503."""
+    proxy = replay("vs-fault-retry-timeout/productpage-v1-0")
+    ratings_app(app, proxy)
+
+    def one(_):
+        began = time.monotonic()
+        status = ask(RATINGS_VIP, host="ratings:9080", headers=[("end-user", "jason")]).status
+        return status, time.monotonic() - began
+    answers = in_parallel(80, one)
+    statuses = [status for status, _ in answers]
+    late = sum(took >= 7 for _, took in answers)
+    assert set(statuses) == {200, 503} and 20 <= statuses.count(503) <= 60
+    assert 1 <= late <= 30
+    assert all(status == 200 for status, took in in_parallel(20, lambda _: (ask(RATINGS_VIP, host="ratings:9080").status, 0)))
+
+
+def test_loadbalancer__consistent_hash(replay, app):
+    proxy = replay("dr-loadbalancer/productpage-v1-0")
+    reviews_apps(app, proxy)
+
+    def host(user, target="/"):
+        return ask(REVIEWS_VIP, target=target, headers=[("x-user", user)]).body.decode().partition(":")[0]
+    chosen = {user: {host(user) for _ in range(4)} for user in (f"user-{i}" for i in range(24))}
+    assert all(len(hosts) == 1 for hosts in chosen.values())
+    assert set.union(*chosen.values()) == set(REVIEWS)
+    first = ask(REVIEWS_VIP, target="/c")
+    assert first.status == 200 and first.get("set-cookie").startswith("user=") and "Path=/p" in first.get("set-cookie")
+    for target in ("/c", "/s", "/q?q=1", "/m", "/w"):
+        assert REVIEWS[host("x", target)] == "v1", target
+
+
+def test_locality_failover__the_nearest_serves_alone(replay, app):
+    proxy = replay("dr-locality-failover/productpage-v1-0")
+    with open(os.path.join(proxy.path, "eds.json"), encoding="utf-8") as text:
+        groups = next(one for one in json.load(text) if one["cluster_name"] == "outbound|9080||reviews.bookinfo.svc.cluster.local")
+    by_priority = {}
+    for group in groups["endpoints"]:
+        for one in group["lb_endpoints"]:
+            address = one["endpoint"]["address"]["socket_address"]["address"]
+            by_priority.setdefault(group.get("priority", 0), set()).add(address)
+    assert len(by_priority) > 1 and set.union(*by_priority.values()) == set(REVIEWS)
+    reviews_apps(app, proxy)
+    hosts = {ask(REVIEWS_VIP).body.decode().partition(":")[0] for _ in range(24)}
+    assert hosts == by_priority[0]
+
+
+def test_se_static__addresses_ports_and_ranges(replay, app):
+    replay("se-static/sleep-0")
+    first, second = app("10.244.9.1", 80), app("10.244.9.2", 8081)
+    seen = {ask(("192.0.2.10", 80), source="10.244.2.1", host="static.example").body for _ in range(20)}
+    assert seen == {b"10.244.9.1:80", b"10.244.9.2:8081"}
+    assert ask(("192.0.2.200", 80), source="10.244.2.1", host="static.example").status == 200
+    assert first.requests and second.requests
+    ports = [app(host, 3308) for host in ("10.244.9.1", "10.244.9.2")]
+    assert ask(("192.0.2.10", 3307), source="10.244.2.1").body in {b"10.244.9.1:3308", b"10.244.9.2:3308"}
+    assert sum(len(one.requests) for one in ports) == 1
