@@ -3,6 +3,8 @@
 import json
 import re
 
+from urllib.parse import quote
+
 import pytest
 
 from lib import config, http1
@@ -259,3 +261,25 @@ def test_drain_listeners__stops_listening_but_lives(proxy):
 def test_quitquitquit__answers_then_exits(proxy):
     assert text(proxy, "/quitquitquit", "POST") == "OK\n"
     assert proxy.wait_exit() == 0
+
+
+@pytest.mark.weft_only
+def test_pilot_agent__its_readiness_question_and_its_drain(start_proxy, origin):
+    """What an unmodified pilot-agent asks of the admin page every second, and at the pod's end."""
+    inbound = config.http_listener("in", listener_fields={"traffic_direction": "INBOUND"})
+    outbound = config.http_listener("out", listener_fields={"traffic_direction": "OUTBOUND"})
+    proxy = start_proxy(config.bootstrap([inbound, outbound], [config.cluster("origin", origin.port)]),
+                        args=["--drain-strategy", "immediate"])
+    question = "/stats?usedonly&filter=" + quote(r"^(server\.state|listener_manager\.workers_started)")
+    assert text(proxy, question).splitlines() == ["listener_manager.workers_started: 1", "server.state: 0"]
+    before = {name: http1.connect(proxy.address(name)) for name in ("in", "out")}
+
+    def says(name):
+        before[name].send(http1.request_bytes())
+        return http1.read_response(before[name]).get("connection")
+    assert says("in") is None
+    assert proxy.admin("/drain_listeners?inboundonly&graceful", "POST").status == 200
+    wait_until(lambda: says("in") == "close")
+    assert says("out") is None
+    for one in before.values():
+        one.sock.close()
