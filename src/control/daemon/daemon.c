@@ -138,10 +138,14 @@ static void on_drained(void *user)
         loop_stop(d->loop);
 }
 
-/* Proxies are told one after the other; a second signal ends at once. */
+/* SIGUSR2 begins a rotation of the root. At the others proxies are told one after the other; a second one ends at once. */
 static void on_signal(void *user, int number)
 {
     struct daemon *d = user;
+    if (number == SIGUSR2) {
+        secure_rotate(d->secure);
+        return;
+    }
     LOG(MAIN, INFO, "signal %d: %s", number, d->is_leaving ? "ends now" : "proxies are sent away, then weftd ends");
     if (d->is_leaving) {
         loop_stop(d->loop);
@@ -184,6 +188,7 @@ static int begin(struct daemon *d, struct err *err)
     sigemptyset(&mask);
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGINT);
+    sigaddset(&mask, SIGUSR2);
     d->loop = loop_new("main", err);
     if (!d->loop || !(d->signals = signals_new(d->loop, &mask, on_signal, d, err)))
         return ERR_IO;

@@ -8,7 +8,7 @@
 
 #include "control/daemon/options.h"
 
-/* Until SIGTERM or SIGINT. An exit status: 0, or 1 where it couldn't start (why is on stderr). */
+/* Until SIGTERM or SIGINT; SIGUSR2 announces a new root. An exit status: 0, or 1 where it couldn't start (why is on stderr). */
 int daemon_main(const struct daemon_options *o);
 
 #endif

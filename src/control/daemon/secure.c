@@ -182,6 +182,13 @@ int secure_serve(struct secure *s, struct push *push, struct err *err)
     return entry_open(&s->entry, s->loop, s->options->secure_grpc_addr, on_conn, s, err);
 }
 
+void secure_rotate(struct secure *s)
+{
+    struct err err = {0};
+    if (!s->ca || ca_rotate(s->ca, NULL, NULL, &err) < 0)
+        LOG(SECRET, WARNING, "no new root is announced: %s", s->ca ? err.message : "there is no authority");
+}
+
 /* ---- what it tells ---- */
 
 uint16_t secure_port(const struct secure *s)

@@ -18,6 +18,8 @@ struct view_gate *secure_gate(struct secure *s); /* lets plaintext through: nobo
 int secure_serve(struct secure *s, struct push *push, struct err *err);
 uint16_t secure_port(const struct secure *s); /* 0: closed */
 
+void secure_rotate(struct secure *s);        /* a new root is announced; what comes of it is logged */
+
 /* Why weftd isn't ready here; "" it is. */
 const char *secure_fault(const struct secure *s);
 void secure_metrics(const struct secure *s, struct strbuf *out);

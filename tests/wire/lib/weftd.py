@@ -45,6 +45,8 @@ class Weftd:
         self.put("objects.json", list(documents))
         mesh_path = write(self.directory, "mesh.yaml", mesh)
         ports = os.path.join(self.directory, "ports.json")
+        if os.path.exists(ports):
+            os.unlink(ports)  # of one that was here before
         self.stderr_path = os.path.join(self.directory, "weftd.log")
         command = [binary(), "--config-dir", self.config, "--mesh-config", mesh_path, "--ports-file", ports, *args]
         for name in ("grpc", "secure-grpc", "http", "monitoring"):
