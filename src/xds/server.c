@@ -116,7 +116,8 @@ static void add_change(struct xds_server *s, const struct served *t, struct xds_
     const struct xds_served_type *desc = &s->opts.keep_types[t - s->types];
     struct change_key key = {before, now, t->sent_asked.names, t->asked.names, t->again, 0};
     key.flags = (s->opts.is_delta ? CHANGE_DELTA : desc->is_whole ? CHANGE_WHOLE : 0) | (t->sent_asked.is_everything ? CHANGE_ALL_BEFORE : 0) |
-                (t->asked.is_everything ? CHANGE_ALL_NOW : 0) | (desc->echo >= 0 ? CHANGE_HAS_ECHO : 0);
+                (t->asked.is_everything ? CHANGE_ALL_NOW : 0) | (desc->echo >= 0 ? CHANGE_HAS_ECHO : 0) |
+                (desc->is_namespaced ? CHANGE_NAMESPACED : 0);
     struct change *c = change_get(s->opts.keep_pool, &key, desc->name, now_us);
     p->changes[p->change_count++] = c;
     p->resources += c->resources;

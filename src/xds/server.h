@@ -28,6 +28,7 @@ struct xds_served_type {
     const char *name; /* "envoy.config.cluster.v3.Cluster" */
     bool is_whole;    /* state of the world: a response tells all that there is of what was asked for */
     bool is_named;    /* a first request without names asks for nothing; else for everything */
+    bool is_namespaced; /* a name asks for all below it, too: "routes" for "routes/host" (VHDS) */
     /* A resource that is sent again makes those of the same name of this type be sent again too; -1: none. A cluster that
      * was changed warms until its assignment has come once more (Envoy: "xDS protocol", resource warming). */
     int echo;

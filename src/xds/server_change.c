@@ -17,25 +17,60 @@ enum { FIELD_RESOURCES = 2, FIELD_REMOVED = 6 };
 
 /* ---- who asked for what ---- */
 
+/* "routes" of "routes/host"; "" where there is none. */
+static struct str namespace_of(struct str name)
+{
+    size_t n = name.n;
+    while (n && name.p[n - 1] != '/')
+        n--;
+    return str_make(name.p, n ? n - 1 : 0);
+}
+
+static bool has_namespace_of(const struct xds_names *names, struct str name)
+{
+    struct str above = namespace_of(name);
+    return above.n && xds_names_has(names, above);
+}
+
+bool asked_has(const struct asked *asked, struct str name, bool is_namespaced)
+{
+    return asked->is_everything || xds_names_has(asked->names, name) || (is_namespaced && has_namespace_of(asked->names, name));
+}
+
 struct asked_walk { /* names come in order */
-    bool is_everything;
+    bool is_everything, is_namespaced;
     const struct xds_names *names;
     uint32_t at;
 };
 
-static bool walk_names(struct asked_walk *w, struct str name)
-{
-    for (; w->at < xds_names_count(w->names); w->at++) {
-        int order = str_cmp(xds_names_at(w->names, w->at), name);
-        if (order >= 0)
-            return order == 0;
-    }
-    return false;
-}
-
 static bool walk_has(struct asked_walk *w, struct str name)
 {
-    return w->is_everything || walk_names(w, name);
+    if (w->is_everything)
+        return true;
+    for (; w->at < xds_names_count(w->names); w->at++) {
+        int order = str_cmp(xds_names_at(w->names, w->at), name);
+        if (order == 0)
+            return true;
+        if (order > 0)
+            break;
+    }
+    return w->is_namespaced && has_namespace_of(w->names, name);
+}
+
+static bool has_below(const struct xds_set *s, struct str name)
+{
+    uint32_t from = 0, to = xds_set_count(s);
+    while (from < to) {
+        uint32_t mid = from + (to - from) / 2;
+        if (str_cmp(s->items[mid]->name, name) < 0)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    for (; from < xds_set_count(s) && str_has_prefix(s->items[from]->name, name); from++)
+        if (str_eq(namespace_of(s->items[from]->name), name))
+            return true;
+    return false;
 }
 
 /* ---- what is new ---- */
@@ -53,8 +88,9 @@ static void compare_sets(struct work *w)
 {
     const struct change_key *k = &w->c->key;
     const struct xds_set *a = k->before, *b = k->now;
-    struct asked_walk before = {k->flags & CHANGE_ALL_BEFORE, k->asked_before, 0}, now_old = {k->flags & CHANGE_ALL_NOW, k->asked_now, 0},
-                      now = now_old, again = {false, k->again, 0};
+    bool is_below = k->flags & CHANGE_NAMESPACED;
+    struct asked_walk before = {k->flags & CHANGE_ALL_BEFORE, is_below, k->asked_before, 0},
+                      now_old = {k->flags & CHANGE_ALL_NOW, is_below, k->asked_now, 0}, now = now_old, again = {false, is_below, k->again, 0};
     for (uint32_t i = 0, j = 0; i < xds_set_count(a) || j < xds_set_count(b);) {
         const struct item *old = i < xds_set_count(a) ? a->items[i] : NULL, *new = j < xds_set_count(b) ? b->items[j] : NULL;
         int order = !old ? 1 : !new ? -1 : old == new ? 0 : str_cmp(old->name, new->name);
@@ -69,7 +105,7 @@ static void compare_sets(struct work *w)
         if (!walk_has(&now, new->name))
             continue;
         bool is_same = had && old->version == new->version;
-        if (!is_same || k->flags & CHANGE_WHOLE || walk_names(&again, new->name))
+        if (!is_same || k->flags & CHANGE_WHOLE || walk_has(&again, new->name))
             w->items[w->item_count++] = new;
         if (had && !is_same)
             w->updated[w->updated_count++] = new->name;
@@ -80,10 +116,12 @@ static void compare_sets(struct work *w)
 static void add_absent(struct work *w)
 {
     const struct change_key *k = &w->c->key;
-    struct asked_walk before = {false, k->asked_before, 0}, again = {false, k->again, 0};
+    struct asked_walk before = {false, false, k->asked_before, 0}, again = {false, false, k->again, 0};
     for (uint32_t i = 0; i < xds_names_count(k->asked_now); i++) {
         struct str name = xds_names_at(k->asked_now, i);
-        bool is_new = !walk_names(&before, name), is_again = walk_names(&again, name);
+        bool is_new = !walk_has(&before, name), is_again = walk_has(&again, name);
+        if (k->flags & CHANGE_NAMESPACED && has_below(k->now, name))
+            continue;
         bool is_told = (!is_new || k->flags & CHANGE_ALL_BEFORE) && set_find(k->before, name);
         if ((is_new || is_again) && !is_told && !set_find(k->now, name))
             w->removed[w->removed_count++] = name;

@@ -90,7 +90,9 @@ enum change_flags {
     CHANGE_WHOLE = 2,         /* all there is, whatever was sent before */
     CHANGE_ALL_BEFORE = 4, CHANGE_ALL_NOW = 8, /* everything was, and is, asked for */
     CHANGE_HAS_ECHO = 16,
+    CHANGE_NAMESPACED = 32,
 };
+bool asked_has(const struct asked *asked, struct str name, bool is_namespaced);
 /* The caller's reference. */
 struct change *change_get(struct xds_pool *pool, const struct change_key *key, const char *type, uint64_t now_us);
 void change_unref(struct change **c);

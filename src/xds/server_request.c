@@ -34,9 +34,11 @@ static bool take_star(struct str *names, uint32_t *count)
 /* Of what it had from a stream before. */
 static void forget_foreign(struct xds_server *s, struct served *t)
 {
-    struct xds_set_builder *b = xds_set_begin(s->opts.keep_pool, s->opts.keep_types[t - s->types].name, NULL);
-    for (uint32_t i = 0; i < xds_names_count(t->asked.names); i++)
-        xds_set_copy(b, t->sent[0], xds_names_at(t->asked.names, i));
+    const struct xds_served_type *desc = &s->opts.keep_types[t - s->types];
+    struct xds_set_builder *b = xds_set_begin(s->opts.keep_pool, desc->name, NULL);
+    for (uint32_t i = 0; i < xds_set_count(t->sent[0]); i++)
+        if (asked_has(&t->asked, item_at(t->sent[0], i)->name, desc->is_namespaced))
+            xds_set_copy(b, t->sent[0], item_at(t->sent[0], i)->name);
     xds_set_unref(&t->sent[0]);
     t->sent[0] = xds_set_end(&b);
 }

@@ -20,7 +20,7 @@
 #define TRIM_UNUSED_US 30000000
 
 static const struct xds_served_type served_types[PUSH_TYPE_COUNT] = {
-#define X(id, text, name, whole, named, echo) {name, whole, named, echo},
+#define X(id, text, name, whole, named, below, echo) {name, whole, named, below, echo},
     PUSH_TYPE_TABLE(X)
 #undef X
 };
@@ -28,7 +28,7 @@ static const struct xds_served_type served_types[PUSH_TYPE_COUNT] = {
 const char *push_type_text(enum push_type t)
 {
     static const char *const texts[PUSH_TYPE_COUNT] = {
-#define X(id, text, name, whole, named, echo) text,
+#define X(id, text, name, whole, named, below, echo) text,
         PUSH_TYPE_TABLE(X)
 #undef X
     };

@@ -16,19 +16,20 @@
 #include "http/grpc_server.h"
 #include "xds/server.h"
 
-/* Istio's short names; in the order in which they are pushed (istiod's). Name, type, whole, named, echo. */
+/* Istio's short names; in the order in which they are pushed (istiod's). Name, type, then as xds_served_type: whole, named,
+ * namespaced, echo. */
 #define PUSH_TYPE_TABLE(X)                                                                         \
-    X(CDS, "cds", "envoy.config.cluster.v3.Cluster", true, false, PUSH_EDS)                        \
-    X(EDS, "eds", "envoy.config.endpoint.v3.ClusterLoadAssignment", false, true, -1)               \
-    X(LDS, "lds", "envoy.config.listener.v3.Listener", true, false, -1)                            \
-    X(RDS, "rds", "envoy.config.route.v3.RouteConfiguration", false, true, -1)                     \
-    X(VHDS, "vhds", "envoy.config.route.v3.VirtualHost", false, true, -1)                          \
-    X(SDS, "sds", "envoy.extensions.transport_sockets.tls.v3.Secret", false, true, -1)             \
-    X(ECDS, "ecds", "envoy.config.core.v3.TypedExtensionConfig", false, true, -1)                  \
-    X(NDS, "nds", "istio.networking.nds.v1.NameTable", true, false, -1)                            \
-    X(PCDS, "pcds", "istio.mesh.v1alpha1.ProxyConfig", true, false, -1)
+    X(CDS, "cds", "envoy.config.cluster.v3.Cluster", true, false, false, PUSH_EDS)                 \
+    X(EDS, "eds", "envoy.config.endpoint.v3.ClusterLoadAssignment", false, true, false, -1)        \
+    X(LDS, "lds", "envoy.config.listener.v3.Listener", true, false, false, -1)                     \
+    X(RDS, "rds", "envoy.config.route.v3.RouteConfiguration", false, true, false, -1)              \
+    X(VHDS, "vhds", "envoy.config.route.v3.VirtualHost", false, true, true, -1)                    \
+    X(SDS, "sds", "envoy.extensions.transport_sockets.tls.v3.Secret", false, true, false, -1)      \
+    X(ECDS, "ecds", "envoy.config.core.v3.TypedExtensionConfig", false, true, false, -1)           \
+    X(NDS, "nds", "istio.networking.nds.v1.NameTable", true, false, false, -1)                     \
+    X(PCDS, "pcds", "istio.mesh.v1alpha1.ProxyConfig", true, false, false, -1)
 enum push_type {
-#define X(id, text, name, whole, named, echo) PUSH_##id,
+#define X(id, text, name, whole, named, below, echo) PUSH_##id,
     PUSH_TYPE_TABLE(X)
 #undef X
     PUSH_TYPE_COUNT

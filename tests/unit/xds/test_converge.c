@@ -9,7 +9,8 @@
 #include "world.h"
 #include "xds/client.h"
 
-static const struct xds_type client_types[W_TYPES] = {
+#define TYPES 3 /* not the namespaced one */
+static const struct xds_type client_types[TYPES] = {
     {"envoy.config.cluster.v3.Cluster", 1, true, false},
     {"envoy.config.endpoint.v3.ClusterLoadAssignment", 1, false, false},
     {"envoy.config.listener.v3.Listener", 1, true, false},
@@ -23,9 +24,9 @@ struct pair {
     struct talk talk;
     struct xds_client *client;
     struct queue up, down;
-    char has[W_TYPES][LETTERS];     /* the client's; 0: nothing */
-    char there[W_TYPES][LETTERS];   /* the world's */
-    bool wants[W_TYPES][LETTERS], wants_all[W_TYPES];
+    char has[TYPES][LETTERS];     /* the client's; 0: nothing */
+    char there[TYPES][LETTERS];   /* the world's */
+    bool wants[TYPES][LETTERS], wants_all[TYPES];
     bool is_delta, refuses;
     struct rng rng;
 };
@@ -97,7 +98,7 @@ static void set_world(struct pair *p, int type)
 
 static void change_world(struct pair *p)
 {
-    int type = (int)rng_below(&p->rng, W_TYPES);
+    int type = (int)rng_below(&p->rng, TYPES);
     for (uint64_t n = 1 + rng_below(&p->rng, 3); n-- > 0;)
         p->there[type][rng_below(&p->rng, LETTERS)] = (char)rng_below(&p->rng, 5);
     set_world(p, type);
@@ -123,10 +124,10 @@ static bool waits(const struct pair *p, uint32_t type)
 /* The client says each change at once: given up and wanted again in one breath is no change to a server. */
 static void change_wish(struct pair *p)
 {
-    uint32_t type = (uint32_t)rng_below(&p->rng, W_TYPES);
+    uint32_t type = (uint32_t)rng_below(&p->rng, TYPES);
     int i = (int)rng_below(&p->rng, LETTERS);
     char name[2] = {(char)('a' + i), 0};
-    if (p->up.count > QUEUE - 2 * W_TYPES)
+    if (p->up.count > QUEUE - 2 * TYPES)
         return;
     while (client_speaks(p))
         ;
@@ -219,7 +220,7 @@ static void settle(struct pair *p)
 
 static void check(const struct pair *p, uint64_t seed)
 {
-    for (int t = 0; t < W_TYPES; t++)
+    for (int t = 0; t < TYPES; t++)
         for (int i = 0; i < LETTERS; i++) {
             char want = p->wants_all[t] || p->wants[t][i] ? p->there[t][i] : 0;
             if (!p->is_delta && t == W_EDS && !p->there[t][i])
@@ -233,7 +234,7 @@ static void run(uint64_t seed, bool is_delta, bool refuses)
 {
     static const struct xds_client_ops ops = {.on_update = on_update};
     const struct xds_client_opts opts = {.is_delta = is_delta, .node_on_first_message_only = true, .keep_node = STR("me"),
-                                         .keep_types = client_types, .type_count = W_TYPES};
+                                         .keep_types = client_types, .type_count = TYPES};
     struct pair p = {.is_delta = is_delta, .refuses = refuses};
     rng_seed(&p.rng, seed);
     world_init(&p.world);
@@ -244,7 +245,7 @@ static void run(uint64_t seed, bool is_delta, bool refuses)
     p.refuses = false;
     if (refuses) { /* what was refused stays so until it is another; that something is gone, too */
         settle(&p);
-        for (int t = 0; t < W_TYPES; t++) {
+        for (int t = 0; t < TYPES; t++) {
             memset(p.there[t], 5, LETTERS);
             set_world(&p, t);
         }

@@ -306,6 +306,47 @@ static void test_echo__a_cluster_changes__its_endpoints_come_again(void **state)
     }
 }
 
+/* "r/a1 s/b1": virtual hosts below their route configurations. */
+static void set_hosts(struct world *w, struct talk *t, const char *text)
+{
+    struct str rest = str_from(text);
+    struct xds_set_builder *b = xds_set_begin(w->pool, world_types[W_VHDS].name, NULL);
+    while (rest.n) {
+        struct str one = str_split(rest, ' ', &rest);
+        xds_set_put(b, str_make(one.p, 3), str_make((char[]){0x0a, 1, one.p[2], 0x10, (char)(one.p[3] - '0')}, 5));
+    }
+    xds_set_unref(&w->parts[W_VHDS][0]);
+    w->parts[W_VHDS][0] = xds_set_end(&b);
+    w->counts[W_VHDS] = 1;
+    xds_server_touch(t->server, 1u << W_VHDS);
+}
+
+static void test_namespaced__a_name__asks_for_all_below_it(void **state)
+{
+    (void)state;
+    struct world w;
+    struct talk t;
+    world_init(&w);
+    talk_begin(&t, &w, true);
+    set_hosts(&w, &t, "r/a1 r/b1 r/c1 s/d1");
+    SAY(&t, "vhds node +r");
+    HEAR(&t, "vhds 1: a1 b1 c1");
+    SAY(&t, "vhds n=1 +s/d +s/x +q"); /* on demand: one by one */
+    HEAR(&t, "vhds 2: d1 -q -s/x");
+    SAY(&t, "vhds n=2");
+    set_hosts(&w, &t, "r/a1 r/b2 r/e1 s/d2 s/f1");
+    HEAR(&t, "vhds 3: b2 e1 d2 -r/c");
+    talk_end(&t);
+    talk_begin(&t, &w, true);
+    SAY(&t, "vhds node +r");
+    HEAR(&t, "vhds 1: a1 b2 e1");
+    SAY(&t, "vhds n=1 -r");
+    SAY(&t, "vhds +r");
+    HEAR(&t, "vhds 2: a1 b2 e1");
+    talk_end(&t);
+    world_fini(&w);
+}
+
 /* ---- bad input ---- */
 
 static void test_feed__bad_requests__the_stream_ends(void **state)
@@ -437,6 +478,7 @@ int main(void)
         cmocka_unit_test(test_delta__reconnect__only_what_differs),
         cmocka_unit_test(test_delta__wildcard_given_up__names_stay),
         cmocka_unit_test(test_echo__a_cluster_changes__its_endpoints_come_again),
+        cmocka_unit_test(test_namespaced__a_name__asks_for_all_below_it),
         cmocka_unit_test(test_feed__bad_requests__the_stream_ends),
         cmocka_unit_test(test_sharing__many_who_go_the_same_way__encoded_once),
         cmocka_unit_test(test_pool__equal_things__are_one),
