@@ -6,13 +6,14 @@ import json
 import os
 import socket
 import ssl
+import tempfile
 import threading
 
 import pytest
 from cryptography import x509
 
 from lib import config, http1
-from lib.ads_server import AdsServer, ads, separate
+from lib.ads_server import AdsServer, ads, ads_bootstrap, separate
 from lib.ca import CA, DAY
 from lib.proxy import envoy, weft
 from lib.wait import wait_until
@@ -309,3 +310,30 @@ def test_dump__shows_secrets_without_their_keys(start_proxy, server, ca):
     assert [s["name"] for s in secrets["dynamic_warming_secrets"]] == ["ROOTCA"]
     shown = json.loads(proxy.admin("/config_dump?resource=dynamic_active_secrets").body)
     assert [c["name"] for c in shown["configs"]] == ["default"]
+
+
+@pytest.mark.weft_only
+def test_sockets_of_pilot_agent__delta_for_all_but_secrets(start_proxy, started, ca):
+    """Under an unmodified pilot-agent: delta ADS on one Unix socket, a state-of-the-world stream for each secret on another."""
+    folder = tempfile.TemporaryDirectory()  # a socket's path has at most 107 bytes
+    started.add(folder, folder.cleanup)
+    xds, secrets = (AdsServer(unix_path=os.path.join(folder.name, name)) for name in ("XDS", "socket"))
+    for one in (xds, secrets):
+        started.add(one, one.close)
+    first, second, client = ca.issue("one"), ca.issue("two"), ca.issue("client", sans=["URI:" + SPIFFE_A])
+    secrets.set_resources("sds", {"default": certificate(first), "ROOTCA": roots(ca)})
+    xds.set_resources("lds", {"in": inbound(separate("sds-grpc"), sans=[SPIFFE_A])})
+    made = ads_bootstrap(0, delta=True)
+    made["static_resources"]["clusters"] = [
+        {**config.cluster(name, http2=True), "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [
+            {"endpoint": {"address": {"pipe": {"path": server.unix_path}}}}]}]}} for name, server in (("xds", xds), ("sds-grpc", secrets))]
+    proxy = start_proxy(made)
+    xds.wait_ack("lds")
+    proxy.wait_listener("in")
+    context = ca.client_context(client)
+    assert serial(proxy, context) == first.certificate.serial_number
+    assert {stream.is_delta for stream in xds.streams} == {True}
+    assert [sorted(stream.interests["sds"].names) for stream in secrets.wait_streams(2)] in ([["default"], ["ROOTCA"]], [["ROOTCA"], ["default"]])
+    assert not any(stream.is_delta for stream in secrets.streams)
+    secrets.update("sds", "default", certificate(second))
+    wait_until(lambda: serial(proxy, context) == second.certificate.serial_number, what="the new certificate")

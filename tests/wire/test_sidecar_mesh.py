@@ -6,7 +6,6 @@ import os
 import ssl
 import tempfile
 import threading
-from concurrent import futures
 
 import grpc
 import pytest
@@ -275,20 +274,6 @@ def test_pushed_roots__trusted_besides__bad_ones_refused(mesh, tmp_path):
     assert not mesh.is_refused(sidecar, stranger)
 
 
-class Spire(AdsServer):
-    """A workload API that speaks SDS on a Unix socket, as SPIRE's agent does."""
-
-    def __init__(self, path):
-        self.path = path
-        super().__init__()
-
-    def come_back(self):
-        self.server = grpc.server(futures.ThreadPoolExecutor(16))
-        self.server.add_generic_rpc_handlers(tuple(self.handlers()))
-        assert self.server.add_insecure_port("unix:" + self.path)
-        self.server.start()
-
-
 def secrets_of(leaf, ca):
     with open(leaf.key, encoding="ascii") as key:
         return {"default": {"name": "default", "tls_certificate": {"certificate_chain": {"inline_string": leaf.pem},
@@ -301,9 +286,9 @@ def test_spire__its_socket_is_there__secrets_from_it(mesh, ca, started):
     os.makedirs(folder)
     short = tempfile.TemporaryDirectory()  # a socket's path has at most 107 bytes
     started.add(short, short.cleanup)
-    spire = Spire(os.path.join(short.name, "socket"))
+    spire = AdsServer(unix_path=os.path.join(short.name, "socket"))  # speaks SDS, as SPIRE's agent does
     started.add(spire, spire.close)
-    os.symlink(spire.path, os.path.join(folder, "socket"))
+    os.symlink(spire.unix_path, os.path.join(folder, "socket"))
     first, second = (ca.issue(name, [f"URI:{IDENTITY}"]) for name in ("first", "second"))
     spire.set_resources("sds", secrets_of(first, ca))
     sidecar = mesh.sidecar(mesh.discovery())

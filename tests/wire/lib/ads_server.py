@@ -273,10 +273,11 @@ def version_of(body):
 
 
 class AdsServer:
-    """Serves from construction on a loopback port, a free one unless told; close() ends it. `credentials`: grpc server
-    credentials (TLS)."""
+    """Serves from construction on a loopback port, a free one unless told, or on a Unix socket; close() ends it. `credentials`:
+    grpc server credentials (TLS)."""
 
-    def __init__(self, tells_missing=False, credentials=None, control_plane="test-server", port=0, held=()):
+    def __init__(self, tells_missing=False, credentials=None, control_plane="test-server", port=0, held=(), unix_path=None):
+        self.unix_path = unix_path
         self.tells_missing = tells_missing
         self.credentials = credentials
         self.control_plane = {"identifier": control_plane}
@@ -407,7 +408,7 @@ class AdsServer:
         self.server = grpc.server(futures.ThreadPoolExecutor(128), options=[
             ("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)])
         self.server.add_generic_rpc_handlers(tuple(self.handlers()))
-        address = f"127.0.0.1:{self.port}"
+        address = f"unix:{self.unix_path}" if self.unix_path else f"127.0.0.1:{self.port}"
         self.port = (self.server.add_secure_port(address, self.credentials) if self.credentials
                      else self.server.add_insecure_port(address))
         assert self.port, f"cannot listen on {address}"
