@@ -147,6 +147,14 @@ ANSWERS = {
 }
 
 
+@pytest.mark.parametrize("limit", [0, 3, 4, 5])
+def test_denied__a_long_body__cut_as_envoy_cuts_it(two, limit):
+    pair = two(authz(**over_grpc(), max_denied_response_body_bytes=limit))
+    pair.service.answer = {**DENY, "denied_response": {"status": {"code": 401}, "body": "who?"}}
+    pair.same(lambda p: seen(h1(p)))
+    assert pair.same(lambda p: h1(p).body) == b"who?"[:limit or None]
+
+
 @pytest.mark.parametrize("name", ANSWERS)
 def test_answer__of_each_kind__as_envoy_takes_it(two, name):
     pair = two(authz(**over_grpc()))

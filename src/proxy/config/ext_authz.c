@@ -231,6 +231,7 @@ static void read_failures(struct config_reader *cr, const pb_http_ext_authz *m, 
     if (code < 200 || code > 599)
         FAULT("status_on_error", "%u is no status of an answer", code);
     c->error_status = (uint16_t)code;
+    c->max_denied_body_bytes = GET(m, max_denied_response_body_bytes);
 }
 
 int cfg_ext_authz(struct config_reader *cr, const ProtobufCMessage *msg, void *out)

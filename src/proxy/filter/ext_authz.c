@@ -181,7 +181,11 @@ static void count_status(struct http_filter *f, unsigned status)
 
 static void refuse(struct http_filter *f, const struct outcome *o, unsigned status, const struct authz_answer *answer)
 {
-    struct str body = answer ? arena_str(exchange_arena(f->x), answer->body) : STR_NULL;
+    const struct ext_authz_config *c = f->config;
+    struct str body = answer ? answer->body : STR_NULL;
+    if (c->max_denied_body_bytes && body.n > c->max_denied_body_bytes)
+        body.n = c->max_denied_body_bytes;
+    body = arena_str(exchange_arena(f->x), body);
     if (answer)
         keep_headers(f, &answer->response);
     exchange_local_reply(f->x, o, status, body, STR_NULL, edit_refusal, f->state);

@@ -19,6 +19,7 @@ struct ext_authz_config {
     struct authz_telling telling;
     struct ext_authz_body body;
     bool failure_mode_allow, failure_mode_header, clear_route_cache, validate_mutations, takes_metadata, charges_cluster;
+    uint32_t max_denied_body_bytes; /* of what a refusal's body keeps; 0: all */
     uint16_t error_status;
     struct runtime_fraction enabled;
     struct metadata_matcher *enabled_metadata; /* NULL: always */
