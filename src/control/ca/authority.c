@@ -3,9 +3,10 @@
  *   rotate: ANNOUNCED (in the bundle) --announce_s--> SIGNING --the next one signs--> RETIRED (key destroyed)
  *           --its last leaf has ended--> gone
  *
- * Nobody may be shown a leaf whose root he was not told of, and nobody may be told to forget a root whose leaf is in use; both
- * through a kill -9. So each step is saved before it is taken, and after a start a root that signs is held to have signed
- * leaves of the longest life up to now. Steps follow the wall clock, forwards only. Signer's process, one thread.
+ * Nobody may be shown a leaf whose root he was not told of: a new root signs when the last leaf that was given without it has
+ * ended, since who wants another one is given the bundle with it. And nobody may be told to forget a root whose leaf is in use.
+ * Both through a kill -9: each step is saved before it is taken, and how long a root's leaves last is saved ahead of them, by
+ * AHEAD_S, so that not every leaf costs a write. Steps follow the wall clock, forwards only. Signer's process, one thread.
  */
 #include "control/ca/authority_priv.h"
 
@@ -15,6 +16,7 @@
 #include "pki/issue.h"
 #include "pki/spiffe.h"
 
+#define AHEAD_S (3 * 3600)
 #define FORGET_AFTER_S 300 /* peers whose clocks are behind still show a leaf that has ended */
 
 void ca_root_fini(struct ca_root *r)
@@ -94,6 +96,8 @@ static int save(struct authority *a, struct err *err)
     int rc = a->store ? authority_write(a, &text, err) : 0;
     if (a->store && rc == 0)
         rc = a->store->ops->save(a->store, strbuf_str(&text), err);
+    if (rc == 0)
+        a->is_unsaved = false;
     key_pem_free(&text);
     return rc;
 }
@@ -110,19 +114,22 @@ static int make_root(struct authority *a, struct ca_root *r, int64_t now_s, stru
     return rc;
 }
 
-/* Its leaves don't outlive it, whatever their life. */
-static void note_leaf(struct ca_root *r, int64_t until_s)
+/* Before the leaf is given. A full disk doesn't stop it: the CA goes on, and saves when it can. */
+static void note_leaf(struct authority *a, struct ca_root *r, int64_t until_s)
 {
-    until_s = until_s < r->not_after_s ? until_s : r->not_after_s;
-    r->trusted_until_s = until_s > r->trusted_until_s ? until_s : r->trusted_until_s;
+    if (until_s <= r->trusted_until_s)
+        return;
+    r->trusted_until_s = until_s + AHEAD_S < r->not_after_s ? until_s + AHEAD_S : r->not_after_s;
+    a->is_unsaved = save(a, NULL) != 0;
 }
 
 static int announce(struct authority *a, int64_t now_s, int64_t signs_from_s, struct err *err)
 {
     struct ca_root *r = &a->roots[a->count];
+    int64_t told_by_s = authority_signing(a)->trusted_until_s;
     if (a->count == CA_ROOTS_MAX)
         return err_set(err, ERR_LIMIT, "%u roots are believed already; the oldest must end first", CA_ROOTS_MAX);
-    *r = (struct ca_root){.state = CA_ROOT_ANNOUNCED, .signs_from_s = signs_from_s};
+    *r = (struct ca_root){.state = CA_ROOT_ANNOUNCED, .signs_from_s = told_by_s > signs_from_s ? told_by_s : signs_from_s};
     int rc = make_root(a, r, now_s, err);
     a->count++;
     if (rc == 0)
@@ -203,7 +210,9 @@ int authority_tick(struct authority *a, int64_t now_s, struct err *err)
     /* Where nothing can sign any more there is nobody left to be surprised. */
     if (rc == 0 && next && (now_s >= next->signs_from_s || now_s >= authority_signing(a)->not_after_s))
         rc = promote(a, err);
-    return rc ? rc : forget(a, now_s, err);
+    if (rc == 0)
+        rc = forget(a, now_s, err);
+    return rc == 0 && a->is_unsaved ? save(a, err) : rc;
 }
 
 /* ---- signing ---- */
@@ -244,9 +253,8 @@ int authority_sign(struct authority *a, const struct authority_request *q, int64
         return rc ? rc : err ? err->code : ERR_INVALID;
     what.not_before_s = what.not_before_s < r->not_before_s ? r->not_before_s : what.not_before_s;
     what.not_after_s = what.not_after_s > r->not_after_s ? r->not_after_s : what.not_after_s;
+    note_leaf(a, r, what.not_after_s);
     rc = issue_leaf(&what, csr, r->key, strbuf_str(&r->cert), leaf, err);
-    if (rc == 0)
-        note_leaf(r, what.not_after_s);
     csr_free(&csr);
     return rc;
 }
@@ -272,22 +280,8 @@ static int begin(struct authority *a, int64_t now_s, struct err *err)
 {
     struct ca_root *r = &a->roots[a->count++];
     *r = (struct ca_root){.state = CA_ROOT_SIGNING, .signs_from_s = now_s};
-    a->longest_ttl_s = a->opts.max_ttl_s;
     int rc = make_root(a, r, now_s, err);
     return rc ? rc : save(a, err);
-}
-
-/* A longer life than any so far is written down before the first such leaf. */
-static int resume(struct authority *a, struct str text, int64_t now_s, struct err *err)
-{
-    int rc = authority_read(a, text, err);
-    if (rc == 0 && a->opts.max_ttl_s > a->longest_ttl_s) {
-        a->longest_ttl_s = a->opts.max_ttl_s;
-        rc = save(a, err);
-    }
-    if (rc == 0)
-        note_leaf(authority_signing(a), now_s + a->longest_ttl_s);
-    return rc;
 }
 
 static struct authority *make(const struct authority_opts *o)
@@ -308,7 +302,7 @@ struct authority *authority_new_self_signed(const struct authority_opts *o, stru
     if (rc == ERR_NOT_FOUND)
         rc = begin(a, now_s, err);
     else if (rc == 0)
-        rc = resume(a, strbuf_str(&text), now_s, err);
+        rc = authority_read(a, strbuf_str(&text), err);
     key_pem_free(&text);
     if (rc)
         authority_free(&a);

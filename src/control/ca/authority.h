@@ -20,7 +20,7 @@ struct authority_opts {
     struct str trust_domain;  /* of every SPIFFE ID signed; organization of own roots */
     enum key_kind key_kind;   /* of own roots */
     int64_t root_ttl_s;       /* of own roots */
-    int64_t announce_s;       /* how long a new root is in the bundle before it signs: longer than anybody waits for the bundle */
+    int64_t announce_s;       /* how long a new root is in the bundle before it signs, at the least */
     int64_t max_ttl_s;        /* of a leaf */
     unsigned renew_pct;       /* an own root with less of its life left is followed by another */
 };

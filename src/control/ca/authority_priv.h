@@ -25,7 +25,7 @@ struct ca_root {
     struct strbuf anchors;      /* what the bundle has of it */
     int64_t not_before_s, not_after_s;
     int64_t signs_from_s;       /* ANNOUNCED */
-    int64_t trusted_until_s;    /* RETIRED: till its last leaf ends. SIGNING: the end of the last leaf so far */
+    int64_t trusted_until_s;    /* no leaf of it, so far, ends later */
 };
 
 #define CA_ROOTS_MAX 8u
@@ -36,7 +36,7 @@ struct authority {
     char *folder;
     struct ca_root roots[CA_ROOTS_MAX];
     uint32_t count;
-    int64_t longest_ttl_s;      /* that a leaf of a root in the store may have */
+    bool is_unsaved;            /* a trusted_until_s isn't in the store yet */
     struct strbuf bundle;
 };
 

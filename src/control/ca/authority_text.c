@@ -21,7 +21,7 @@ static const char *const state_names[] = {
 static int write_root(const struct ca_root *r, struct strbuf *out, struct err *err)
 {
     strbuf_addf(out, "\nroot: %s\nsigns-from: %lld\ntrusted-until: %lld\n", state_names[r->state], (long long)r->signs_from_s,
-                (long long)(r->state == CA_ROOT_RETIRED ? r->trusted_until_s : 0));
+                (long long)r->trusted_until_s);
     strbuf_adds(out, strbuf_str(&r->cert));
     return r->state == CA_ROOT_RETIRED ? 0 : key_pem(r->key, out, err);
 }
@@ -31,7 +31,7 @@ int authority_write(const struct authority *a, struct strbuf *out, struct err *e
     int rc = 0;
     strbuf_reserve(out, (size_t)64 << 10); /* growing would leave copies of keys behind */
     strbuf_addz(out, head);
-    strbuf_addf(out, "format: %.*s\nlongest-ttl: %lld\n", STR_ARG(format), (long long)a->longest_ttl_s);
+    strbuf_addf(out, "format: %.*s\n", STR_ARG(format));
     for (uint32_t i = 0; rc == 0 && i < a->count; i++)
         if (a->roots[i].state != CA_ROOT_GONE)
             rc = write_root(&a->roots[i], out, err);
@@ -123,15 +123,15 @@ static int read_root(struct ca_root *r, struct str text, struct err *err)
     return rc ? rc : check_root(r, err);
 }
 
-static int read_head(struct authority *a, struct str *text, struct err *err)
+static int read_head(struct str *text, struct err *err)
 {
-    struct str name, value, rest = str_make(text->p + strlen(head), text->n - strlen(head));
-    if (!next_field(&rest, &name, &value) || !str_eq(name, STR("format")) || !str_eq(value, format))
+    struct str name, value;
+    if (!str_has_prefix(*text, str_from(head)))
+        return err_set(err, ERR_SYNTAX, "it was not written by weftd");
+    *text = str_make(text->p + strlen(head), text->n - strlen(head));
+    if (!next_field(text, &name, &value) || !str_eq(name, STR("format")) || !str_eq(value, format))
         return err_set(err, ERR_UNSUPPORTED, "it is not of format %.*s, the one that this weftd knows", STR_ARG(format));
-    if (!next_field(&rest, &name, &value) || !str_eq(name, STR("longest-ttl")))
-        return err_set(err, ERR_SYNTAX, "longest-ttl is missing");
-    *text = rest;
-    return read_number(name, value, &a->longest_ttl_s, err);
+    return 0;
 }
 
 static int check_states(const struct authority *a, struct err *err)
@@ -149,9 +149,7 @@ static int check_states(const struct authority *a, struct err *err)
 int authority_read(struct authority *a, struct str text, struct err *err)
 {
     static const struct str start = STR("\nroot: ");
-    if (!str_has_prefix(text, str_from(head)))
-        return err_set(err, ERR_SYNTAX, "it was not written by weftd");
-    int rc = read_head(a, &text, err);
+    int rc = read_head(&text, err);
     ptrdiff_t at = rc ? -1 : str_find(text, start);
     while (rc == 0 && at >= 0) {
         struct str rest = str_make(text.p + at + 1, text.n - (size_t)at - 1);

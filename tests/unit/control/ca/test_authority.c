@@ -10,6 +10,7 @@
 
 #define NOW 1800000000
 #define DAY 86400
+#define AHEAD (3 * 3600) /* that is written down of leaves to come */
 
 static const struct authority_opts opts = {
     .trust_domain = {"cluster.local", 13}, .key_kind = KEY_EC_P256, .root_ttl_s = 3650 * (int64_t)DAY, .announce_s = DAY,
@@ -204,7 +205,7 @@ static void test_authority_rotate__whole_way__leaves_are_believed_throughout(voi
     assert_int_equal(roots_of(a), 2);
     authority_trust(a, &t);
     assert_true(t.is_rotating);
-    int64_t last = NOW + DAY - 1 + DAY;
+    int64_t last = NOW + DAY - 1 + DAY + AHEAD;
     assert_int_equal(t.change_at_s, last + 300);
     assert_int_equal(authority_tick(a, last + 300, &err), 0);
     assert_int_equal(roots_of(a), 2);
@@ -219,28 +220,52 @@ static void test_authority_rotate__whole_way__leaves_are_believed_throughout(voi
     str_free(&during);
 }
 
-static void test_authority_rotate__started_again_between__goes_on_and_forgets_late(void **state)
+static void test_authority_rotate__long_leaves_and_a_start_between__are_waited_for(void **state)
 {
     (void)state;
     struct authority *a = open_at(NOW);
     struct err err = {0};
-    assert_int_equal(authority_rotate(a, NOW, &err), 0);
+    int64_t first_ends = NOW + 30 * DAY + AHEAD, last_ends = NOW + DAY + 60 * DAY + AHEAD;
+    struct str before = str_dup(bundle_of(a));
+    expect_leaf(a, 30 * DAY, NOW, before);
+    authority_free(&a);
+    a = open_at(NOW + 10); /* what was given before is known still */
+    assert_int_equal(authority_rotate(a, NOW + 10, &err), 0);
     struct str during = str_dup(bundle_of(a));
+    expect_leaf(a, 60 * DAY, NOW + DAY, before); /* is told of both: the new root needn't wait for it, but the old one must stay */
+    assert_int_equal(authority_tick(a, first_ends - 1, &err), 0);
+    expect_leaf(a, DAY, first_ends - 1, before);
     authority_free(&a);
-    a = open_at(NOW + 10);
+    a = open_at(first_ends);
     assert_true(str_eq(during, bundle_of(a)));
-    assert_int_equal(authority_tick(a, NOW + DAY, &err), 0);
+    assert_int_equal(authority_tick(a, first_ends, &err), 0);
+    assert_int_equal(cert_verify(bundle_of(a), before, first_ends, &err), ERR_TLS); /* the new one signs, and comes first */
     authority_free(&a);
-    a = open_at(NOW + DAY + 1);
-    assert_null(strstr(kept.p, "announced"));
-    expect_leaf(a, DAY, NOW + DAY + 1, during);
-    /* What was signed before the start isn't known: leaves of the longest life are waited for. */
-    assert_int_equal(authority_tick(a, NOW + 10 + 90 * DAY + 300, &err), 0);
+    a = open_at(first_ends + 1);
+    assert_int_equal(authority_tick(a, last_ends + 300, &err), 0);
     assert_int_equal(roots_of(a), 2);
-    assert_int_equal(authority_tick(a, NOW + 10 + 90 * DAY + 301, &err), 0);
+    assert_int_equal(authority_tick(a, last_ends + 301, &err), 0);
     assert_int_equal(roots_of(a), 1);
     authority_free(&a);
+    str_free(&before);
     str_free(&during);
+}
+
+static void test_authority_sign__full_disk__goes_on_and_is_saved_later(void **state)
+{
+    (void)state;
+    struct authority *a = open_at(NOW);
+    struct err err = {0};
+    struct str was = str_dup(strbuf_str(&kept));
+    disk_full = true;
+    expect_leaf(a, DAY, NOW, bundle_of(a));
+    assert_true(str_eq(was, strbuf_str(&kept)));
+    assert_int_equal(authority_tick(a, NOW + 60, &err), ERR_IO);
+    disk_full = false;
+    assert_int_equal(authority_tick(a, NOW + 120, &err), 0);
+    assert_false(str_eq(was, strbuf_str(&kept)));
+    authority_free(&a);
+    str_free(&was);
 }
 
 static void test_authority__retired__its_key_is_gone(void **state)
@@ -454,7 +479,7 @@ static void test_plugged_in__replaced__old_root_believed_till_its_last_leaf_ends
     assert_int_equal(authority_reload(a, NOW, &err), 0);
     expect_leaf(a, DAY, NOW, strbuf_str(&other.root));
     assert_int_equal(roots_of(a), 2);
-    assert_int_equal(authority_tick(a, NOW + DAY + 301, &err), 0);
+    assert_int_equal(authority_tick(a, NOW + DAY + AHEAD + 301, &err), 0);
     assert_int_equal(roots_of(a), 1);
     authority_free(&a);
     plugged_drop(&p);
@@ -471,7 +496,8 @@ int main(void)
         IN_MEMORY(test_authority_sign__identity_life_and_clock__refused_by_name),
         IN_MEMORY(test_authority_sign__root_ends_sooner__leaf_is_cut),
         IN_MEMORY(test_authority_rotate__whole_way__leaves_are_believed_throughout),
-        IN_MEMORY(test_authority_rotate__started_again_between__goes_on_and_forgets_late),
+        IN_MEMORY(test_authority_rotate__long_leaves_and_a_start_between__are_waited_for),
+        IN_MEMORY(test_authority_sign__full_disk__goes_on_and_is_saved_later),
         IN_MEMORY(test_authority__retired__its_key_is_gone),
         IN_MEMORY(test_authority__disk_full__nothing_changes_until_it_is_not),
         IN_MEMORY(test_authority_tick__root_ages__is_followed),
