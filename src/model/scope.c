@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "istio/networking/sidecar.pb-c.h"
+#include "istio/networking/virtual_service.pb-c.h"
 
 #define SIDECAR Istio__Networking__V1alpha3__Sidecar
 #define EGRESS Istio__Networking__V1alpha3__IstioEgressListener
@@ -236,6 +237,47 @@ static void fill_routes(struct making *m, const EGRESS *e, bool of_mesh, struct 
     out->route_count = kept;
 }
 
+/* ---- labels that routes look at ---- */
+
+static void add_key(struct scope *s, struct str *room, const char *key)
+{
+    for (uint32_t i = 0; i < s->source_label_count; i++)
+        if (str_eq(room[i], str_from(key)))
+            return;
+    room[s->source_label_count++] = str_from(key); /* of an object that the scope holds */
+}
+
+#define EACH_SOURCE_LABEL(route_, key_)                                                                                             \
+    for (size_t h_ = 0; h_ < (route_)->n_http; h_++)                                                                                \
+        for (size_t m_ = 0; m_ < (route_)->http[h_]->n_match; m_++)                                                                 \
+            for (size_t l_ = 0; l_ < (route_)->http[h_]->match[m_]->n_source_labels &&                                              \
+                                ((key_) = (route_)->http[h_]->match[m_]->source_labels[l_]->key, true);                             \
+                 l_++)
+
+static void fill_source_labels(struct making *m)
+{
+    struct scope *s = &m->b->scope;
+    struct str *room = NULL;
+    size_t most = 0;
+    for (int pass = 0; pass < 2; pass++) { /* counts, then fills */
+        for (uint32_t e = 0; e < s->egress_count; e++)
+            for (uint32_t i = 0; i < s->egress[e].route_count; i++) {
+                const Istio__Networking__V1alpha3__VirtualService *vs =
+                    (const Istio__Networking__V1alpha3__VirtualService *)s->egress[e].routes[i].spec;
+                const char *key;
+                EACH_SOURCE_LABEL (vs, key) {
+                    if (room)
+                        add_key(s, room, key);
+                    else
+                        most++;
+                }
+            }
+        if (pass == 0)
+            room = arena_alloc(&m->b->arena, (most + 1) * sizeof(*room));
+    }
+    s->source_labels = room;
+}
+
 /* ---- making ---- */
 
 static int by_host(const void *a, const void *b)
@@ -318,6 +360,7 @@ static struct scope *make(struct world *w, struct str ns, const struct labels *l
     s->egress = egress;
     s->egress_count = (uint32_t)n;
     join_services(&m);
+    fill_source_labels(&m);
     s->services_hash = services_hash(s);
     s->hash = hash_of(s);
     return s;

@@ -45,6 +45,8 @@ struct scope {
     const struct scoped_service *services; uint32_t service_count; /* of all egress listeners, by host, each once */
     /* Scopes with equal hashes see the same (services, rules and routes by their hashes; not endpoints). */
     uint64_t hash, services_hash; /* services_hash: but for the routes */
+    /* Keys of labels that routes look at (sourceLabels), each once: proxies that differ in others alone have the same routes. */
+    const struct str *source_labels; uint32_t source_label_count;
 };
 const struct scope *scope_ref(const struct scope *s);
 void scope_unref(const struct scope **s);

@@ -117,8 +117,10 @@ void translate_key(const struct translation *t, enum part p, struct strbuf *key)
         for (uint32_t i = 0; i < t->node->address_count; i++)
             if (is_headless_member(t, t->node->addresses[i]))
                 add_text(key, t->node->addresses[i]);
-    if (t->node->type == NODE_ROUTER || p == PART_RDS)
+    if (t->node->type == NODE_ROUTER)
         add_labels(key, &t->node->labels);
+    for (uint32_t i = 0; p == PART_RDS && i < t->scope->source_label_count; i++)
+        add_text(key, labels_get(&t->node->labels, t->scope->source_labels[i]));
 }
 
 void translate_part(const struct translation *t, enum part p, struct resource_sink *out)
