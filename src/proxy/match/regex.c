@@ -16,7 +16,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "proxy/match/regex_syntax.h"
+#include "base/regex_syntax.h"
 #include "proxy/match/string_match.h"
 
 /* Steps of pcre2's matcher: about 1 ms at worst on today's machines. */

@@ -5,7 +5,7 @@
  * grammar to tell a construct from a literal: escapes, \Q..\E, classes and groups. Whatever else is
  * wrong with a pattern pcre2 says when compiling it. Pure; main thread.
  */
-#include "proxy/match/regex_syntax.h"
+#include "base/regex_syntax.h"
 
 #include <stdbool.h>
 

@@ -4,8 +4,8 @@
  * more. A pattern that RE2 refuses is refused here too, so that a configuration accepted by weft is
  * accepted by Envoy, and nothing that backtracks without bound by design gets in.
  */
-#ifndef PROXY_MATCH_REGEX_SYNTAX_H
-#define PROXY_MATCH_REGEX_SYNTAX_H
+#ifndef BASE_REGEX_SYNTAX_H
+#define BASE_REGEX_SYNTAX_H
 
 #include "base/err.h"
 #include "base/str.h"
