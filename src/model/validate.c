@@ -5,8 +5,25 @@
  */
 #include "model/validate_priv.h"
 
+#define DRY_RUN "istio.io/dry-run"
+
 static void (*const kind_rules[KIND_COUNT])(struct check *c, const struct object *o) = {
-    [KIND_VIRTUAL_SERVICE] = NULL,
+    [KIND_VIRTUAL_SERVICE] = validate_virtual_service,
+    [KIND_DESTINATION_RULE] = validate_destination_rule,
+    [KIND_GATEWAY] = validate_gateway,
+    [KIND_SERVICE_ENTRY] = validate_service_entry,
+    [KIND_WORKLOAD_ENTRY] = validate_workload_entry,
+    [KIND_WORKLOAD_GROUP] = validate_workload_group,
+    [KIND_SIDECAR] = validate_sidecar,
+    [KIND_ENVOY_FILTER] = validate_envoy_filter,
+    [KIND_PROXY_CONFIG] = validate_proxy_config,
+    [KIND_PEER_AUTHENTICATION] = validate_peer_authentication,
+    [KIND_REQUEST_AUTHENTICATION] = validate_request_authentication,
+    [KIND_AUTHORIZATION_POLICY] = validate_authorization_policy,
+    [KIND_TELEMETRY] = validate_telemetry,
+    [KIND_SERVICE] = validate_service,
+    [KIND_ENDPOINT_SLICE] = validate_endpoint_slice,
+    [KIND_INGRESS] = validate_ingress,
 };
 
 void check_warn(struct check *c, const char *field, const char *fmt, ...)
@@ -24,47 +41,30 @@ void check_warn(struct check *c, const char *field, const char *fmt, ...)
     c->r.faults = faults;
 }
 
-static void check_label(struct check *c, const struct label *l)
+/* Kinds whose names Kubernetes, or of gateways Istio, wants shorter than a DNS name. */
+static bool is_short_named(enum kind_id kind)
 {
-    struct str prefix, name = l->key;
-    ptrdiff_t slash = str_find_char(l->key, '/');
-    if (slash >= 0) {
-        prefix = str_make(l->key.p, (size_t)slash);
-        name = str_make(l->key.p + slash + 1, l->key.n - (size_t)slash - 1);
-        if (!is_dns_subdomain(prefix))
-            check_fault(c, "", "the prefix '%.*s' is not a DNS name", STR_ARG(prefix));
-    }
-    if (!is_label_name(name))
-        check_fault(c, "", "'%.*s' must be 1 to 63 letters, digits, '-', '_', '.' and begin and end with one of the former two",
-                    STR_ARG(name));
-    if (l->value.n && !is_label_name(l->value))
-        check_fault(c, "", "'%.*s' must be at most 63 letters, digits, '-', '_', '.' and begin and end with one of the former two",
-                    STR_ARG(l->value));
-}
-
-/* Kinds whose names Kubernetes wants shorter than a DNS name. */
-static bool is_name(enum kind_id kind, struct str name)
-{
-    if (kind == KIND_SERVICE || kind == KIND_NAMESPACE)
-        return is_dns_label(name);
-    return is_dns_subdomain(name);
+    return kind == KIND_SERVICE || kind == KIND_NAMESPACE || kind == KIND_GATEWAY;
 }
 
 static void check_metadata(struct check *c, const struct object *o)
 {
-    if (!is_name(o->kind->id, o->name))
-        check_fault(c, "metadata.name", "'%.*s' must be lower-case letters, digits, '-'%s, and begin and end with one of the former two",
-                    STR_ARG(o->name), is_dns_subdomain(o->name) ? "" : " and '.'");
+    bool is_short = is_short_named(o->kind->id);
+    if (!(is_short ? is_dns_label(o->name) : is_dns_subdomain(o->name)))
+        check_fault(c, "metadata.name", "'%.*s' must be lower-case letters, digits%s '-', and begin and end with one of the former two",
+                    STR_ARG(o->name), is_short ? " and" : ", '.' and");
     if (o->kind->is_namespaced && !is_dns_label(o->ns))
         check_fault(c, "metadata.namespace", "'%.*s' must be at most 63 lower-case letters, digits and '-'", STR_ARG(o->ns));
     for (uint32_t i = 0; i < o->labels.count; i++)
         PROTO_IN (&c->r, "metadata.labels[\"%.*s\"]", STR_ARG(o->labels.items[i].key))
-            check_label(c, &o->labels.items[i]);
+            check_label(c, o->labels.items[i].key, o->labels.items[i].value);
+    if (o->kind->shape == KIND_SPEC && o->kind->id != KIND_AUTHORIZATION_POLICY && labels_get(&o->annotations, STR(DRY_RUN)).p)
+        check_fault(c, "metadata.annotations[\"" DRY_RUN "\"]", "is for AuthorizationPolicies only");
 }
 
 void object_validate(const struct object *o, struct err_list *faults, struct err_list *warnings)
 {
-    struct check c = {.warnings = warnings, .object = o};
+    struct check c = {.warnings = warnings, .ns = o->ns};
     proto_reader_init(&c.r, NULL, faults);
     check_metadata(&c, o);
     if (kind_rules[o->kind->id]) {

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Short names for the generated types of Istio's and Kubernetes' objects.
+ */
+#ifndef MODEL_PB_H
+#define MODEL_PB_H
+
+#include "istio/mesh/mesh_config.pb-c.h"
+#include "istio/mesh/network.pb-c.h"
+#include "istio/networking/destination_rule.pb-c.h"
+#include "istio/networking/envoy_filter.pb-c.h"
+#include "istio/networking/gateway.pb-c.h"
+#include "istio/networking/proxy_config.pb-c.h"
+#include "istio/networking/service_entry.pb-c.h"
+#include "istio/networking/sidecar.pb-c.h"
+#include "istio/networking/virtual_service.pb-c.h"
+#include "istio/networking/workload_entry.pb-c.h"
+#include "istio/networking/workload_group.pb-c.h"
+#include "istio/security/policies.pb-c.h"
+#include "istio/security/selector.pb-c.h"
+#include "istio/telemetry/telemetry.pb-c.h"
+#include "k8s/core.pb-c.h"
+#include "k8s/discovery.pb-c.h"
+#include "k8s/networking.pb-c.h"
+
+typedef Istio__Networking__V1alpha3__VirtualService ist_virtual_service;
+typedef Istio__Networking__V1alpha3__HTTPRoute ist_http_route;
+typedef Istio__Networking__V1alpha3__HTTPMatchRequest ist_http_match;
+typedef Istio__Networking__V1alpha3__HTTPRouteDestination ist_http_destination;
+typedef Istio__Networking__V1alpha3__HTTPRedirect ist_redirect;
+typedef Istio__Networking__V1alpha3__HTTPDirectResponse ist_direct_response;
+typedef Istio__Networking__V1alpha3__HTTPRewrite ist_rewrite;
+typedef Istio__Networking__V1alpha3__HTTPRetry ist_retry;
+typedef Istio__Networking__V1alpha3__HTTPFaultInjection ist_fault;
+typedef Istio__Networking__V1alpha3__HTTPFaultInjection__Abort ist_fault_abort;
+typedef Istio__Networking__V1alpha3__HTTPFaultInjection__Delay ist_fault_delay;
+typedef Istio__Networking__V1alpha3__HTTPMirrorPolicy ist_mirror;
+typedef Istio__Networking__V1alpha3__CorsPolicy ist_cors;
+typedef Istio__Networking__V1alpha3__Headers ist_headers;
+typedef Istio__Networking__V1alpha3__Headers__HeaderOperations ist_header_operations;
+typedef Istio__Networking__V1alpha3__Headers__HeaderOperations__SetEntry ist_header_entry;
+typedef Istio__Networking__V1alpha3__StringMatch ist_string_match;
+typedef Istio__Networking__V1alpha3__Destination ist_destination;
+typedef Istio__Networking__V1alpha3__RouteDestination ist_route_destination;
+typedef Istio__Networking__V1alpha3__Percent ist_percent;
+typedef Istio__Networking__V1alpha3__TLSRoute ist_tls_route;
+typedef Istio__Networking__V1alpha3__TLSMatchAttributes ist_tls_match;
+typedef Istio__Networking__V1alpha3__TCPRoute ist_tcp_route;
+typedef Istio__Networking__V1alpha3__L4MatchAttributes ist_tcp_match;
+typedef Istio__Networking__V1alpha3__DestinationRule ist_destination_rule;
+typedef Istio__Networking__V1alpha3__Subset ist_subset;
+typedef Istio__Networking__V1alpha3__TrafficPolicy ist_traffic_policy;
+typedef Istio__Networking__V1alpha3__TrafficPolicy__PortTrafficPolicy ist_port_traffic_policy;
+typedef Istio__Networking__V1alpha3__LoadBalancerSettings ist_load_balancer;
+typedef Istio__Networking__V1alpha3__LoadBalancerSettings__ConsistentHashLB ist_consistent_hash;
+typedef Istio__Networking__V1alpha3__LocalityLoadBalancerSetting ist_locality_lb;
+typedef Istio__Networking__V1alpha3__ZoneAwareLoadBalancerSetting ist_zone_aware_lb;
+typedef Istio__Networking__V1alpha3__ConnectionPoolSettings ist_connection_pool;
+typedef Istio__Networking__V1alpha3__OutlierDetection ist_outlier_detection;
+typedef Istio__Networking__V1alpha3__ClientTLSSettings ist_client_tls;
+typedef Istio__Networking__V1alpha3__ServerTLSSettings ist_server_tls;
+typedef Istio__Networking__V1alpha3__Gateway ist_gateway;
+typedef Istio__Networking__V1alpha3__Server ist_server;
+typedef Istio__Networking__V1alpha3__ServiceEntry ist_service_entry;
+typedef Istio__Networking__V1alpha3__ServicePort ist_service_port;
+typedef Istio__Networking__V1alpha3__WorkloadEntry ist_workload_entry;
+typedef Istio__Networking__V1alpha3__WorkloadGroup ist_workload_group;
+typedef Istio__Networking__V1alpha3__ReadinessProbe ist_probe;
+typedef Istio__Networking__V1alpha3__Sidecar ist_sidecar;
+typedef Istio__Networking__V1alpha3__SidecarPort ist_sidecar_port;
+typedef Istio__Networking__V1alpha3__IstioIngressListener ist_ingress_listener;
+typedef Istio__Networking__V1alpha3__IstioEgressListener ist_egress_listener;
+typedef Istio__Networking__V1alpha3__EnvoyFilter ist_envoy_filter;
+typedef Istio__Networking__V1alpha3__EnvoyFilter__EnvoyConfigObjectPatch ist_config_patch;
+typedef Istio__Networking__V1beta1__ProxyConfig ist_proxy_config_kind;
+typedef Istio__Security__V1beta1__PeerAuthentication ist_peer_authentication;
+typedef Istio__Security__V1beta1__RequestAuthentication ist_request_authentication;
+typedef Istio__Security__V1beta1__JWTRule ist_jwt_rule;
+typedef Istio__Security__V1beta1__AuthorizationPolicy ist_authorization_policy;
+typedef Istio__Security__V1beta1__Rule ist_rule;
+typedef Istio__Security__V1beta1__Source ist_source;
+typedef Istio__Security__V1beta1__Operation ist_operation;
+typedef Istio__Security__V1beta1__Condition ist_condition;
+typedef Istio__Type__V1beta1__WorkloadSelector ist_selector;
+typedef Istio__Type__V1beta1__PolicyTargetReference ist_target_ref;
+typedef Istio__Telemetry__V1alpha1__Telemetry ist_telemetry;
+typedef Istio__Mesh__V1alpha1__MeshConfig ist_mesh_config;
+typedef Istio__Mesh__V1alpha1__MeshNetworks ist_mesh_networks;
+typedef Istio__Mesh__V1alpha1__ProxyConfig ist_proxy_config;
+typedef Istio__Mesh__V1alpha1__ExtensionProvider ist_extension_provider;
+
+#endif
