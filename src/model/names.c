@@ -4,6 +4,7 @@
  */
 #include <arpa/inet.h>
 
+#include "model/service.h"
 #include "model/validate_priv.h"
 
 #define HOST_MAX_BYTES 255
@@ -112,16 +113,6 @@ bool is_partial_wildcard(struct str s)
     return str_find_char(s, '*') >= 0 && s.n != 1 && !str_has_prefix(s, STR("*."));
 }
 
-bool host_matches(struct str wide, struct str host)
-{
-    if (wide.n == 0 || wide.p[0] != '*')
-        return str_eq_nocase(wide, host);
-    struct str suffix = str_make(wide.p + 1, wide.n - 1);
-    if (host.n && host.p[0] == '*')
-        host = str_make(host.p + 1, host.n - 1);
-    return str_has_suffix_nocase(host, suffix);
-}
-
 /* ---- addresses ---- */
 
 static bool is_ip_of(struct str s, int *bits)
@@ -154,16 +145,11 @@ bool is_ip_or_cidr(struct str s)
 
 unsigned protocol_traits(struct str name)
 {
-    static const struct {
-        const char *name;
-        unsigned traits;
-    } rows[] = {
-        {"tcp", IS_TCP},   {"udp", 0},           {"grpc", IS_HTTP},          {"grpc-web", IS_HTTP},
-        {"http", IS_HTTP}, {"http2", IS_HTTP},   {"http_proxy", IS_HTTP},    {"https", IS_TLS | IS_TCP},
-        {"mongo", IS_TCP}, {"redis", IS_TCP},    {"tls", IS_TLS | IS_TCP},   {"mysql", IS_TCP},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        if (str_eq_nocase(name, str_from(rows[i].name)))
-            return rows[i].traits | IS_KNOWN;
-    return 0;
+    /* appProtocol's own words ("kubernetes.io/h2c") are none of a port's `protocol`. */
+    enum protocol p = str_find_char(name, '/') >= 0 ? PROTOCOL_AUTO : protocol_parse(name, STR(""), 0, STR(""));
+    if (p == PROTOCOL_AUTO)
+        return 0;
+    if (protocol_is_http(p))
+        return IS_KNOWN | IS_HTTP;
+    return IS_KNOWN | (protocol_is_tls(p) ? IS_TLS : 0) | (p == PROTOCOL_UDP ? 0 : IS_TCP);
 }

@@ -4,8 +4,6 @@
  * own, no larger than it must be, since tens of thousands of them stay. Refuses unknown fields of Istio's kinds, objects
  * without a name. Any thread.
  */
-#include <stdlib.h>
-
 #include "base/mem.h"
 #include "base/nearest.h"
 #include "istio/networking/service_entry.pb-c.h"
@@ -158,11 +156,6 @@ static struct str keep(struct proto_arena *arena, const char *s)
     return str_make(copy ? copy : "", copy ? strlen(s) : 0);
 }
 
-static int compare_labels(const void *a, const void *b)
-{
-    return str_cmp(((const struct label *)a)->key, ((const struct label *)b)->key);
-}
-
 /* Entries of labels and annotations are of two types with one shape. */
 static struct labels keep_labels(struct proto_arena *arena, size_t n,
                                  K8s__Meta__V1__ObjectMeta__LabelsEntry *const *entries)
@@ -172,8 +165,7 @@ static struct labels keep_labels(struct proto_arena *arena, size_t n,
     for (size_t i = 0; items && i < n; i++)
         if (strcmp(entries[i]->key, LAST_APPLIED) != 0)
             items[out.count++] = (struct label){keep(arena, entries[i]->key), keep(arena, entries[i]->value)};
-    if (out.count)
-        qsort(items, out.count, sizeof(*items), compare_labels);
+    labels_sort(items, out.count);
     return out;
 }
 _Static_assert(sizeof(K8s__Meta__V1__ObjectMeta__LabelsEntry) == sizeof(K8s__Meta__V1__ObjectMeta__AnnotationsEntry) &&

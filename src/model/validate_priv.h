@@ -39,7 +39,6 @@ bool is_wildcard_host(struct str s); /* its first label may be "*" or begin with
 bool is_partial_wildcard(struct str s); /* "*foo.example", which Istio's matching doesn't know */
 bool is_ip(struct str s);
 bool is_ip_or_cidr(struct str s);
-bool host_matches(struct str wide, struct str host); /* every host that `host` stands for is one of `wide` */
 
 enum protocol_trait { IS_KNOWN = 1, IS_HTTP = 2, IS_TLS = 4, IS_TCP = 8 };
 /* Of a port's protocol, in either case; 0: unknown. */

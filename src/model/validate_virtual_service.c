@@ -2,6 +2,7 @@
  *
  * VirtualServices (Istio: networking/virtual-service; its webhook's rules). HTTP routes are in validate_http_route.c. Pure.
  */
+#include "model/scope.h"
 #include "model/validate_http.h"
 
 #define MESH_GATEWAY "mesh"
@@ -70,8 +71,7 @@ static void check_hosts(struct check *c, const ist_virtual_service *vs, bool for
         return;
     CHECK_EACH (c, i, vs->n_hosts, "hosts") {
         for (size_t k = 0; k < i; k++)
-            if (host_matches(str_from(vs->hosts[k]), str_from(vs->hosts[i])) ||
-                host_matches(str_from(vs->hosts[i]), str_from(vs->hosts[k])))
+            if (host_overlaps(str_from(vs->hosts[k]), str_from(vs->hosts[i])))
                 check_fault(c, "", "'%s' and '%s' name the same hosts", vs->hosts[i], vs->hosts[k]);
     }
 }
@@ -115,7 +115,7 @@ static void check_sni_host(struct check *c, const ist_virtual_service *vs, const
         return;
     }
     for (size_t i = 0; i < vs->n_hosts; i++)
-        if (host_matches(str_from(vs->hosts[i]), host))
+        if (host_is_subset(host, str_from(vs->hosts[i])))
             return;
     check_fault(c, "", "'%s' is not among the hosts of the virtual service", sni);
 }
