@@ -9,5 +9,6 @@
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 int cli_capture(int argc, char **argv);
+int cli_validate(int argc, char **argv);
 
 #endif

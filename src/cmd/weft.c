@@ -20,6 +20,7 @@ static const struct command {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"capture", "captures a network namespace's traffic for its proxy", cli_capture},
+    {"validate", "says what is wrong with files of mesh objects", cli_validate},
     {"version", "the version", version},
 };
 

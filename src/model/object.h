@@ -59,7 +59,7 @@ enum object_read_flag {
 /* What was read of a document; the caller owns the references. */
 struct object_list {
     const struct object **items;
-    size_t count, cap;
+    size_t count, cap, skipped; /* documents of unknown kinds */
     struct err_list *warnings; /* the caller's, placed as faults are; NULL: it wants none */
 };
 void object_list_add(struct object_list *l, const struct object *take_object);

@@ -32,10 +32,16 @@ static struct str group_of(struct str api_version)
     return version.p ? group : STR("");
 }
 
+/* The Gateway API has kinds of Istio's names that are others. */
+static bool is_other_api(struct str group)
+{
+    return str_eq(group, STR("gateway.networking.k8s.io"));
+}
+
 /* Is a document of this group meant for the mesh, or a slip of the pen? */
 static bool is_ours(struct str group, const struct kind *near)
 {
-    return str_has_suffix(group, STR(".istio.io")) || str_eq(group, STR("gateway.networking.k8s.io")) ||
+    return str_has_suffix(group, STR(".istio.io")) || is_other_api(group) ||
            (near && str_eq(group, str_from(near->group)));
 }
 
@@ -44,8 +50,8 @@ static void unknown_kind(const struct doc_node *root, const struct kind *near, c
     struct str version = doc_text(root, STR("apiVersion")), kind = doc_text(root, STR("kind"));
     struct doc_place place = {.file = file, .path = "kind"};
     const struct doc_node *at = doc_member(root, STR("kind"));
-    if (!near) {
-        doc_fault_at(faults, &place, at, "%.*s %.*s is not supported", STR_ARG(version), STR_ARG(kind));
+    if (!near || is_other_api(group_of(version))) {
+        doc_fault_at(faults, &place, at, "%.*s %.*s is not supported yet", STR_ARG(version), STR_ARG(kind));
     } else if (str_eq(kind, str_from(near->name))) {
         place.path = "apiVersion";
         at = doc_member(root, STR("apiVersion"));
@@ -115,8 +121,10 @@ static void read_one(struct file *f, const struct doc_node *root, const struct k
 {
     if (!is_map(root, f->name, f->faults))
         return;
+    size_t before = fault_count(f->faults);
     if (!k || doc_member(root, STR("kind")))
         k = kind_of_document(root, f->name, f->flags, f->faults);
+    f->out->skipped += !k && fault_count(f->faults) == before;
     const struct object *o = k ? read_object(k, root, f->name, f->faults, f->out->warnings) : NULL;
     if (o)
         object_list_add(f->out, o);

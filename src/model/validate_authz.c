@@ -166,7 +166,7 @@ static void check_operation(struct check *c, const ist_operation *o)
 struct attribute {
     const char *name;
     bool is_map;   /* "name[key]" */
-    bool by_claim; /* CUSTOM can't: the provider is asked before tokens are known, or in a process of its own */
+    bool by_identity; /* Istio's webhook refuses it with CUSTOM; istiod knows how to translate it, and so do we */
     const char *(*fault_of)(struct str);
 };
 static const struct attribute attributes[] = {
@@ -212,8 +212,8 @@ static void check_condition(struct check *c, const ist_condition *w, bool is_cus
     }
     if (a->is_map && (open < 1 || (size_t)open + 2 >= key.n || key.p[key.n - 1] != ']'))
         check_fault(c, "key", "'%s' is not of the form %s[key]", w->key, a->name);
-    if (is_custom && a->by_claim)
-        check_fault(c, "key", "'%s' is not supported with the action CUSTOM", w->key);
+    if (is_custom && a->by_identity)
+        check_warn(c, "key", "'%s' is refused by Istio with the action CUSTOM", w->key);
     if (w->n_values + w->n_not_values == 0)
         check_fault(c, "values", "one of values and notValues must be set");
     CHECK_VALUES(c, "values", w, values, a->fault_of);
@@ -241,7 +241,7 @@ static void check_custom_source(struct check *c, const ist_source *s)
     };
     for (size_t i = 0; i < ARRAY_LEN(unsupported); i++)
         if (unsupported[i].n)
-            check_fault(c, unsupported[i].field, "is not supported with the action CUSTOM");
+            check_warn(c, unsupported[i].field, "is refused by Istio with the action CUSTOM");
 }
 
 /* A DENY of what only HTTP has denies whatever isn't HTTP: what can't be looked at is taken to match. */

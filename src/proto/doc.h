@@ -45,7 +45,7 @@ int doc_decode(struct proto_arena *arena, const struct doc_node *root,
 enum doc_flag {
     DOC_LENIENT = 1, /* fields that the schema doesn't have are dropped */
     /* Faults spell fields as JSON does, and plain YAML scalars are what Kubernetes (YAML 1.1) takes them for: "on" is true in a
-     * google.protobuf.Value, and a fault in a string, as numbers are. */
+     * google.protobuf.Value, and a fault in a string, as numbers are. Durations are Go's ("800ms", "1h30m"). */
     DOC_KUBERNETES = 2,
 };
 /* Where a part of a document stands, for faults; each may be NULL. */

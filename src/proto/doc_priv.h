@@ -59,6 +59,8 @@ bool decode_wkt(struct decoder *d, const struct doc_node *node, ProtobufCMessage
 /* ---- wkt_text.c: the text forms of durations and timestamps ---- */
 /* "1.5s", within 10,000 years either way; false: not one. Both numbers have the sign. */
 bool duration_parse(struct str s, int64_t *seconds, int32_t *nanos);
+/* As Go has it, and so Kubernetes and Istio: "1h30m", "800ms", "1.5s", "0". Within 292 years; what is below a nanosecond is cut. */
+bool duration_parse_go(struct str s, int64_t *seconds, int32_t *nanos);
 /* RFC 3339, years 1 to 9999. */
 bool timestamp_parse(struct str s, int64_t *seconds, int32_t *nanos);
 void duration_format(struct strbuf *out, int64_t seconds, int32_t nanos);

@@ -48,6 +48,69 @@ bool duration_parse(struct str s, int64_t *seconds, int32_t *nanos)
     return true;
 }
 
+/* One number with its unit off the front, in nanoseconds; false: none, or too much. */
+static bool go_term(struct str *s, uint64_t *ns)
+{
+    static const struct {
+        const char *name;
+        uint64_t ns;
+    } units[] = {{"ns", 1}, {"us", 1000}, {"\xc2\xb5s", 1000}, {"ms", 1000000}, {"s", 1000000000}, {"m", 60 * 1000000000ull},
+                 {"h", 3600 * 1000000000ull}};
+    uint64_t whole = 0, fraction = 0, scale = 1, total;
+    size_t at = 0, digits = 0;
+    bool dot = false;
+    for (; at < s->n && ((s->p[at] >= '0' && s->p[at] <= '9') || (s->p[at] == '.' && !dot)); at++) {
+        if (s->p[at] == '.') {
+            dot = true;
+            continue;
+        }
+        uint64_t digit = (uint64_t)(s->p[at] - '0');
+        digits++;
+        if (!dot && (__builtin_mul_overflow(whole, 10u, &whole) || __builtin_add_overflow(whole, digit, &whole)))
+            return false;
+        if (dot && scale < 1000000000) {
+            fraction = fraction * 10 + digit;
+            scale *= 10;
+        }
+    }
+    struct str rest = str_make(s->p + at, s->n - at);
+    for (size_t i = 0; digits && i < sizeof(units) / sizeof(units[0]); i++) {
+        struct str name = str_from(units[i].name);
+        char next = rest.n > name.n ? rest.p[name.n] : '0';
+        if (!str_has_prefix(rest, name) || ((next < '0' || next > '9') && next != '.'))
+            continue;
+        /* fraction * unit stays below 3.6e21: by way of the wider type */
+        if (__builtin_mul_overflow(whole, units[i].ns, &total) ||
+            __builtin_add_overflow(total, (uint64_t)((unsigned __int128)fraction * units[i].ns / scale), ns))
+            return false;
+        *s = str_make(rest.p + name.n, rest.n - name.n);
+        return true;
+    }
+    return false;
+}
+
+bool duration_parse_go(struct str s, int64_t *seconds, int32_t *nanos)
+{
+    uint64_t total = 0, term;
+    bool negative = s.n && *s.p == '-';
+    if (negative || (s.n && *s.p == '+'))
+        s = str_make(s.p + 1, s.n - 1);
+    if (s.n == 0)
+        return false;
+    if (str_eq(s, STR("0")))
+        s.n = 0;
+    while (s.n)
+        if (!go_term(&s, &term) || __builtin_add_overflow(total, term, &total) || total > INT64_MAX)
+            return false;
+    *seconds = (int64_t)(total / 1000000000);
+    *nanos = (int32_t)(total % 1000000000);
+    if (negative) {
+        *seconds = -*seconds;
+        *nanos = -*nanos;
+    }
+    return true;
+}
+
 static bool digits_at(struct str s, size_t at, size_t n, int *out)
 {
     *out = 0;

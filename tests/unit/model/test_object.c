@@ -54,14 +54,13 @@ static void test_object_read_all__faults__all_at_once_with_place_and_title(void 
          "f.yaml:9:1: flow sequence without a closing bracket\n"
          "f.yaml:17:7: VirtualService bookinfo/reviews: spec.http[0].route[0].weihgt: no such field in "
          "istio.networking.v1alpha3.HTTPRouteDestination; did you mean 'weight'?\n"
-         "f.yaml:18:14: VirtualService bookinfo/reviews: spec.http[0].timeout: must be a duration like 1.5s, within "
-         "315576000000s either way, is 'soon'\n"},
+         "f.yaml:18:14: VirtualService bookinfo/reviews: spec.http[0].timeout: must be a duration like 1.5s, 800ms or 1h30m, is 'soon'\n"},
         {"apiVersion: networking.istio.io/v1\nkind: VirtualServise\nmetadata: {name: a}\n",
          "f.yaml:2:1: kind: no kind VirtualServise in networking.istio.io/v1; did you mean VirtualService?\n"},
         {"apiVersion: networking.istio.io/v2\nkind: VirtualService\nmetadata: {name: a}\n",
          "f.yaml:1:1: apiVersion: networking.istio.io/v2 has no VirtualService; did you mean networking.istio.io/v1?\n"},
         {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n",
-         "f.yaml:2:1: kind: apps/v1 Deployment is not supported\n"},
+         "f.yaml:2:1: kind: apps/v1 Deployment is not supported yet\n"},
         {"kind: Service\n", "f.yaml:1:1: apiVersion: is missing\n"},
         {"apiVersion: v1\nkind: 5\n", "f.yaml:2:1: kind: must be a string\n"},
         {"[a]\n", "f.yaml:1:1: must be an object with apiVersion, kind and metadata\n"},
@@ -118,8 +117,8 @@ static void test_object_read_all__skipped_kinds__only_of_others_groups(void **st
                "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n---\n" SERVICE("a", "spec: {sessionAffinity: None}\n"),
                "f.yaml", OBJECT_SKIP_UNKNOWN_KINDS, &list,
                "f.yaml:9:1: kind: no kind Srvice in v1; did you mean Service?\n"
-               "f.yaml:12:1: kind: extensions.istio.io/v1alpha1 WasmPlugin is not supported\n"
-               "f.yaml:15:1: kind: gateway.networking.k8s.io/v1 HTTPRoute is not supported\n");
+               "f.yaml:12:1: kind: extensions.istio.io/v1alpha1 WasmPlugin is not supported yet\n"
+               "f.yaml:15:1: kind: gateway.networking.k8s.io/v1 HTTPRoute is not supported yet\n");
     assert_int_equal(list.count, 1);
     object_list_fini(&list);
 }

@@ -107,15 +107,15 @@ static void test_authorization_policy__custom_and_warnings(void **state)
 {
     (void)state;
     RULES(KIND_AUTHORIZATION_POLICY, false,
-          {"{action: CUSTOM, provider: {name: p}, rules: [{to: [{operation: {paths: [/a]}}]}]}", ""},
-          {"{action: CUSTOM, provider: {name: p}, rules: [{from: [{source: {principals: [a], notNamespaces: [b], requestPrincipals: [c], trustDomains: [d]}}], when: [{key: source.principal, values: [a]}, {key: 'request.auth.claims[a]', values: [a]}]}]}",
-           "spec.rules[0].from[0].source.notNamespaces: is not supported with the action CUSTOM\n"
-           "spec.rules[0].from[0].source.trustDomains: is not supported with the action CUSTOM\n"
-           "spec.rules[0].from[0].source.principals: is not supported with the action CUSTOM\n"
-           "spec.rules[0].from[0].source.requestPrincipals: is not supported with the action CUSTOM\n"
-           "spec.rules[0].when[0].key: 'source.principal' is not supported with the action CUSTOM\n"
-           "spec.rules[0].when[1].key: 'request.auth.claims[a]' is not supported with the action CUSTOM\n"});
+          {"{action: CUSTOM, provider: {name: p}, rules: [{to: [{operation: {paths: [/a]}}]}]}", ""});
     RULES(KIND_AUTHORIZATION_POLICY, true,
+          {"{action: CUSTOM, provider: {name: p}, rules: [{from: [{source: {principals: [a], notNamespaces: [b], requestPrincipals: [c], trustDomains: [d]}}], when: [{key: source.principal, values: [a]}, {key: 'request.auth.claims[a]', values: [a]}]}]}",
+           "spec.rules[0].from[0].source.notNamespaces: is refused by Istio with the action CUSTOM\n"
+           "spec.rules[0].from[0].source.trustDomains: is refused by Istio with the action CUSTOM\n"
+           "spec.rules[0].from[0].source.principals: is refused by Istio with the action CUSTOM\n"
+           "spec.rules[0].from[0].source.requestPrincipals: is refused by Istio with the action CUSTOM\n"
+           "spec.rules[0].when[0].key: 'source.principal' is refused by Istio with the action CUSTOM\n"
+           "spec.rules[0].when[1].key: 'request.auth.claims[a]' is refused by Istio with the action CUSTOM\n"},
           {"{action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]}",
            "spec.rules[0]: denies all of TCP too, which has none of what HTTP has: name the ports that are meant\n"},
           {"{action: DENY, rules: [{from: [{source: {requestPrincipals: ['*']}}]}]}",

@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "envoy/config/bootstrap/v3/bootstrap.pb-c.h"
 #include "envoy/config/cluster/v3/cluster.pb-c.h"
+#include "google/protobuf/duration.pb-c.h"
 #include "google/protobuf/struct.pb-c.h"
 #include "proto_test.h"
 
@@ -138,6 +139,29 @@ static void test_doc_decode_as__kubernetes__its_names_and_its_booleans(void **st
     assert_string_equal(encode(f, msg, 0), "[true,\"yes\",false,\"oFF\",false]");
 }
 
+static void test_doc_decode_as__kubernetes__durations_as_go_writes_them(void **state)
+{
+    struct fixture *f = *state;
+    static const struct { const char *text, *seconds; } rows[] = {
+        {"1.5s", "\"1.500s\""}, {"800ms", "\"0.800s\""}, {"1h30m", "\"5400s\""}, {"1m", "\"60s\""}, {"0", "\"0s\""}, {".5s", "\"0.500s\""},
+        {"1us", "\"0.000001s\""}, {"-1m1s", "\"-61s\""}, {"1ns", "\"0.000000001s\""}, {"2562047h47m16.854775807s", "\"9223372036.854775807s\""},
+        {"1", NULL}, {"s", NULL}, {"1x", NULL}, {"1.s", "\"1s\""}, {"..1s", NULL}, {"2562048h", NULL}, {"99999999999999999999s", NULL},
+        {"1s ", "\"1s\""}, {"'1s '", NULL}, {"1h-1s", NULL}, {"", NULL}, {"-", NULL}, {"1hs", NULL},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        ProtobufCMessage *msg;
+        err_list_fini(&f->faults);
+        f->faults = (struct err_list){0};
+        const struct doc_node *root = yaml_read(f->arena, str_from(rows[i].text), NULL, &f->faults);
+        int rc = doc_decode_as(f->arena, root, &google__protobuf__duration__descriptor, DOC_KUBERNETES, &(struct doc_place){0}, &msg,
+                               &f->faults);
+        if ((rc == 0) != (rows[i].seconds != NULL))
+            fail_msg("%s: %d", rows[i].text, rc);
+        if (rc == 0)
+            assert_string_equal(encode(f, msg, 0), rows[i].seconds);
+    }
+}
+
 static void test_yaml_decode__cut_at_each_byte__ends_cleanly(void **state)
 {
     struct fixture *f = *state;
@@ -205,6 +229,7 @@ int main(void)
         PROTO_TEST(test_yaml_decode__faults__carry_line_and_column),
         PROTO_TEST(test_yaml_cut_next__texts__documents_and_their_lines),
         PROTO_TEST(test_doc_decode_as__kubernetes__its_names_and_its_booleans),
+        PROTO_TEST(test_doc_decode_as__kubernetes__durations_as_go_writes_them),
         PROTO_TEST(test_yaml_decode__cut_at_each_byte__ends_cleanly),
         PROTO_TEST(test_proto_load_file__by_extension__same_message),
         PROTO_TEST(test_doc_locate__paths__deepest_node),
