@@ -54,6 +54,15 @@ static void add_constant(const struct translation *t, struct many *filters, cons
     many_add(t, filters, constant(t, &PREFIX_(http_filter__descriptor), literal));
 }
 
+http_filter *http_filter_new(const struct translation *t, const char *name, Google__Protobuf__Any *config)
+{
+    http_filter *f = MAKE(t, http_filter, PREFIX_(http_filter__descriptor));
+    f->name = text(t, str_from(name));
+    f->config_type_case = ENVOY__EXTENSIONS__FILTERS__NETWORK__HTTP_CONNECTION_MANAGER__V3__HTTP_FILTER__CONFIG_TYPE_TYPED_CONFIG;
+    f->typed_config = config;
+    return f;
+}
+
 /* Istio's order: who the peer is, policies, then what works on requests, statistics, the router. */
 static void http_filters(const struct translation *t, const struct chain_purpose *p, struct many *out)
 {

@@ -114,7 +114,7 @@ static void add_blackhole(struct inbound *in, uint32_t port)
     in->http_name = NULL;
     in->match_port = port;
     in->cluster = STR("BlackHoleCluster");
-    in->tcp = (struct chain_purpose){.is_inbound = true};
+    in->tcp = (struct chain_purpose){.is_inbound = true, .is_closed = true};
     add_chain(in, "{}", false, false);
 }
 

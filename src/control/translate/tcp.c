@@ -49,7 +49,7 @@ void chain_tcp(const struct translation *t, const struct chain_purpose *p, struc
 {
     struct many filters = {0};
     add_peers(t, p, &filters);
-    if (p->is_inbound || p->is_gateway)
+    if ((p->is_inbound || p->is_gateway) && !p->is_closed)
         policy_network_filters(t, p, &filters);
     telemetry_network_filters(t, p, &filters);
     many_add(t, &filters, proxy_to(t, p, cluster));

@@ -148,6 +148,7 @@ Envoy__Config__Route__V3__Route *route_default(const struct translation *t, stru
 /* ---- hcm.c: the connection manager and its HTTP filters; tcp.c: chains of bytes ---- */
 struct chain_purpose {
     bool is_inbound, is_gateway;
+    bool is_closed;          /* it ends at BlackHoleCluster whoever comes: no policy is asked */
     uint32_t port;           /* of the service (outbound), of the workload (inbound) */
     enum protocol protocol;
     struct str stat_prefix;  /* of HTTP; without the ';' */
@@ -163,10 +164,15 @@ void chain_tcp(const struct translation *t, const struct chain_purpose *p, struc
 void chain_http(const struct translation *t, const struct chain_purpose *p, Envoy__Config__Listener__V3__FilterChain *c);
 
 typedef Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpFilter http_filter;
+http_filter *http_filter_new(const struct translation *t, const char *name, Google__Protobuf__Any *config);
 
 /* ---- policy_authz.c, policy_jwt.c: what the workload's policies add ---- */
 void policy_http_filters(const struct translation *t, const struct chain_purpose *p, struct many *http_filters);
 void policy_network_filters(const struct translation *t, const struct chain_purpose *p, struct many *filters);
+
+/* ---- provider.c ---- */
+/* Which services of extension providers there are: listeners depend on it. */
+void providers_key(const struct translation *t, struct strbuf *key);
 
 /* ---- telemetry.c: Telemetry objects and mesh configuration ---- */
 void telemetry_http_filters(const struct translation *t, const struct chain_purpose *p, struct many *http_filters);

@@ -4,16 +4,6 @@
  */
 #include "control/translate/translate_priv.h"
 
-void policy_http_filters(const struct translation *t, const struct chain_purpose *p, struct many *http_filters)
-{
-    (void)t, (void)p, (void)http_filters;
-}
-
-void policy_network_filters(const struct translation *t, const struct chain_purpose *p, struct many *filters)
-{
-    (void)t, (void)p, (void)filters;
-}
-
 void listeners_gateway(const struct translation *t, struct resource_sink *out)
 {
     (void)t, (void)out;
