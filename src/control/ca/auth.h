@@ -76,8 +76,9 @@ bool auth_account_of(struct str subject, struct str *ns, struct str *sa);
 
 /* ---- kinds ---- */
 
-/* ClientCertAuthenticator: a verified certificate with one SPIFFE ID of a workload. */
-struct authenticator *auth_certificate_new(void);
+/* ClientCertAuthenticator: a verified certificate with one SPIFFE ID of a workload. One of an alias (MeshConfig.trustDomainAliases)
+ * is the workload of that name in the trust domain. */
+struct authenticator *auth_certificate_new(struct str trust_domain, const struct str *aliases, uint32_t alias_count);
 
 /* BootstrapTokenAuthenticator: `folder`/NAMESPACE/ACCOUNT is a file of one token a line, of AUTH_TOKEN_MIN_BYTES and more, that
  * neither everybody can read nor anybody but its owner and group write. Read again when something changes; a file that isn't
@@ -96,6 +97,9 @@ struct auth_jwt_opts {
     uint64_t skew_s;      /* that clocks may differ */
 };
 struct authenticator *auth_jwt_new(struct loop *loop, const struct auth_jwt_opts *o, struct err *err);
+/* The same from JSON as istiod's JWT_RULE has it: {"issuer", "audiences": [], "jwks": a key set in a string, or "jwksFile": its
+ * path}. ERR_UNSUPPORTED names what else is in it ("jwksUri", "jwks_uri": nothing is fetched). */
+struct authenticator *auth_jwt_rule_new(struct loop *loop, struct str rule, struct str trust_domain, uint64_t skew_s, struct err *err);
 
 /* KubeJWTAuthenticator: the API server is asked (authentication.k8s.io/v1 TokenReview), by whoever has a client of it. */
 struct token_review { /* what its status says */

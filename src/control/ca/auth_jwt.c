@@ -160,3 +160,53 @@ struct authenticator *auth_jwt_new(struct loop *loop, const struct auth_jwt_opts
     free_it(&j->authenticator);
     return NULL;
 }
+
+/* ---- a rule in JSON ---- */
+
+#define AUDIENCES_MAX 32u
+
+static int read_audiences(const struct json_t *list, struct str *out, uint32_t *count, struct err *err)
+{
+    size_t n = claim_kind(list) == CLAIM_LIST ? claim_size(list) : 0;
+    if (!n || n > AUDIENCES_MAX)
+        return err_set(err, ERR_INVALID, "audiences: a list of 1 to %u texts", AUDIENCES_MAX);
+    for (size_t i = 0; i < n; i++) {
+        if (claim_kind(claim_at(list, i)) != CLAIM_TEXT)
+            return err_set(err, ERR_INVALID, "audiences[%zu]: not a text", i);
+        out[i] = claim_text(claim_at(list, i));
+    }
+    *count = (uint32_t)n;
+    return 0;
+}
+
+static int read_member(struct str name, const struct json_t *value, struct auth_jwt_opts *o, struct str *audiences, struct err *err)
+{
+    const struct {
+        struct str name, *text;
+    } texts[] = {{STR("issuer"), &o->issuer}, {STR("jwks"), &o->jwks}, {STR("jwksFile"), &o->jwks_path}};
+    if (str_eq(name, STR("audiences")))
+        return read_audiences(value, audiences, &o->audience_count, err);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        if (!str_eq(name, texts[i].name))
+            continue;
+        if (claim_kind(value) != CLAIM_TEXT)
+            return err_set(err, ERR_INVALID, "%.*s: not a text", STR_ARG(name));
+        *texts[i].text = claim_text(value);
+        return 0;
+    }
+    return err_set(err, ERR_UNSUPPORTED, "a JWT rule's '%.*s' isn't supported here; it has issuer, audiences, and jwks or jwksFile", STR_ARG(name));
+}
+
+struct authenticator *auth_jwt_rule_new(struct loop *loop, struct str rule, struct str trust_domain, uint64_t skew_s, struct err *err)
+{
+    struct json_t *json = claims_parse(rule);
+    struct str audiences[AUDIENCES_MAX], name;
+    struct auth_jwt_opts o = {.audiences = audiences, .trust_domain = trust_domain, .skew_s = skew_s};
+    const struct json_t *value;
+    int rc = json ? 0 : err_set(err, ERR_SYNTAX, "a JWT rule is a JSON object");
+    for (void *at = NULL; rc == 0 && claim_next(json, &at, &name, &value);)
+        rc = read_member(name, value, &o, audiences, err);
+    struct authenticator *a = rc == 0 ? auth_jwt_new(loop, &o, err) : NULL;
+    claims_free(&json);
+    return a;
+}

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Callers by a bootstrap token: what a mesh of files has in the place of Kubernetes' service account tokens. A folder for each
- * namespace, in it a file for each service account. Every token is compared with what is shown, each in constant time, so that
- * the time of an answer says nothing of any. A token that stands for two workloads stands for none. One loop's thread.
+ * namespace, in it a file for each service account; the folder that changed is read again. What is shown is looked for by a hash
+ * with a secret of this process, and compared in constant time then, so that the time of an answer says nothing of any token.
+ * A token that stands for two workloads stands for none. One loop's thread.
  */
 #include "control/ca/auth.h"
 
@@ -11,6 +12,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/rng.h"
 #include "io/file_watch.h"
 
 #include <dirent.h>
@@ -23,6 +25,7 @@
 
 struct token {
     struct str text, ns, sa; /* own */
+    uint64_t hash;
     bool is_ambiguous;
 };
 struct auth_token_file {
@@ -31,6 +34,7 @@ struct auth_token_file {
     struct str trust_domain;
     struct token *tokens;
     size_t count, cap;
+    uint64_t seed;
     struct file_watcher *watcher;
     struct map *watched; /* namespace -> file_watch */
 };
@@ -50,8 +54,9 @@ static bool is_same(struct str a, struct str b)
 static const struct token *find(const struct auth_token_file *f, struct str shown)
 {
     const struct token *found = NULL;
+    uint64_t hash = str_hash(shown, f->seed);
     for (size_t i = 0; i < f->count; i++)
-        if (is_same(f->tokens[i].text, shown))
+        if (f->tokens[i].hash == hash && is_same(f->tokens[i].text, shown))
             found = &f->tokens[i];
     return found;
 }
@@ -75,16 +80,25 @@ static enum auth_step begin(struct authenticator *a, struct auth_call *call, con
 
 /* ---- reading ---- */
 
-static void forget_tokens(struct auth_token_file *f)
+static void token_fini(struct token *t)
 {
+    explicit_bzero((char *)(uintptr_t)t->text.p, t->text.n);
+    str_free(&t->text);
+    str_free(&t->ns);
+    str_free(&t->sa);
+}
+
+/* Those of a namespace; ns "": all. */
+static void forget_tokens(struct auth_token_file *f, struct str ns)
+{
+    size_t kept = 0;
     for (size_t i = 0; i < f->count; i++) {
-        struct token *t = &f->tokens[i];
-        explicit_bzero((char *)(uintptr_t)t->text.p, t->text.n);
-        str_free(&t->text);
-        str_free(&t->ns);
-        str_free(&t->sa);
+        if (!ns.n || str_eq(f->tokens[i].ns, ns))
+            token_fini(&f->tokens[i]);
+        else
+            f->tokens[kept++] = f->tokens[i];
     }
-    f->count = 0;
+    f->count = kept;
 }
 
 static void add_token(struct auth_token_file *f, struct str text, struct str ns, struct str sa)
@@ -94,7 +108,7 @@ static void add_token(struct auth_token_file *f, struct str text, struct str ns,
         return;
     }
     f->tokens = mem_grow(f->tokens, &f->cap, f->count + 1, sizeof *f->tokens);
-    f->tokens[f->count++] = (struct token){str_dup(text), str_dup(ns), str_dup(sa), false};
+    f->tokens[f->count++] = (struct token){str_dup(text), str_dup(ns), str_dup(sa), str_hash(text, f->seed), false};
 }
 
 static int add_lines(struct auth_token_file *f, struct str text, struct str ns, struct str sa, struct err *err)
@@ -150,6 +164,8 @@ static void read_token_file(struct auth_token_file *f, const char *path, struct 
 static void mark_ambiguous(struct auth_token_file *f)
 {
     struct map *seen = map_new();
+    for (size_t i = 0; i < f->count; i++)
+        f->tokens[i].is_ambiguous = false;
     for (size_t i = 0; i < f->count; i++) {
         struct token *t = &f->tokens[i], *other = map_set(seen, t->text, t);
         if (!other || (str_eq(t->ns, other->ns) && str_eq(t->sa, other->sa) && !other->is_ambiguous))
@@ -163,11 +179,13 @@ static void mark_ambiguous(struct auth_token_file *f)
 
 static void read_folder(struct auth_token_file *f);
 
-static void on_change(void *user, const char *path)
+static void on_folder(void *user, const char *path)
 {
     (void)path;
     read_folder(user);
 }
+
+static void on_namespace(void *user, const char *path);
 
 static void read_namespace(struct auth_token_file *f, const char *name)
 {
@@ -176,7 +194,7 @@ static void read_namespace(struct auth_token_file *f, const char *name)
     DIR *d = opendir(path.p);
     struct str ns = str_from(name);
     if (d && !map_get(f->watched, ns) && map_count(f->watched) < NAMESPACES_MAX)
-        map_set(f->watched, ns, file_watch_add(f->watcher, path.p, on_change, f));
+        map_set(f->watched, ns, file_watch_add(f->watcher, path.p, on_namespace, f));
     size_t n = path.n;
     for (struct dirent *e; d && (e = readdir(d));) {
         if (e->d_name[0] == '.')
@@ -190,6 +208,15 @@ static void read_namespace(struct auth_token_file *f, const char *name)
     strbuf_fini(&path);
 }
 
+static void on_namespace(void *user, const char *path)
+{
+    struct auth_token_file *f = user;
+    const char *name = strrchr(path, '/') + 1;
+    forget_tokens(f, str_from(name));
+    read_namespace(f, name);
+    mark_ambiguous(f);
+}
+
 static void read_folder(struct auth_token_file *f)
 {
     DIR *d = opendir(f->folder);
@@ -197,7 +224,7 @@ static void read_folder(struct auth_token_file *f)
         LOG(SECRET, WARNING, "cannot read the tokens in %s: %s; those that were read stay", f->folder, strerror(errno));
         return;
     }
-    forget_tokens(f);
+    forget_tokens(f, STR(""));
     for (struct dirent *e; (e = readdir(d));)
         if (e->d_name[0] != '.')
             read_namespace(f, e->d_name);
@@ -213,7 +240,7 @@ static void free_it(struct authenticator *a)
     struct auth_token_file *f = OF(a);
     file_watcher_free(&f->watcher);
     map_free(&f->watched);
-    forget_tokens(f);
+    forget_tokens(f, STR(""));
     mem_free(f->tokens);
     str_free(&f->trust_domain);
     mem_free(f->folder);
@@ -229,12 +256,13 @@ struct authenticator *auth_token_file_new(struct loop *loop, const char *folder,
     f->folder = mem_strdup(folder);
     f->trust_domain = str_dup(trust_domain);
     f->watched = map_new();
+    rng_secret_bytes(&f->seed, sizeof f->seed);
     f->watcher = file_watcher_new(loop, err);
     if (!f->watcher) {
         free_it(&f->authenticator);
         return NULL;
     }
-    file_watch_add(f->watcher, folder, on_change, f);
+    file_watch_add(f->watcher, folder, on_folder, f);
     read_folder(f);
     return &f->authenticator;
 }

@@ -202,7 +202,7 @@ static int begin(struct daemon *d, struct err *err)
         file_watch_add(d->watcher, o->mesh_config, on_mesh_file, d);
     d->store = store_new();
     d->world = world_new(d->store, d->mesh, str_from(o->domain));
-    d->secure = secure_new(d->loop, o, d->mesh->trust_domain, err);
+    d->secure = secure_new(d->loop, o, d->mesh, err);
     if (!d->secure)
         return ERR_INVALID;
     d->view = view_new(d->loop, d->world, &(struct push_opts){.keep_identifier = STR("{\"Component\":\"weftd\",\"Info\":{\"version\":\"" WEFT_VERSION "\"}}")},

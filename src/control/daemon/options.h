@@ -23,6 +23,7 @@
     X(ca_certs, "ca-certs", "", "folder of an intermediate to sign with (as Istio's secret cacerts), in place of an own root")      \
     X(ca_hosts, "ca-hosts", "istiod.istio-system.svc,weftd.istio-system.svc,localhost", "names that weftd's own certificate is for")       \
     X(token_dir, "token-dir", "", "folder of tokens, NAMESPACE/ACCOUNT a file: who may ask for which identity")                     \
+    X(jwt_rule, "jwt-rule", "", "JSON, as istiod's JWT_RULE: tokens of an issuer outside (issuer, audiences, jwks or jwksFile)")     \
     X(root_cert_file, "root-cert-file", "", "where the roots are written to, for proxies to trust")                                 \
     X(ports_file, "ports-file", "", "where the ports are written to once weftd listens, as JSON")                                   \
     X(log_level, "log-level", "info", "trace, debug, info, warning, error, critical or off")

@@ -15,6 +15,7 @@
 #include "pki/key.h"
 
 #define HOSTS_MAX 32u
+#define JWT_SKEW_S 60 /* Envoy's default, too */
 
 struct secure {
     struct view_gate gate;
@@ -137,12 +138,33 @@ static uint32_t split_hosts(struct str text, struct str *out)
     return n;
 }
 
-static int begin_ca(struct secure *s, struct str trust_domain, struct err *err)
+/* In istiod's order; bootstrap tokens stand where Kubernetes' would. */
+static int add_authenticators(struct secure *s, const struct mesh *mesh, struct err *err)
+{
+    const struct daemon_options *o = s->options;
+    struct auth_chain *chain = ca_auth(s->ca);
+    auth_chain_add(chain, auth_certificate_new(mesh->trust_domain, mesh->trust_domain_aliases, mesh->alias_count));
+    if (*o->token_dir) {
+        struct authenticator *tokens = auth_token_file_new(s->loop, o->token_dir, mesh->trust_domain, err);
+        auth_chain_add(chain, tokens);
+        if (!tokens)
+            return err_prefix(err, "--token-dir");
+    }
+    if (*o->jwt_rule) {
+        struct authenticator *jwt = auth_jwt_rule_new(s->loop, str_from(o->jwt_rule), mesh->trust_domain, JWT_SKEW_S, err);
+        auth_chain_add(chain, jwt);
+        if (!jwt)
+            return err_prefix(err, "--jwt-rule");
+    }
+    return 0;
+}
+
+static int begin_ca(struct secure *s, const struct mesh *mesh, struct err *err)
 {
     const struct daemon_options *o = s->options;
     struct str hosts[HOSTS_MAX];
     struct ca_opts c = {
-        .loop = s->loop, .own_folder = str_from(o->ca_dir), .plugged_in_folder = str_from(o->ca_certs), .trust_domain = trust_domain,
+        .loop = s->loop, .own_folder = str_from(o->ca_dir), .plugged_in_folder = str_from(o->ca_certs), .trust_domain = mesh->trust_domain,
         .bundle_file = str_from(o->root_cert_file), .hosts = hosts, .on_trust = on_trust, .on_certificate = on_certificate, .user = s,
     };
     c.host_count = split_hosts(str_from(o->ca_hosts), hosts);
@@ -150,15 +172,10 @@ static int begin_ca(struct secure *s, struct str trust_domain, struct err *err)
         c.own_folder = STR(""); /* as Istio's cacerts goes before its own root */
     if (!(s->ca = ca_new(&c, err)))
         return ERR_INVALID;
-    auth_chain_add(ca_auth(s->ca), auth_certificate_new());
-    if (!*o->token_dir)
-        return 0;
-    struct authenticator *tokens = auth_token_file_new(s->loop, o->token_dir, trust_domain, err);
-    auth_chain_add(ca_auth(s->ca), tokens);
-    return tokens ? 0 : ERR_IO;
+    return add_authenticators(s, mesh, err);
 }
 
-struct secure *secure_new(struct loop *loop, const struct daemon_options *keep_o, struct str trust_domain, struct err *err)
+struct secure *secure_new(struct loop *loop, const struct daemon_options *keep_o, const struct mesh *mesh, struct err *err)
 {
     struct secure *s = NEW(secure);
     s->gate.check = check;
@@ -167,7 +184,7 @@ struct secure *secure_new(struct loop *loop, const struct daemon_options *keep_o
     s->entry.fd = -1;
     if (!*keep_o->ca_dir && !*keep_o->ca_certs)
         LOG(MAIN, WARNING, "without --ca-dir or --ca-certs there is no certificate authority, and the secure port stays closed");
-    else if (begin_ca(s, trust_domain, err) < 0)
+    else if (begin_ca(s, mesh, err) < 0)
         secure_free(&s);
     return s;
 }

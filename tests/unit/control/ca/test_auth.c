@@ -14,6 +14,8 @@
 
 #define TD STR("cluster.local")
 
+static const struct str former = {"former.domain", 13};
+
 static struct loop *loop;
 static struct auth_chain *chain;
 
@@ -104,7 +106,7 @@ static void test_auth__nobody_knows_him__each_says_why(void **state)
     (void)state;
     struct err err = {0};
     expect_refused(ask(&(struct auth_request){0}), "there is no authenticator");
-    auth_chain_add(chain, auth_certificate_new());
+    auth_chain_add(chain, auth_certificate_new(TD, &former, 1));
     auth_chain_add(chain, auth_token_file_new(loop, folder, TD, &err));
     struct verdict v = ask_bearer("a-secret-that-nobody-knows");
     assert_false(v.is_known);
@@ -131,8 +133,9 @@ static void test_certificate__one_verified_workload__known(void **state)
 {
     (void)state;
     static const struct str two[] = {{"spiffe://cluster.local/ns/a/sa/b", 32}, {"spiffe://cluster.local/ns/a/sa/c", 32}};
-    static const struct str odd = {"spiffe://cluster.local/node/1", 29}, web = {"https://a/b", 11};
-    auth_chain_add(chain, auth_certificate_new());
+    static const struct str odd = {"spiffe://cluster.local/node/1", 29}, web = {"https://a/b", 11}, of_former = {"spiffe://former.domain/ns/a/sa/b", 32},
+                            of_other = {"spiffe://other.domain/ns/a/sa/b", 31};
+    auth_chain_add(chain, auth_certificate_new(TD, &former, 1));
     struct auth_request q = {.is_tls = true, .peer_is_validated = true, .peer_uris = two, .peer_uri_count = 1};
     expect_known(ask(&q), "spiffe://cluster.local/ns/a/sa/b", "ClientCertAuthenticator");
     q.peer_uri_count = 2;
@@ -143,6 +146,10 @@ static void test_certificate__one_verified_workload__known(void **state)
     q.peer_is_validated = true;
     q.peer_uris = &odd;
     expect_refused(ask(&q), "is no workload's identity");
+    q.peer_uris = &of_former;
+    expect_known(ask(&q), "spiffe://cluster.local/ns/a/sa/b", "ClientCertAuthenticator");
+    q.peer_uris = &of_other;
+    expect_refused(ask(&q), "is not of the trust domain cluster.local, nor of an alias");
     q.peer_uris = &web;
     expect_refused(ask(&q), "does not begin with spiffe://");
     q.is_tls = false;
@@ -361,6 +368,41 @@ static void test_jwt__key_file_replaced__new_key_counts_and_a_broken_file_does_n
     strbuf_fini(&two);
 }
 
+static void test_jwt_rule__as_istiods__read_or_refused_by_name(void **state)
+{
+    (void)state;
+    struct strbuf keys = {0}, rule = {0};
+    struct err err = {0};
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    public_pem(key, &keys);
+    strbuf_addz(&rule, "{\"issuer\":\"i\",\"audiences\":[\"x\",\"istio-ca\"],\"jwks\":\"");
+    strbuf_add_json(&rule, strbuf_str(&keys));
+    strbuf_addz(&rule, "\"}");
+    struct authenticator *a = auth_jwt_rule_new(loop, strbuf_str(&rule), TD, 60, &err);
+    if (!a)
+        fail_msg("%s", err.message);
+    auth_chain_add(chain, a);
+    assert_true(ask_claims(key, CLAIMS, "i", GOOD_SUB, "istio-ca", (long long)(clock_wall_us() / 1000000) + 100).is_known);
+    static const struct {
+        const char *rule, *why;
+    } bad[] = {
+        {"{\"issuer\":\"i\",\"audiences\":[\"a\"],\"jwks_uri\":\"https://x\"}", "'jwks_uri' isn't supported"},
+        {"{\"issuer\":\"i\",\"audiences\":[],\"jwks\":\"{}\"}", "audiences"},
+        {"{\"issuer\":\"i\",\"audiences\":[1],\"jwks\":\"{}\"}", "audiences[0]"},
+        {"{\"issuer\":1}", "issuer: not a text"},
+        {"{\"issuer\":\"i\",\"audiences\":[\"a\"]}", "either inline or in a file"},
+        {"[]", "JSON object"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        assert_null(auth_jwt_rule_new(loop, str_from(bad[i].rule), TD, 60, &err));
+        if (!strstr(err.message, bad[i].why))
+            fail_msg("%s", err.message);
+    }
+    EVP_PKEY_free(key);
+    strbuf_fini(&keys);
+    strbuf_fini(&rule);
+}
+
 /* ---- Kubernetes ---- */
 
 static token_review_fn review_fn;
@@ -410,7 +452,7 @@ static void test_kube__answers_of_the_api_server__judged(void **state)
     struct token_review r = {.is_authenticated = true, .username = STR(GOOD_SUB), .groups = groups, .group_count = 2,
                              .audiences = &audience, .audience_count = 1, .pod_name = STR("pod-1")};
     struct err down = {0};
-    auth_chain_add(chain, auth_certificate_new());
+    auth_chain_add(chain, auth_certificate_new(TD, &former, 1));
     auth_chain_add(chain, auth_kube_new(&reviewer, &audience, 1, TD));
     struct verdict v = ask_kube(&r, NULL);
     expect_known(v, "spiffe://cluster.local/ns/a/sa/b", "KubeJWTAuthenticator");
@@ -476,6 +518,7 @@ int main(void)
         IN_LOOP(test_token_file__two_workloads_one_token__is_neithers),
         IN_LOOP(test_jwt__claims_and_signature__as_they_must_be),
         IN_LOOP(test_jwt__key_file_replaced__new_key_counts_and_a_broken_file_does_not),
+        IN_LOOP(test_jwt_rule__as_istiods__read_or_refused_by_name),
         IN_LOOP(test_kube__answers_of_the_api_server__judged),
         IN_LOOP(test_kube__cancelled_while_asked__review_is_too),
         cmocka_unit_test(test_identity_check__metadata__must_agree),

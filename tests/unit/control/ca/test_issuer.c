@@ -80,7 +80,7 @@ static void start(bool is_plugged_in)
     static const struct str trusted = {"istio-system/ztunnel", 20};
     signer = signing_start(is_plugged_in, is_plugged_in ? folder : ca_path("root.pem"));
     chain = auth_chain_new(loop);
-    auth_chain_add(chain, auth_certificate_new());
+    auth_chain_add(chain, auth_certificate_new(STR("cluster.local"), NULL, 0));
     struct issuer_opts o = {.loop = loop, .signer = signer, .auth = chain, .default_ttl_s = DAY, .max_ttl_s = 90 * DAY,
                             .trusted_node_accounts = &trusted, .trusted_node_account_count = 1, .may_impersonate = may_impersonate};
     issuer = issuer_new(&o);
