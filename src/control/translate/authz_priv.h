@@ -79,6 +79,9 @@ Envoy__Type__Matcher__V3__ValueMatcher *value_in_list(const struct translation *
 Envoy__Type__Matcher__V3__MetadataMatcher *match_metadata(const struct translation *t, const char *filter, const struct str *path,
                                                           size_t depth, Envoy__Type__Matcher__V3__ValueMatcher *value);
 
+/* ---- policy_jwt.c ---- */
+void policy_jwt_filter(const struct translation *t, const struct chain_purpose *p, struct many *http_filters);
+
 /* ---- authz_provider.c: the ext_authz filter's configuration ---- */
 /* NULL with an error: there is no such provider, or what it says of itself can't be used. */
 Google__Protobuf__Any *authz_provider_http(const struct translation *t, struct str provider, struct err *err);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * AuthorizationPolicies of a workload as filters, in the order in which Istio asks them: CUSTOM, then AUDIT, DENY, ALLOW. Policies of
- * the annotation istio.io/dry-run go into shadow rules. A CUSTOM policy whose provider can't be had denies what it matches.
+ * AuthorizationPolicies of a workload as filters, in the order in which Istio asks them: CUSTOM, then (behind the tokens of
+ * policy_jwt.c) AUDIT, DENY, ALLOW. Policies of the annotation istio.io/dry-run go into shadow rules. A CUSTOM policy whose provider
+ * can't be had denies what it matches.
  */
 #include "control/translate/authz_priv.h"
 
@@ -205,8 +206,8 @@ void policy_http_filters(const struct translation *t, const struct chain_purpose
 {
     const struct object *const *policies;
     size_t n = policies_of(t, &policies);
-    (void)p;
     add_custom(t, policies, n, false, filters);
+    policy_jwt_filter(t, p, filters);
     add_own(t, false, filters);
 }
 

@@ -113,6 +113,7 @@ void translate_key(const struct translation *t, enum part p, struct strbuf *key)
         add_policies(t, KIND_PEER_AUTHENTICATION, key);
         add_policies(t, KIND_REQUEST_AUTHENTICATION, key);
         add_policies(t, KIND_AUTHORIZATION_POLICY, key);
+        policy_jwt_key(t, key);
     }
     if (p == PART_LDS_OUTBOUND && t->node->type == NODE_SIDECAR) /* headless services: not its own address */
         for (uint32_t i = 0; i < t->node->address_count; i++)

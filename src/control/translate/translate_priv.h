@@ -169,6 +169,8 @@ http_filter *http_filter_new(const struct translation *t, const char *name, Goog
 /* ---- policy_authz.c, policy_jwt.c: what the workload's policies add ---- */
 void policy_http_filters(const struct translation *t, const struct chain_purpose *p, struct many *http_filters);
 void policy_network_filters(const struct translation *t, const struct chain_purpose *p, struct many *filters);
+/* Which rules' keys a service of the mesh has: what the filters depend on besides the policies. */
+void policy_jwt_key(const struct translation *t, struct strbuf *key);
 
 /* ---- provider.c ---- */
 /* Which services of extension providers there are: listeners depend on it. */
