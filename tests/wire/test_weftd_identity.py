@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from lib.ca import CA
 from lib.mesh_ca import REQUEST, RESPONSE, SERVICE
 from lib.sidecar import Sidecar, pod as pod_env, write
 from lib.wait import wait_until
@@ -82,13 +83,13 @@ def request(key=None, claimed="spiffe://cluster.local/ns/kube-system/sa/admin"):
     return csr.public_bytes(serialization.Encoding.PEM).decode(), key
 
 
-def call(weftd, message, token=None, chain=None, key=None):
+def call(weftd, message, token=None, chain=None, key=None, wait=True):
     pem = key and key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     credentials = grpc.ssl_channel_credentials(weftd.root().encode(), pem, chain and chain.encode())
     with grpc.secure_channel(f"localhost:{weftd.ports['secure']}", credentials) as channel:
         create = channel.unary_unary(f"/{SERVICE}/CreateCertificate", lambda m: m.SerializeToString(), RESPONSE.FromString)
         metadata = [("authorization", "Bearer " + token)] if token else []
-        return create(message, metadata=metadata, timeout=30, wait_for_ready=True).cert_chain
+        return create(message, metadata=metadata, timeout=30, wait_for_ready=wait).cert_chain
 
 
 def refusal(*args, **options):
@@ -161,8 +162,19 @@ def test_rotation__announced__in_the_bundle_but_the_old_one_signs(make):
     x509.load_pem_x509_certificate(chain[0].encode()).verify_directly_issued_by(x509.load_pem_x509_certificate(old.encode()))
 
 
+def test_certificate__of_another_authority__ends_in_the_handshake(make, ca):
+    weftd = make()
+    leaf = ca.issue("stranger", ["URI:" + IDENTITY])
+    with open(leaf.cert, encoding="ascii") as chain, open(leaf.key, "rb") as key:
+        key = serialization.load_pem_private_key(key.read(), None)
+        with pytest.raises(grpc.RpcError) as error:
+            call(weftd, REQUEST(csr=request()[0]), chain=chain.read(), key=key, wait=False)
+    assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert weftd.metric("citadel_server_csr_count") == 0
+
+
 def test_plugged_in__chain_root_and_reload(make, ca, tmp_path):
-    def plug(name):
+    def plug(name, ca=ca):
         """A root and an intermediate of it, as Istio's secret has them; replaced file by file."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -185,6 +197,11 @@ def test_plugged_in__chain_root_and_reload(make, ca, tmp_path):
     x509.load_pem_x509_certificate(chain[0].encode()).verify_directly_issued_by(x509.load_pem_x509_certificate(between.encode()))
     other, _ = plug("two")
     wait_until(lambda: call(weftd, REQUEST(csr=request()[0]), TOKENS["bookinfo/reviews"])[1] == other, "the other one to sign")
+    assert "proxies hadn't been told of" not in weftd.log()
+    stranger, _ = plug("three", CA(tmp_path / "other", "other CA"))
+    wait_until(lambda: call(weftd, REQUEST(csr=request()[0]), TOKENS["bookinfo/reviews"])[1] == stranger, "the third one to sign")
+    wait_until(lambda: "proxies hadn't been told of" in weftd.log(), "the warning")
+    assert call(weftd, REQUEST(csr=request()[0]), TOKENS["bookinfo/reviews"])[2].count("BEGIN CERTIFICATE") == 2
 
 
 # ---- with a real sidecar ----

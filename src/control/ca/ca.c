@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "io/file_watch.h"
+#include "pki/cert.h"
 #include "pki/issue.h"
 #include "pki/spiffe.h"
 
@@ -30,6 +31,7 @@ struct ca {
     struct serving *serving;
     struct file_watcher *watcher;
     struct strbuf crl;
+    struct strbuf believed; /* the bundle that was told last */
 };
 
 /* ---- files ---- */
@@ -79,9 +81,21 @@ static void tell_trust(struct ca *ca, const struct ca_trust *t)
         ca->opts.on_trust(ca->opts.user, t, strbuf_str(&ca->crl));
 }
 
+/* Own roots are announced before they sign; what an operator plugs in signs at once. */
+static void warn_of_strangers(struct ca *ca, const struct ca_trust *t)
+{
+    int64_t now_s = (int64_t)(loop_wall_us(ca->opts.loop) / 1000000);
+    if (t->chain.n && ca->believed.n && cert_verify(t->chain, strbuf_str(&ca->believed), now_s, NULL) < 0)
+        LOG(SECRET, WARNING, "what signs now leads to a root that proxies hadn't been told of: until each has renewed its certificate "
+                             "they refuse each other. root-cert.pem should have had both roots first");
+    strbuf_reset(&ca->believed);
+    strbuf_adds(&ca->believed, t->bundle);
+}
+
 static void on_trust(void *user, const struct ca_trust *t)
 {
     struct ca *ca = user;
+    warn_of_strangers(ca, t);
     LOG(SECRET, INFO, "roots of %.*s, version %llu%s", STR_ARG(ca->opts.trust_domain), (unsigned long long)t->generation,
         t->is_rotating ? ": a rotation is under way" : "");
     if (ca->bundle_file)
@@ -203,6 +217,7 @@ void ca_free(struct ca **p)
     signer_free(&ca->signer);
     str_free(&ca->opts.trust_domain);
     strbuf_fini(&ca->crl);
+    strbuf_fini(&ca->believed);
     mem_free(ca->folder);
     mem_free(ca->bundle_file);
     mem_free(ca);
