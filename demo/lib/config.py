@@ -6,6 +6,7 @@ An edit of the tour, tour/FILE.EDIT.yaml, takes the place of mesh/FILE.yaml. Fil
 import glob
 import json
 import os
+import shutil
 import string
 
 from lib.world import SERVICES, WORKLOADS
@@ -18,6 +19,7 @@ class Config:
         self.values = {"gateway_port": gateway_port,
                        **{"vip_" + service: ground.vip(service) for service in SERVICES},
                        **{"ip_" + one.name.replace("-", "_"): ground.ip(one) for one in WORKLOADS}}
+        self.mesh_file = shutil.copy(os.path.join(demo_directory, "mesh.yaml"), os.path.dirname(directory))
         os.makedirs(directory)
         for path in sorted(glob.glob(os.path.join(self.mesh, "*.yaml"))):
             self.put(path, os.path.basename(path))

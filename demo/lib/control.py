@@ -7,14 +7,15 @@ import urllib.request
 
 from lib.loopback import free_port
 from lib.processes import Failed, wait_until
+from lib.world import BY_NAME
 
 TOKENS = "tokens"  # <namespace>/<service account>: the bootstrap token by which a workload proves itself to the CA
-ROOT_CERT = "ca/root-cert.pem"
+ROOT_CERT = "root-cert.pem"
 
 
 class Control:
-    def __init__(self, program, directory, config_directory, ground, processes):
-        self.program, self.directory, self.config_directory = program, directory, config_directory
+    def __init__(self, program, directory, config, ground, processes):
+        self.program, self.directory, self.config = program, directory, config
         self.ground, self.processes = ground, processes
         self.ports = {name: free_port() for name in ("grpc", "secure", "http", "monitoring")}
 
@@ -23,7 +24,7 @@ class Control:
         return f"{self.ground.control_name}:{self.ports['secure']}"
 
     def token(self, workload):
-        """The workload's token, made and told to weftd at its first asking."""
+        """The workload's token, made at its first asking: weftd knows it by its file."""
         path = os.path.join(self.directory, TOKENS, workload.namespace, workload.app)
         if not os.path.exists(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -37,11 +38,13 @@ class Control:
             return file.read()
 
     def start(self):
+        for workload in BY_NAME.values():
+            self.token(workload)
         host = self.ground.control_host
         self.processes.start("weftd", [
-            self.program, "--config-dir", self.config_directory, "--ca-dir", os.path.join(self.directory, "ca"),
-            "--tokens-dir", os.path.join(self.directory, TOKENS),
-            "--grpc-addr", f"127.0.0.1:{self.ports['grpc']}", "--secure-grpc-addr", f"{host}:{self.ports['secure']}",
+            self.program, "--config-dir", self.config.directory, "--mesh-config", self.config.mesh_file,
+            "--ca-dir", os.path.join(self.directory, "ca"), "--token-dir", os.path.join(self.directory, TOKENS),
+            "--root-cert-file", os.path.join(self.directory, ROOT_CERT), "--grpc-addr", f"127.0.0.1:{self.ports['grpc']}", "--secure-grpc-addr", f"{host}:{self.ports['secure']}",
             "--http-addr", f"127.0.0.1:{self.ports['http']}", "--monitoring-addr", f"127.0.0.1:{self.ports['monitoring']}"])
         wait_until(self.is_ready, "weftd to be ready")
 

@@ -28,7 +28,7 @@ class Mesh:
         self.services = shutil.copytree(os.path.join(demo_directory, "services"), self.path("services"),
                                         ignore=shutil.ignore_patterns("__pycache__"))
         self.config = Config(demo_directory, self.path("config"), ground, self.gateway_port)
-        self.control = Control(self.programs.get("weftd"), self.path("weftd", make=True), self.config.directory, ground, self.processes)
+        self.control = Control(self.programs.get("weftd"), self.path("weftd", make=True), self.config, ground, self.processes)
 
     def path(self, *names, make=False):
         path = os.path.join(self.directory, *names)

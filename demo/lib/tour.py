@@ -17,7 +17,8 @@ class Tour:
         self.mesh, self.client, self.report = mesh, client, report
 
     def run(self):
-        for step in (self.discovery, self.mutual_tls, self.canary, self.header, self.retry, self.breaker, self.outlier, self.deny,
+        self.discovery()  # without it nothing else can be seen
+        for step in (self.mutual_tls, self.canary, self.header, self.retry, self.breaker, self.outlier, self.deny,
                      self.live_edit, self.proxy_status, self.explain, self.graph):
             try:
                 step()
