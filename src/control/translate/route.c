@@ -125,13 +125,11 @@ static struct many domains_of(const struct translation *t, const struct service 
 {
     struct many wanted = {0}, got = {0};
     many_add(t, &wanted, text(t, s->host));
-    if (s->is_kubernetes) {
-        many_add(t, &wanted, textf(t, "%.*s.", STR_ARG(s->host)));
-        add_short_names(t, &wanted, s->host);
-        if (s->is_headless)
-            for (size_t i = 0, n = wanted.count; i < n; i++)
-                many_add(t, &wanted, textf(t, "*.%s", (const char *)wanted.items[i]));
-    }
+    many_add(t, &wanted, textf(t, "%.*s.", STR_ARG(s->host)));
+    add_short_names(t, &wanted, s->host); /* of a ServiceEntry in the mesh's domain too */
+    if (s->is_headless)
+        for (size_t i = 0, n = wanted.count; i < n; i++)
+            many_add(t, &wanted, textf(t, "*.%s", (const char *)wanted.items[i]));
     for (uint32_t i = 0; i < s->address_count; i++)
         if (str_find_char(s->addresses[i], '/') < 0)
             many_add(t, &wanted, text(t, s->addresses[i]));
