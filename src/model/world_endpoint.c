@@ -42,7 +42,9 @@ static struct endpoint *add(struct builder *b)
     return e;
 }
 
-static void set_identity(struct builder *b, struct endpoint *e)
+/* `is_entry`: a WorkloadEntry or an entry of a list. One with an account has a proxy, as istiod takes it; a Pod has one where its
+ * label says so. */
+static void set_identity(struct builder *b, struct endpoint *e, bool is_entry)
 {
     struct str td = b->w->mesh->trust_domain;
     if (e->service_account.n)
@@ -50,6 +52,8 @@ static void set_identity(struct builder *b, struct endpoint *e)
     struct str mode = labels_get(&e->labels, STR("security.istio.io/tlsMode"));
     if (mode.n)
         e->tls_mode = mode;
+    else if (is_entry && e->service_account.n)
+        e->tls_mode = STR("istio");
     e->is_hbone = str_eq(labels_get(&e->labels, STR("networking.istio.io/tunnel")), STR("http"));
 }
 
@@ -66,7 +70,7 @@ static void describe(struct builder *b, struct endpoint *e, const struct workloa
     e->zone = arena_str(a, wl->zone);
     e->sub_zone = arena_str(a, wl->sub_zone);
     e->network = arena_str(a, wl->network);
-    set_identity(b, e);
+    set_identity(b, e, wl->object->kind->id == KIND_WORKLOAD_ENTRY);
 }
 
 /* ---- EndpointSlices ---- */
@@ -205,7 +209,7 @@ static void add_listed(struct builder *b, const WORKLOAD *from)
             items[k] = (struct label){arena_str(a, str_from(from->labels[k]->key)), arena_str(a, str_from(from->labels[k]->value))};
         labels_sort(items, (uint32_t)from->n_labels);
         e->labels = (struct labels){items, (uint32_t)from->n_labels};
-        set_identity(b, e);
+        set_identity(b, e, true);
     }
 }
 
