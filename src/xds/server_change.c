@@ -116,14 +116,15 @@ static void compare_sets(struct work *w)
 static void add_absent(struct work *w)
 {
     const struct change_key *k = &w->c->key;
+    const struct asked asked_before = {k->flags & CHANGE_ALL_BEFORE, k->asked_before};
+    bool is_below = k->flags & CHANGE_NAMESPACED;
     struct asked_walk before = {false, false, k->asked_before, 0}, again = {false, false, k->again, 0};
     for (uint32_t i = 0; i < xds_names_count(k->asked_now); i++) {
         struct str name = xds_names_at(k->asked_now, i);
         bool is_new = !walk_has(&before, name), is_again = walk_has(&again, name);
-        if (k->flags & CHANGE_NAMESPACED && has_below(k->now, name))
+        if ((!is_new && !is_again) || set_find(k->now, name) || (is_below && has_below(k->now, name)))
             continue;
-        bool is_told = (!is_new || k->flags & CHANGE_ALL_BEFORE) && set_find(k->before, name);
-        if ((is_new || is_again) && !is_told && !set_find(k->now, name))
+        if (!set_find(k->before, name) || !asked_has(&asked_before, name, is_below)) /* else it stands there already */
             w->removed[w->removed_count++] = name;
     }
 }

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gRPC server of the http room (doubles/push_world.c carries it), with grpcio as its client."""
+import socket
 import threading
 import time
 
 import grpc
+import hpack
 import pytest
 
+from lib import h2_frames as h2
 from lib.doubles import PushWorld
 from lib.wait import PATIENCE_S, wait_until
 
@@ -153,3 +156,27 @@ def test_drain__with_calls_open__ended_in_turn_and_told(make_world, connect):
     assert ended == [grpc.StatusCode.UNAVAILABLE] * 4
     world.wait_line("drained")
     assert world.process.wait(PATIENCE_S) == 0
+
+
+def test_keep_alive__a_peer_that_doesnt_answer__is_cut_off(make_world):
+    world = make_world(PING_MS=50, PING_TIMEOUT_MS=100)
+    with socket.create_connection(("127.0.0.1", world.port), timeout=PATIENCE_S) as peer:
+        peer.sendall(h2.PREFACE + h2.frame(h2.SETTINGS))
+        received = b""
+        while chunk := peer.recv(65536):
+            received += chunk
+    kinds = [kind for kind, flags, _, _ in h2.parse(received) if not flags]
+    assert h2.PING in kinds
+
+
+def test_what_isnt_grpc__gets_an_http_answer(make_world):
+    world = make_world()
+    with socket.create_connection(("127.0.0.1", world.port), timeout=PATIENCE_S) as peer:
+        peer.sendall(h2.PREFACE + h2.frame(h2.SETTINGS) + h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 1, h2.GET)
+                     + h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 3, h2.POST))
+        received = b""
+        while len([1 for kind, _, stream, _ in h2.parse(received) if kind == h2.HEADERS and stream]) < 2:
+            received += peer.recv(65536)
+    decoder = hpack.Decoder()
+    answers = {stream: dict(decoder.decode(payload)) for kind, _, stream, payload in h2.parse(received) if kind == h2.HEADERS}
+    assert answers[1][":status"] == "405" and answers[3][":status"] == "415"

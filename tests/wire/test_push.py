@@ -258,6 +258,19 @@ def test_touch__of_one_proxy__others_hear_nothing(make_world, connect):
     assert clients[1].responses.empty()
 
 
+def test_drain__of_the_server__streams_end_in_turn(make_world, connect):
+    world = make_world(DRAIN_MS=200)
+    clients = [connect(world, delta=True, node=f"n{i}") for i in range(3)]
+    for client in clients:
+        client.ask("cds")
+        client.take("cds")
+    world.tell("drain")
+    for client in clients:
+        assert client.status()[0] == grpc.StatusCode.UNAVAILABLE
+    world.wait_line("close ", 3)
+    world.wait_line("drained")
+
+
 def test_other_types__are_handed_on(make_world, connect):
     world = make_world()
     client = connect(world)

@@ -533,7 +533,7 @@ int main(void)
     const struct push_opts opts = {.keep_identifier = STR("{\"Component\":\"push_world\"}"), .debounce_ms = option("DEBOUNCE_MS", 10),
                                    .first_pushes_max = (uint32_t)option("FIRST_PUSHES", 0), .streams_max = (uint32_t)option("STREAMS", 0)};
     const struct grpc_server_opts grpc = {.message_bytes_max = (uint32_t)option("MESSAGE_BYTES", 0), .drain_ms = option("DRAIN_MS", 0),
-                                          .streams_max = (uint32_t)option("CALLS", 0), .ping_interval_ms = option("PING_MS", 0)};
+                                          .streams_max = (uint32_t)option("CALLS", 0), .ping_interval_ms = option("PING_MS", 0), .ping_timeout_ms = option("PING_TIMEOUT_MS", 0)};
     w.loop = loop_new("main", &err);
     w.push = push_new(w.loop, &opts, &w.source);
     w.grpc = grpc_server_new(w.loop, &grpc);
