@@ -7,22 +7,25 @@
 
 #include "pki/csr_priv.h"
 
+#include "base/mem.h"
 #include "base/rng.h"
 #include "pki/cert.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 
-#define SERIAL_BYTES 16
 #define ORGANIZATION_MAX_BYTES 64 /* ub-organization-name, RFC 5280 appendix A.1 */
 
 /* ---- parts ---- */
 
 /* Positive and not zero (RFC 5280 section 4.1.2.2): the first bit is clear, the second set. */
-static bool set_serial(X509 *cert)
+static bool set_serial(X509 *cert, char hex[2 * ISSUE_SERIAL_BYTES + 1])
 {
-    unsigned char bytes[SERIAL_BYTES];
+    unsigned char bytes[ISSUE_SERIAL_BYTES];
     rng_secret_bytes(bytes, sizeof bytes);
     bytes[0] = (unsigned char)((bytes[0] & 0x3f) | 0x40);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
     BIGNUM *n = BN_bin2bn(bytes, sizeof bytes, NULL);
     bool ok = n && BN_to_ASN1_INTEGER(n, X509_get_serialNumber(cert));
     BN_free(n);
@@ -124,11 +127,33 @@ static bool sign_into(X509 *cert, EVP_PKEY *key, struct strbuf *out)
     return ok;
 }
 
-static bool fill_leaf(X509 *cert, const struct issue *what, const struct csr *csr, X509 *ca)
+/* Its bytes as they came: OpenSSL 3 would encode the key and decode it again, for as much as the whole rest costs. */
+static bool copy_public_key(X509 *cert, X509_REQ *req)
+{
+    ASN1_OBJECT *kind;
+    X509_ALGOR *algorithm;
+    const unsigned char *bits;
+    const void *value;
+    int n, type;
+    if (!X509_PUBKEY_get0_param(&kind, &bits, &n, &algorithm, X509_REQ_get_X509_PUBKEY(req)))
+        return false;
+    X509_ALGOR_get0(NULL, &type, &value, algorithm);
+    if (type != V_ASN1_OBJECT && type != V_ASN1_NULL) /* no kind that is taken has others */
+        return false;
+    unsigned char *copy = OPENSSL_memdup(bits, (size_t)n);
+    ASN1_OBJECT *curve = type == V_ASN1_OBJECT ? OBJ_dup(value) : NULL;
+    if (copy && X509_PUBKEY_set0_param(X509_get_X509_PUBKEY(cert), OBJ_dup(kind), type, curve, copy, n))
+        return true;
+    OPENSSL_free(copy);
+    ASN1_OBJECT_free(curve);
+    return false;
+}
+
+static bool fill_leaf(X509 *cert, const struct issue *what, const struct csr *csr, X509 *ca, char *serial_hex)
 {
     static const int usage[] = {0 /* digitalSignature */, 2 /* keyEncipherment */};
-    return X509_set_version(cert, X509_VERSION_3) && set_serial(cert) && set_times(cert, what->not_before_s, what->not_after_s) &&
-           X509_set_issuer_name(cert, X509_get_subject_name(ca)) && X509_set_pubkey(cert, X509_REQ_get0_pubkey(csr->req)) &&
+    return X509_set_version(cert, X509_VERSION_3) && set_serial(cert, serial_hex) && set_times(cert, what->not_before_s, what->not_after_s) &&
+           X509_set_issuer_name(cert, X509_get_subject_name(ca)) && copy_public_key(cert, csr->req) &&
            add_key_usage(cert, usage, 2) && add_purposes(cert) && add_basic_constraints(cert, false) &&
            add_issuer_key_id(cert, ca) && add_names(cert, what);
 }
@@ -157,20 +182,43 @@ static int check_life(const struct issue *what, X509 *ca, struct err *err)
     return 0;
 }
 
-int issue_leaf(const struct issue *what, const struct csr *csr, const struct key *ca_key, struct str ca_pem, struct strbuf *out,
-               struct err *err)
+struct issue_ca {
+    X509 *cert;
+    const struct key *key;
+};
+
+struct issue_ca *issue_ca_new(struct str ca_pem, const struct key *keep_key, struct err *err)
 {
-    STACK_OF(X509) *cas = read_certs(ca_pem, CERT_CHAIN_MAX, err);
-    if (!cas)
-        return ERR_INVALID;
-    X509 *ca = sk_X509_value(cas, 0), *cert = X509_new();
+    STACK_OF(X509) *certs = read_certs(ca_pem, CERT_CHAIN_MAX, err);
+    if (!certs)
+        return NULL;
+    struct issue_ca *ca = NEW(issue_ca);
+    ca->cert = sk_X509_shift(certs);
+    ca->key = keep_key;
+    certs_free(&certs);
+    return ca;
+}
+
+void issue_ca_free(struct issue_ca **p)
+{
+    if (!*p)
+        return;
+    X509_free((*p)->cert);
+    mem_free(*p);
+    *p = NULL;
+}
+
+int issue_leaf(const struct issue *what, const struct csr *csr, const struct issue_ca *ca, struct strbuf *out,
+               char serial_hex[2 * ISSUE_SERIAL_BYTES + 1], struct err *err)
+{
+    ERR_clear_error();
+    X509 *cert = X509_new();
     int rc = check_names(what, err);
     if (rc == 0)
-        rc = check_life(what, ca, err);
-    if (rc == 0 && !(cert && fill_leaf(cert, what, csr, ca) && sign_into(cert, ca_key->pkey, out)))
+        rc = check_life(what, ca->cert, err);
+    if (rc == 0 && !(cert && fill_leaf(cert, what, csr, ca->cert, serial_hex) && sign_into(cert, ca->key->pkey, out)))
         rc = openssl_fault(err, ERR_TLS, "cannot make a certificate");
     X509_free(cert);
-    certs_free(&cas);
     ERR_clear_error();
     return rc;
 }
@@ -179,7 +227,8 @@ static bool fill_root(X509 *cert, const struct key *key, struct str org, int64_t
 {
     static const int usage[] = {5 /* keyCertSign */, 6 /* cRLSign */};
     X509_NAME *subject = X509_get_subject_name(cert);
-    return X509_set_version(cert, X509_VERSION_3) && set_serial(cert) && set_times(cert, from_s, to_s) &&
+    char serial_hex[2 * ISSUE_SERIAL_BYTES + 1];
+    return X509_set_version(cert, X509_VERSION_3) && set_serial(cert, serial_hex) && set_times(cert, from_s, to_s) &&
            X509_NAME_add_entry_by_NID(subject, NID_organizationName, MBSTRING_UTF8, (const unsigned char *)org.p, (int)org.n, -1, 0) &&
            X509_set_issuer_name(cert, subject) && X509_set_pubkey(cert, key->pkey) && add_key_usage(cert, usage, 2) &&
            add_basic_constraints(cert, true) && add_own_key_id(cert);

@@ -16,14 +16,20 @@
 
 #define ISSUE_NAMES_MAX 64u
 
+/* Who signs: its certificate, read once, and its key, which is borrowed until issue_ca_free. */
+struct issue_ca;
+struct issue_ca *issue_ca_new(struct str ca_pem, const struct key *keep_key, struct err *err);
+void issue_ca_free(struct issue_ca **ca);
+
 struct issue {
     struct str uri;                             /* "" none */
     const struct str *hosts; uint32_t host_count; /* DNS names, or IP addresses as text */
     int64_t not_before_s, not_after_s;          /* Unix time; within the authority's own, or ERR_INVALID */
 };
-/* Appends the leaf, PEM. Its serial number is 128 bits, random. `ca_pem`'s first certificate is the issuer and fits `ca_key`. */
-int issue_leaf(const struct issue *what, const struct csr *csr, const struct key *ca_key, struct str ca_pem, struct strbuf *out,
-               struct err *err);
+#define ISSUE_SERIAL_BYTES 16
+/* Appends the leaf, PEM, with a serial number of 128 random bits, which is told in hex. */
+int issue_leaf(const struct issue *what, const struct csr *csr, const struct issue_ca *ca, struct strbuf *out,
+               char serial_hex[2 * ISSUE_SERIAL_BYTES + 1], struct err *err);
 
 /* A root: O=`organization` (up to 64 bytes), may sign certificates and revocation lists. */
 int issue_root(const struct key *key, struct str organization, int64_t not_before_s, int64_t not_after_s, struct strbuf *out,

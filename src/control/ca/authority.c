@@ -19,9 +19,15 @@
 #define AHEAD_S (3 * 3600)
 #define FORGET_AFTER_S 300 /* peers whose clocks are behind still show a leaf that has ended */
 
+void ca_root_drop_key(struct ca_root *r)
+{
+    issue_ca_free(&r->ca);
+    key_free(&r->key);
+}
+
 void ca_root_fini(struct ca_root *r)
 {
-    key_free(&r->key);
+    ca_root_drop_key(r);
     strbuf_fini(&r->cert);
     strbuf_fini(&r->chain);
     strbuf_fini(&r->anchors);
@@ -81,9 +87,11 @@ static int64_t first_end(struct str pem)
 
 void authority_trust(struct authority *a, struct ca_trust *out)
 {
-    const struct ca_root *r = authority_signing(a);
+    struct ca_root *r = authority_signing(a);
+    if (!r->root_until_s)
+        r->root_until_s = first_end(strbuf_str(&r->anchors));
     *out = (struct ca_trust){
-        .bundle = strbuf_str(&a->bundle), .chain = strbuf_str(&r->chain), .root_until_s = first_end(strbuf_str(&r->anchors)),
+        .bundle = strbuf_str(&a->bundle), .chain = strbuf_str(&r->chain), .root_until_s = r->root_until_s,
         .signs_until_s = r->not_after_s, .change_at_s = change_at(a), .is_rotating = a->count > 1,
     };
 }
@@ -162,7 +170,7 @@ static int promote(struct authority *a, struct err *err)
         next->state = CA_ROOT_ANNOUNCED;
         return rc;
     }
-    key_free(&old->key);
+    ca_root_drop_key(old);
     authority_rebuild(a);
     return 0;
 }
@@ -240,7 +248,8 @@ static int check_times(const struct authority *a, const struct ca_root *r, int64
     return 0;
 }
 
-int authority_sign(struct authority *a, const struct authority_request *q, int64_t now_s, struct strbuf *leaf, struct err *err)
+int authority_sign(struct authority *a, const struct authority_request *q, int64_t now_s, struct strbuf *pem,
+                   struct authority_leaf *leaf, struct err *err)
 {
     struct ca_root *r = authority_signing(a);
     struct issue what = {.uri = q->uri, .hosts = q->hosts, .host_count = q->host_count,
@@ -254,7 +263,10 @@ int authority_sign(struct authority *a, const struct authority_request *q, int64
     what.not_before_s = what.not_before_s < r->not_before_s ? r->not_before_s : what.not_before_s;
     what.not_after_s = what.not_after_s > r->not_after_s ? r->not_after_s : what.not_after_s;
     note_leaf(a, r, what.not_after_s);
-    rc = issue_leaf(&what, csr, r->key, strbuf_str(&r->cert), leaf, err);
+    if (!r->ca)
+        r->ca = issue_ca_new(strbuf_str(&r->cert), r->key, err);
+    rc = r->ca ? issue_leaf(&what, csr, r->ca, pem, leaf->serial_hex, err) : ERR_INVALID;
+    leaf->until_s = what.not_after_s;
     csr_free(&csr);
     return rc;
 }

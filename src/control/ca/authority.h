@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "control/ca/ca_store.h"
 #include "control/ca/trust.h"
-#include "pki/key.h"
+#include "pki/issue.h"
 
 #define CA_BACKDATED_S 120 /* of each certificate, for peers whose clocks are behind; as Istio's */
 
@@ -37,9 +37,14 @@ struct authority_request {
     const struct str *hosts; uint32_t host_count; /* pki/issue.h */
     int64_t ttl_s;                                /* cut to what the signing certificate has left */
 };
+struct authority_leaf { /* what was signed */
+    char serial_hex[2 * ISSUE_SERIAL_BYTES + 1];
+    int64_t until_s;
+};
 /* Appends the leaf. Errors of csr_load and issue_leaf; ERR_LIMIT: the ttl is too long; ERR_STATE: what signs has ended or not
  * begun by this clock. */
-int authority_sign(struct authority *a, const struct authority_request *r, int64_t now_s, struct strbuf *leaf, struct err *err);
+int authority_sign(struct authority *a, const struct authority_request *r, int64_t now_s, struct strbuf *pem,
+                   struct authority_leaf *leaf, struct err *err);
 
 /* Announces a new root. ERR_STATE: one is announced already, or the authority is plugged in. */
 int authority_rotate(struct authority *a, int64_t now_s, struct err *err);

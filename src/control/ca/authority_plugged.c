@@ -113,7 +113,7 @@ static void retire_signing(struct authority *a)
     if (a->count) {
         struct ca_root *old = authority_signing(a);
         old->state = CA_ROOT_RETIRED;
-        key_free(&old->key);
+        ca_root_drop_key(old);
     }
 }
 

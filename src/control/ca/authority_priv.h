@@ -20,10 +20,12 @@ enum ca_root_state {
 struct ca_root {
     enum ca_root_state state;
     struct key *key;            /* NULL: RETIRED */
+    struct issue_ca *ca;        /* SIGNING: from its first leaf on */
     struct strbuf cert;         /* what signs */
     struct strbuf chain;        /* behind its leaves; empty for a root */
     struct strbuf anchors;      /* what the bundle has of it */
     int64_t not_before_s, not_after_s;
+    int64_t root_until_s;       /* of the first of the anchors; 0: not looked at yet */
     int64_t signs_from_s;       /* ANNOUNCED */
     int64_t trusted_until_s;    /* no leaf of it, so far, ends later */
 };
@@ -41,6 +43,7 @@ struct authority {
 };
 
 void ca_root_fini(struct ca_root *r);
+void ca_root_drop_key(struct ca_root *r);
 /* The one that signs; there always is one. */
 struct ca_root *authority_signing(struct authority *a);
 /* The bundle as the roots are now. */

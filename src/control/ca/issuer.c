@@ -93,15 +93,10 @@ static void refuse(struct issue_call *c, enum issue_fault fault, const char *why
 
 /* ---- a certificate ---- */
 
-static void log_issued(const struct issue_call *c, struct str leaf)
+static void log_issued(const struct issue_call *c, const struct signer_answer *s)
 {
-    struct arena a;
-    struct cert_facts f;
-    arena_init(&a, 0);
-    if (cert_inspect(leaf, &a, &f, NULL) == 0)
-        LOG(SECRET, INFO, "issued: certificate %.*s for %.*s at %.*s (%.*s), until %lld", STR_ARG(f.serial_hex), STR_ARG(c->identity),
-            STR_ARG(c->query.auth.peer), STR_ARG(c->source), (long long)f.not_after_s);
-    arena_fini(&a);
+    LOG(SECRET, INFO, "issued: certificate %.*s for %.*s at %.*s (%.*s), until %lld", STR_ARG(s->serial_hex), STR_ARG(c->identity),
+        STR_ARG(c->query.auth.peer), STR_ARG(c->source), (long long)s->leaf_until_s);
 }
 
 /* Leaf, what stands between one by one (ztunnel reads them so), and the roots in one text: of several elements Istio's agents
@@ -152,7 +147,7 @@ static void on_signed(void *user, const struct signer_answer *s)
         refuse(c, ISSUE_SIGN, err.message, true);
     } else {
         c->issuer->counters.issued++;
-        log_issued(c, s->leaf);
+        log_issued(c, s);
         end(c);
         c->fn(c->user, &answer);
     }

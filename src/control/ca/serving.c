@@ -12,7 +12,6 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "pki/cert.h"
 #include "pki/key.h"
 
 #define CLOCK_CHECK_MS 60000
@@ -55,24 +54,18 @@ static void wait_to_retry(struct serving *s, const char *why)
 static int take(struct serving *s, const struct signer_answer *a, struct err *err)
 {
     struct strbuf chain = {0}, key = {0};
-    struct cert_facts f;
-    struct arena arena;
-    arena_init(&arena, 0);
     strbuf_adds(&chain, a->leaf);
     strbuf_adds(&chain, a->trust->chain);
-    int rc = cert_inspect(a->leaf, &arena, &f, err);
-    if (rc == 0)
-        rc = key_pem(s->key, &key, err);
+    int rc = key_pem(s->key, &key, err);
     if (rc == 0) {
-        s->until_s = f.not_after_s;
-        s->renew_at_s = wall_s(s) + (f.not_after_s - wall_s(s)) / 2;
+        s->until_s = a->leaf_until_s;
+        s->renew_at_s = wall_s(s) + (s->until_s - wall_s(s)) / 2;
         s->backoff_ms = BACKOFF_BASE_MS;
-        LOG(SECRET, INFO, "issued: certificate %.*s for weftd itself, until %lld", STR_ARG(f.serial_hex), (long long)f.not_after_s);
+        LOG(SECRET, INFO, "issued: certificate %.*s for weftd itself, until %lld", STR_ARG(a->serial_hex), (long long)s->until_s);
         s->opts.on_certificate(s->opts.user, strbuf_str(&chain), strbuf_str(&key));
     }
     key_pem_free(&key);
     strbuf_fini(&chain);
-    arena_fini(&arena);
     return rc;
 }
 

@@ -250,7 +250,7 @@ static void on_response(struct signer *s, const struct signer_response *r)
         take_trust(s, &r->trust);
     if (s->is_freed)
         return;
-    struct signer_answer answer = {r->code, message, r->leaf, r->has_trust ? &s->trust : NULL};
+    struct signer_answer answer = {r->code, message, r->leaf, r->serial_hex, r->leaf_until_s, r->has_trust ? &s->trust : NULL};
     bool was_open = c->kind == SIGNER_OPEN;
     call_end(c, &answer);
     if (was_open && !s->is_freed)

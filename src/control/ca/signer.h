@@ -36,7 +36,8 @@ const struct ca_trust *signer_trust(const struct signer *s);   /* NULL before th
 struct signer_answer {
     int code;                     /* 0 or enum err_code; ERR_STATE and ERR_TIMEOUT: another time it may do */
     const char *message;          /* of a failure */
-    struct str leaf;              /* sign */
+    struct str leaf, serial_hex;  /* sign */
+    int64_t leaf_until_s;
     const struct ca_trust *trust; /* that the leaf goes with; may be NULL after a failure */
 };
 typedef void (*signer_fn)(void *user, const struct signer_answer *answer); /* once; texts are valid until it returns */

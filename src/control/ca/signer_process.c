@@ -26,7 +26,8 @@
 
 struct signer_state {
     struct authority *authority; /* NULL: not open */
-    struct strbuf leaf, packet;
+    struct strbuf pem, packet;
+    struct authority_leaf leaf;
     struct err err;
 };
 
@@ -69,7 +70,7 @@ static int answer(struct signer_state *s, const struct signer_request *q)
     case SIGNER_OPEN:
         return open_authority(s, &q->open);
     case SIGNER_SIGN:
-        return authority_sign(s->authority, &q->sign, now_s(), &s->leaf, &s->err);
+        return authority_sign(s->authority, &q->sign, now_s(), &s->pem, &s->leaf, &s->err);
     case SIGNER_TICK:
         return authority_tick(s->authority, now_s(), &s->err);
     case SIGNER_ROTATE:
@@ -84,10 +85,13 @@ static bool reply(struct signer_state *s, const struct signer_request *q, int co
 {
     char message[ERR_MESSAGE_BYTES + ERR_PATH_BYTES];
     struct signer_response r = {.id = q->id, .kind = q->kind, .code = code, .has_trust = s->authority != NULL};
-    if (code)
+    if (code) {
         r.message = str_from(err_format(&s->err, message, sizeof message));
-    else
-        r.leaf = strbuf_str(&s->leaf);
+    } else if (q->kind == SIGNER_SIGN) {
+        r.leaf = strbuf_str(&s->pem);
+        r.serial_hex = str_from(s->leaf.serial_hex);
+        r.leaf_until_s = s->leaf.until_s;
+    }
     if (s->authority)
         authority_trust(s->authority, &r.trust);
     if (signer_response_write(&r, &s->packet, &s->err) < 0)
@@ -105,7 +109,7 @@ static bool serve(struct signer_state *s, struct str packet)
     struct arena a;
     arena_init(&a, 0);
     s->err = (struct err){0};
-    strbuf_reset(&s->leaf);
+    strbuf_reset(&s->pem);
     bool ok = signer_request_read(&a, packet, &q, &s->err) == 0 && reply(s, &q, answer(s, &q));
     arena_fini(&a);
     return ok;
@@ -151,7 +155,7 @@ _Noreturn void signer_main(void)
     signer_jail_enter();
     int status = serve_until_closed(&s);
     authority_free(&s.authority);
-    strbuf_fini(&s.leaf);
+    strbuf_fini(&s.pem);
     strbuf_fini(&s.packet);
     _exit(status); /* what was to happen at an exit is weftd's business */
 }

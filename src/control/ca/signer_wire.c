@@ -86,6 +86,8 @@ int signer_response_write(const struct signer_response *r, struct strbuf *out, s
     if (r->has_trust)
         put_trust(&c, &r->trust);
     put_text(&c, r->leaf);
+    put_text(&c, r->serial_hex);
+    wcursor_u64(&c, (uint64_t)r->leaf_until_s);
     return finish(&c, out, err);
 }
 
@@ -185,5 +187,7 @@ int signer_response_read(struct str packet, struct signer_response *out, struct 
     if (out->has_trust)
         read_trust(&c, &out->trust);
     out->leaf = text(&c);
+    out->serial_hex = text(&c);
+    out->leaf_until_s = seconds(&c);
     return end(&c, err);
 }

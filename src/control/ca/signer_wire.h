@@ -32,7 +32,7 @@ struct signer_response {
     struct str message;    /* of a failure, for people */
     bool has_trust;        /* once an authority is open, after a failure too */
     struct ca_trust trust;
-    struct str leaf;       /* SIGN */
+    struct str leaf, serial_hex; int64_t leaf_until_s; /* SIGN */
 };
 
 /* ERR_LIMIT: past SIGNER_PACKET_MAX_BYTES. */

@@ -13,18 +13,23 @@
 
 static struct key *root_key, *leaf_key;
 static struct strbuf root_pem;
+static struct issue_ca *root_ca;
+static char serial[2 * ISSUE_SERIAL_BYTES + 1];
 
 static int make_root(void **state)
 {
     (void)state;
     root_key = key_generate(KEY_EC_P256, NULL);
     leaf_key = key_generate(KEY_EC_P256, NULL);
-    return issue_root(root_key, STR("cluster.local"), NOW - DAY, NOW + 10 * DAY, &root_pem, NULL);
+    int rc = issue_root(root_key, STR("cluster.local"), NOW - DAY, NOW + 10 * DAY, &root_pem, NULL);
+    root_ca = issue_ca_new(strbuf_str(&root_pem), root_key, NULL);
+    return rc;
 }
 
 static int drop_root(void **state)
 {
     (void)state;
+    issue_ca_free(&root_ca);
     key_free(&root_key);
     key_free(&leaf_key);
     strbuf_fini(&root_pem);
@@ -82,12 +87,12 @@ static void test_issue_leaf__request_claims_another__only_the_key_is_taken(void 
     struct arena a;
     struct cert_facts f;
     arena_init(&a, 0);
-    assert_int_equal(issue_leaf(&what, csr, root_key, strbuf_str(&root_pem), &leaf, NULL), 0);
+    assert_int_equal(issue_leaf(&what, csr, root_ca, &leaf, serial, NULL), 0);
     assert_int_equal(cert_inspect(strbuf_str(&leaf), &a, &f, NULL), 0);
     assert_str_equal(f.spiffe_id, "spiffe://cluster.local/ns/a/sa/b");
     assert_int_equal(f.not_before_s, NOW - 120);
     assert_int_equal(f.not_after_s, NOW + DAY);
-    assert_int_equal(f.serial_hex.n, 32);
+    assert_str_equal(f.serial_hex, serial);
     assert_false(f.is_ca);
     assert_true(key_fits(leaf_key, strbuf_str(&leaf)));
     assert_true(verifies_strictly(strbuf_str(&leaf), strbuf_str(&root_pem), X509_PURPOSE_SSL_CLIENT));
@@ -116,8 +121,8 @@ static void test_issue_leaf__twice__other_serial_numbers(void **state)
     struct arena a;
     struct cert_facts f, g;
     arena_init(&a, 0);
-    issue_leaf(&what, csr, root_key, strbuf_str(&root_pem), &one, NULL);
-    issue_leaf(&what, csr, root_key, strbuf_str(&root_pem), &two, NULL);
+    issue_leaf(&what, csr, root_ca, &one, serial, NULL);
+    issue_leaf(&what, csr, root_ca, &two, serial, NULL);
     assert_int_equal(cert_inspect(strbuf_str(&one), &a, &f, NULL), 0);
     assert_int_equal(cert_inspect(strbuf_str(&two), &a, &g, NULL), 0);
     assert_false(str_eq(f.serial_hex, g.serial_hex));
@@ -134,7 +139,7 @@ static void test_issue_leaf__hosts__names_and_addresses(void **state)
     struct csr *csr = csr_of(leaf_key, STR("spiffe://x"));
     struct issue what = {.hosts = hosts, .host_count = 3, .not_before_s = NOW, .not_after_s = NOW + DAY};
     struct strbuf leaf = {0};
-    assert_int_equal(issue_leaf(&what, csr, root_key, strbuf_str(&root_pem), &leaf, NULL), 0);
+    assert_int_equal(issue_leaf(&what, csr, root_ca, &leaf, serial, NULL), 0);
     X509 *cert = read_one(strbuf_str(&leaf));
     assert_int_equal(X509_check_host(cert, "istiod.istio-system.svc", 0, 0, NULL), 1);
     assert_int_equal(X509_check_host(cert, "other.istio-system.svc", 0, 0, NULL), 0);
@@ -161,7 +166,7 @@ static void test_issue_leaf__outside_its_issuers_life_or_nameless__refused(void 
     for (size_t i = 0; i < 4; i++) {
         struct strbuf leaf = {0};
         struct err err = {0};
-        assert_int_equal(issue_leaf(&cases[i].what, csr, root_key, strbuf_str(&root_pem), &leaf, &err), ERR_INVALID);
+        assert_int_equal(issue_leaf(&cases[i].what, csr, root_ca, &leaf, serial, &err), ERR_INVALID);
         assert_non_null(strstr(err.message, cases[i].why));
         assert_int_equal(leaf.n, 0);
     }
@@ -261,7 +266,7 @@ static void test_issue_check_ca__what_does_not_fit__named(void **state)
     struct strbuf leaf = {0}, other = {0};
     struct err err = {0};
     struct str root = strbuf_str(&root_pem);
-    issue_leaf(&what, csr, root_key, root, &leaf, NULL);
+    issue_leaf(&what, csr, root_ca, &leaf, serial, NULL);
     issue_root(leaf_key, STR("other"), NOW - DAY, NOW + DAY, &other, NULL);
     assert_int_equal(issue_check_ca(root, root_key, STR(""), root, NOW, &err), 0);
     assert_int_equal(issue_check_ca(root, leaf_key, STR(""), root, NOW, &err), ERR_INVALID);

@@ -86,7 +86,8 @@ static int sign(struct authority *a, struct str uri, int64_t ttl_s, int64_t now_
     struct strbuf csr = {0};
     ca_request(k, &csr);
     struct authority_request q = {.csr_pem = strbuf_str(&csr), .uri = uri, .ttl_s = ttl_s};
-    int rc = authority_sign(a, &q, now_s, leaf, err);
+    struct authority_leaf about;
+    int rc = authority_sign(a, &q, now_s, leaf, &about, err);
     strbuf_fini(&csr);
     key_free(&k);
     return rc;
