@@ -36,6 +36,7 @@ INTENDED = {
     "bootstrap_extensions": "internal listeners come with HBONE",
     "deferred_stat_options": "statistics are made when they first move in any case",
     "node.metadata.ENVOY_SKIP_DEPRECATED_LOGS": "a flag of pilot-agent's for Envoy",
+    "node.metadata.WEFT_VHDS": "virtual hosts may come one by one",
     "node.metadata.ISTIO_VERSION": "weft's own; istiod takes what is no number for its newest",
     "layered_runtime.layers[0].static_layer.envoy.deprecated_features:envoy.config.listener.v3.Listener."
     "hidden_envoy_deprecated_use_original_dst": "there is no feature to switch on: use_original_dst works",

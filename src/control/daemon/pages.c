@@ -191,7 +191,8 @@ static void add_type(const struct xds_server *server, enum push_type type, struc
     for (uint32_t p = 0; p < state.part_count; p++)
         for (uint32_t i = 0; state.parts[p] && i < xds_set_count(state.parts[p]); i++) {
             struct xds_item item = xds_set_at(state.parts[p], i);
-            if (!state.is_everything && !xds_names_has(state.names, item.name))
+            struct str rest, above = type == PUSH_VHDS ? str_split(item.name, '/', &rest) : item.name;
+            if (!state.is_everything && !xds_names_has(state.names, item.name) && !xds_names_has(state.names, above))
                 continue;
             add_resource(push_type_name(type), item, comma, out);
             comma = ",\n";

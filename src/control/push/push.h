@@ -23,7 +23,7 @@
     X(EDS, "eds", "envoy.config.endpoint.v3.ClusterLoadAssignment", false, true, false, -1)        \
     X(LDS, "lds", "envoy.config.listener.v3.Listener", true, false, false, -1)                     \
     X(RDS, "rds", "envoy.config.route.v3.RouteConfiguration", false, true, false, -1)              \
-    X(VHDS, "vhds", "envoy.config.route.v3.VirtualHost", false, true, true, -1)                    \
+    X(VHDS, "vhds", "envoy.config.route.v3.VirtualHost", false, false, true, -1)                   \
     X(SDS, "sds", "envoy.extensions.transport_sockets.tls.v3.Secret", false, true, false, -1)      \
     X(ECDS, "ecds", "envoy.config.core.v3.TypedExtensionConfig", false, true, false, -1)           \
     X(NDS, "nds", "istio.networking.nds.v1.NameTable", true, false, false, -1)                     \

@@ -172,9 +172,20 @@ static VHOST *vhost_of_strangers(const struct translation *t)
     return v;
 }
 
+/* EnvoyFilters look at route configurations whole: with one, they are sent so. */
+static bool is_by_vhds(const struct translation *t)
+{
+    const struct object *const *filters;
+    return t->node->takes_vhds && policies_for(t->world, KIND_ENVOY_FILTER, t->node->ns, &t->node->labels, t->arena, &filters) == 0;
+}
+
 static void add_configuration(const struct translation *t, struct resource_sink *out, const char *name, struct many *vhosts)
 {
-    ROUTES *rc = COPY_OF(t, ROUTES, envoy__config__route__v3__route_configuration__descriptor, configuration);
+    static const char by_discovery[] =
+        "{\"validate_clusters\":false,\"max_direct_response_body_size_bytes\":1048576,\"ignore_port_in_host_matching\":true,"
+        "\"vhds\":{\"config_source\":{\"ads\":{},\"initial_fetch_timeout\":\"0s\",\"resource_api_version\":\"V3\"}}}";
+    ROUTES *rc = COPY_OF(t, ROUTES, envoy__config__route__v3__route_configuration__descriptor,
+                         is_by_vhds(t) ? by_discovery : configuration);
     many_add(t, vhosts, vhost_of_strangers(t));
     rc->name = text(t, str_from(name));
     rc->virtual_hosts = (VHOST **)vhosts->items;
@@ -184,9 +195,8 @@ static void add_configuration(const struct translation *t, struct resource_sink 
 }
 
 /* All services whose port of this number speaks HTTP. */
-static void add_port(const struct translation *t, struct resource_sink *out, uint32_t port)
+static void hosts_of_port(const struct translation *t, uint32_t port, struct many *vhosts)
 {
-    struct many vhosts = {0};
     struct map *taken = map_new();
     for (uint32_t i = 0; i < t->scope->service_count; i++) {
         const struct service_port *p = service_port_find(t->scope->services[i].service, port);
@@ -194,11 +204,30 @@ static void add_port(const struct translation *t, struct resource_sink *out, uin
             continue;
         VHOST *v = vhost_of_service(t, &t->scope->services[i], port, taken);
         if (v)
-            many_add(t, &vhosts, v);
+            many_add(t, vhosts, v);
     }
-    vhosts_of_routes_alone(t, port, taken, &vhosts);
+    vhosts_of_routes_alone(t, port, taken, vhosts);
     map_free(&taken);
+}
+
+static void add_port(const struct translation *t, struct resource_sink *out, uint32_t port)
+{
+    struct many vhosts = {0};
+    if (!is_by_vhds(t))
+        hosts_of_port(t, port, &vhosts);
     add_configuration(t, out, textf(t, "%u", port), &vhosts);
+}
+
+/* The virtual hosts of a port's configuration, each a resource whose name Envoy takes for the virtual host's. */
+static void add_port_hosts(const struct translation *t, struct resource_sink *out, uint32_t port)
+{
+    struct many vhosts = {0};
+    hosts_of_port(t, port, &vhosts);
+    for (size_t i = 0; i < vhosts.count; i++) {
+        VHOST *v = vhosts.items[i];
+        v->name = textf(t, "%u/%s", port, v->name);
+        out->add(out, str_from(v->name), &v->base);
+    }
 }
 
 /* One whose protocol isn't said, by its host and port: whatever name the request has, it was sent to that service's address. */
@@ -220,19 +249,34 @@ static void add_sniffed(const struct translation *t, struct resource_sink *out, 
     out->add(out, str_from(rc->name), &rc->base);
 }
 
-void routes_sidecar(const struct translation *t, struct resource_sink *out)
+static void each_http_port(const struct translation *t, struct resource_sink *out,
+                           void (*fn)(const struct translation *, struct resource_sink *, uint32_t))
 {
     struct map *ports = map_new();
     for (uint32_t i = 0; i < t->scope->service_count; i++) {
-        const struct scoped_service *s = &t->scope->services[i];
-        for (uint32_t k = 0; k < s->service->port_count; k++) {
-            const struct service_port *p = &s->service->ports[k];
-            struct str key = str_make((const char *)&p->number, sizeof(p->number));
-            if (protocol_is_http(p->protocol) && !map_set(ports, key, ports))
-                add_port(t, out, p->number);
-            else if (p->protocol == PROTOCOL_AUTO && s->service->address_count)
-                add_sniffed(t, out, s, p->number);
+        const struct service *s = t->scope->services[i].service;
+        for (uint32_t k = 0; k < s->port_count; k++) {
+            struct str key = str_make((const char *)&s->ports[k].number, sizeof(s->ports[k].number));
+            if (protocol_is_http(s->ports[k].protocol) && !map_set(ports, key, ports))
+                fn(t, out, s->ports[k].number);
         }
     }
     map_free(&ports);
+}
+
+void routes_sidecar(const struct translation *t, struct resource_sink *out)
+{
+    each_http_port(t, out, add_port);
+    for (uint32_t i = 0; i < t->scope->service_count; i++) {
+        const struct scoped_service *s = &t->scope->services[i];
+        for (uint32_t k = 0; k < s->service->port_count; k++)
+            if (s->service->ports[k].protocol == PROTOCOL_AUTO && s->service->address_count)
+                add_sniffed(t, out, s, s->service->ports[k].number);
+    }
+}
+
+void routes_sidecar_hosts(const struct translation *t, struct resource_sink *out)
+{
+    if (is_by_vhds(t))
+        each_http_port(t, out, add_port_hosts);
 }

@@ -18,6 +18,7 @@ static const struct part_row {
     [PART_LDS_OUTBOUND] = {"envoy.config.listener.v3.Listener", listeners_outbound, listeners_gateway, true, KIND(GATEWAY)},
     [PART_LDS_INBOUND] = {"envoy.config.listener.v3.Listener", listeners_inbound, NULL, false, KIND(PEER_AUTHENTICATION)},
     [PART_RDS] = {"envoy.config.route.v3.RouteConfiguration", routes_sidecar, routes_gateway, true, KIND(GATEWAY)},
+    [PART_VHDS] = {"envoy.config.route.v3.VirtualHost", routes_sidecar_hosts, NULL, true, 0},
     [PART_NDS] = {"istio.networking.nds.v1.NameTable", name_table, NULL, true, 0},
     [PART_ECDS] = {"envoy.config.core.v3.TypedExtensionConfig", extensions, extensions, true, 0},
 };
@@ -121,7 +122,7 @@ void translate_key(const struct translation *t, enum part p, struct strbuf *key)
                 add_text(key, t->node->addresses[i]);
     if (t->node->type == NODE_ROUTER)
         add_labels(key, &t->node->labels);
-    for (uint32_t i = 0; p == PART_RDS && i < t->scope->source_label_count; i++)
+    for (uint32_t i = 0; (p == PART_RDS || p == PART_VHDS) && i < t->scope->source_label_count; i++)
         add_text(key, labels_get(&t->node->labels, t->scope->source_labels[i]));
 }
 

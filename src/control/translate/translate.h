@@ -35,6 +35,7 @@ enum part {
     PART_CDS_OUTBOUND, PART_CDS_INBOUND,
     PART_LDS_OUTBOUND, PART_LDS_INBOUND, /* gateways: all in OUTBOUND */
     PART_RDS,                            /* the route configurations that the listeners name */
+    PART_VHDS,                           /* their virtual hosts, "ROUTES/HOST:PORT", for who takes them one by one (node.takes_vhds) */
     PART_NDS,
     PART_ECDS,
     PART_COUNT

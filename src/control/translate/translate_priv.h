@@ -127,6 +127,7 @@ bool workload_port_is_told(const struct workload_service *services, size_t i);
 
 /* ---- route.c, route_http.c, route_gateway.c ---- */
 void routes_sidecar(const struct translation *t, struct resource_sink *out);
+void routes_sidecar_hosts(const struct translation *t, struct resource_sink *out);
 void routes_gateway(const struct translation *t, struct resource_sink *out);
 /* route_http.c: of the scope's virtual services. Adds the routes for the host and port; false: no virtual service holds for it. */
 bool routes_by_rule(const struct translation *t, const struct service *s, uint32_t port, struct many *routes);

@@ -207,6 +207,9 @@ static uint32_t parts(struct push_source *s, void *client, enum push_type type, 
     case PUSH_RDS:
         out[0] = part_of(c, PART_RDS);
         return 1;
+    case PUSH_VHDS:
+        out[0] = c->node.takes_vhds ? part_of(c, PART_VHDS) : NULL;
+        return 1;
     case PUSH_EDS:
         out[0] = part_of(c, PART_COUNT);
         return 1;

@@ -94,6 +94,7 @@ static void set_defaults(struct writing *w)
     set_text(w, STR("METADATA_DISCOVERY"), STR("false"));
     set_text(w, STR("WORKLOAD_IDENTITY_SOCKET_FILE"), STR("socket"));
     set_text(w, STR("CLUSTER_ID"), w->e->cluster_id);
+    set_text(w, STR("WEFT_VHDS"), STR("true")); /* virtual hosts may come one by one; who doesn't know that ignores it */
     if (w->e->config.mesh_id.n)
         set_text(w, STR("MESH_ID"), w->e->config.mesh_id);
 }

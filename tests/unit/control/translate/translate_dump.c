@@ -50,7 +50,7 @@ static void tell(const struct err_list *faults)
 
 int main(int argc, char **argv)
 {
-    static const char *const names[] = {"cds", "cds", "lds", "lds", "rds", "nds", "ecds"};
+    static const char *const names[] = {"cds", "cds", "lds", "lds", "rds", "vhds", "nds", "ecds"};
     struct err_list faults = {0};
     struct err err = {0};
     if (argc != 4)
