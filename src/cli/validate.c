@@ -67,7 +67,7 @@ static void check_mesh(struct run *r, const char *path)
 {
     struct strbuf text = {0};
     if (read_text(r, path, &text)) {
-        const struct mesh *mesh = mesh_read(text_of(&text), path, &r->faults);
+        const struct mesh *mesh = mesh_read_warning(text_of(&text), path, &r->faults, &r->warnings);
         mesh_unref(&mesh);
     }
     strbuf_fini(&text);

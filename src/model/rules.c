@@ -11,10 +11,10 @@
 #define REGEX_MAX_BYTES 1024 /* Envoy's limit on a program's size, as Istio approximates it */
 #define TARGET_REFS_MAX 16
 
-void check_port(struct check *c, const char *field, uint32_t port)
+void check_port(struct check *c, const char *field, int64_t port)
 {
     if (port < 1 || port > 65535)
-        check_fault(c, field, "must be between 1 and 65535, is %u", port);
+        check_fault(c, field, "must be between 1 and 65535, is %lld", (long long)port);
 }
 
 void check_duration(struct check *c, const char *field, const Google__Protobuf__Duration *d)

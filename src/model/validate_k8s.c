@@ -28,7 +28,7 @@ static void check_service_ports(struct check *c, const K8s__Core__V1__ServiceSpe
 {
     CHECK_EACH (c, i, spec->n_ports, "spec.ports") {
         const K8s__Core__V1__ServicePort *p = spec->ports[i];
-        check_port(c, "port", p->port < 0 ? 0 : (uint32_t)p->port);
+        check_port(c, "port", p->port);
         check_target_port(c, p->target_port);
         if (!is_l4_protocol(p->protocol))
             check_fault(c, "protocol", "must be TCP, UDP or SCTP, is '%s'", p->protocol);
@@ -86,7 +86,7 @@ void validate_endpoint_slice(struct check *c, const struct object *o)
     }
     CHECK_EACH (c, i, s->n_ports, "ports") {
         if (s->ports[i]->port)
-            check_port(c, "port", s->ports[i]->port->value < 0 ? 0 : (uint32_t)s->ports[i]->port->value);
+            check_port(c, "port", s->ports[i]->port->value);
     }
 }
 

@@ -45,7 +45,7 @@ enum protocol_trait { IS_KNOWN = 1, IS_HTTP = 2, IS_TLS = 4, IS_TCP = 8 };
 unsigned protocol_traits(struct str name);
 
 /* ---- rules.c: values that several kinds have; those given by pointer may be NULL ---- */
-void check_port(struct check *c, const char *field, uint32_t port);
+void check_port(struct check *c, const char *field, int64_t port);
 void check_duration(struct check *c, const char *field, const Google__Protobuf__Duration *d);
 void check_percent(struct check *c, const char *field, int64_t percent);
 void check_not_negative(struct check *c, const char *field, int64_t value);
