@@ -253,6 +253,28 @@ def test_signer__killed_again_and_again__renewals_go_on(make, sidecar):
     assert weftd.log().count("was killed by signal 9") + weftd.log().count("signer doesn't serve") >= 3
 
 
+def test_trust_domain__changed_while_it_runs__is_said(make):
+    weftd = make()
+    write(weftd.directory, "mesh.yaml", "trustDomain: other.domain\n")
+    wait_until(lambda: "certificates are of the trust domain cluster.local until weftd is started again" in weftd.log(), "the warning")
+    leaf = x509.load_pem_x509_certificate(call(weftd, REQUEST(csr=request()[0]), TOKENS["bookinfo/reviews"])[0].encode())
+    assert uris(leaf) == ["spiffe://cluster.local/ns/bookinfo/sa/reviews"]
+
+
+def test_token__of_a_workload_that_comes_later__known_at_once(make):
+    weftd = make()
+    os.chmod(write(weftd.directory, "tokens/late/comer", "the-token-of-the-late-comer\n"), 0o600)
+
+    def identity():
+        try:
+            chain = call(weftd, REQUEST(csr=request()[0]), "the-token-of-the-late-comer")
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.UNAUTHENTICATED
+            return None
+        return uris(x509.load_pem_x509_certificate(chain[0].encode()))
+    assert wait_until(identity, "the token to be known") == ["spiffe://cluster.local/ns/late/sa/comer"]
+
+
 def test_weftd__killed_and_started_again__same_root(make, sidecar):
     weftd = make()
     root = weftd.root()

@@ -81,6 +81,7 @@ static void on_mesh_file(void *user, const char *path)
     LOG(CONFIG, INFO, "mesh configuration was read anew");
     d->mesh = next;
     world_set_mesh(d->world, next);
+    secure_set_mesh(d->secure, next);
     mesh_unref(&old);
 }
 

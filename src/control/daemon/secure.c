@@ -26,6 +26,7 @@ struct secure {
     struct entry entry;
     struct tls_context *tls;
     struct strbuf chain, key; /* weftd's own */
+    struct strbuf trust_domain;
     struct turn_task drained;
     void (*on_drained)(void *user);
     void *user;
@@ -144,6 +145,8 @@ static int add_authenticators(struct secure *s, const struct mesh *mesh, struct 
     const struct daemon_options *o = s->options;
     struct auth_chain *chain = ca_auth(s->ca);
     auth_chain_add(chain, auth_certificate_new(mesh->trust_domain, mesh->trust_domain_aliases, mesh->alias_count));
+    if (!*o->token_dir && !*o->jwt_rule)
+        LOG(MAIN, WARNING, "without --token-dir and --jwt-rule only who has a certificate already is known");
     if (*o->token_dir) {
         struct authenticator *tokens = auth_token_file_new(s->loop, o->token_dir, mesh->trust_domain, err);
         auth_chain_add(chain, tokens);
@@ -170,6 +173,7 @@ static int begin_ca(struct secure *s, const struct mesh *mesh, struct err *err)
     c.host_count = split_hosts(str_from(o->ca_hosts), hosts);
     if (c.plugged_in_folder.n)
         c.own_folder = STR(""); /* as Istio's cacerts goes before its own root */
+    strbuf_adds(&s->trust_domain, mesh->trust_domain);
     if (!(s->ca = ca_new(&c, err)))
         return ERR_INVALID;
     return add_authenticators(s, mesh, err);
@@ -197,6 +201,13 @@ int secure_serve(struct secure *s, struct push *push, struct err *err)
     push_serve(push, s->grpc, false);
     ca_serve(s->ca, s->grpc);
     return entry_open(&s->entry, s->loop, s->options->secure_grpc_addr, on_conn, s, err);
+}
+
+void secure_set_mesh(struct secure *s, const struct mesh *mesh)
+{
+    if (s->ca && !str_eq(mesh->trust_domain, strbuf_str(&s->trust_domain)))
+        LOG(CONFIG, WARNING, "certificates are of the trust domain %.*s until weftd is started again, not of %.*s",
+            STR_ARG(strbuf_str(&s->trust_domain)), STR_ARG(mesh->trust_domain));
 }
 
 void secure_rotate(struct secure *s)
@@ -260,5 +271,6 @@ void secure_free(struct secure **p)
     tls_context_unref(&s->tls);
     key_pem_free(&s->key);
     strbuf_fini(&s->chain);
+    strbuf_fini(&s->trust_domain);
     mem_free(s);
 }

@@ -18,6 +18,7 @@ struct view_gate *secure_gate(struct secure *s); /* lets plaintext through: nobo
 int secure_serve(struct secure *s, struct push *push, struct err *err);
 uint16_t secure_port(const struct secure *s); /* 0: closed */
 
+void secure_set_mesh(struct secure *s, const struct mesh *mesh); /* says what of it can't change while weftd runs */
 void secure_rotate(struct secure *s);        /* a new root is announced; what comes of it is logged */
 
 /* Why weftd isn't ready here; "" it is. */
