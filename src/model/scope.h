@@ -58,6 +58,9 @@ const struct scope *scope_of_gateway(struct world *w, struct str ns, const struc
 /* Binary search; NULL: not in scope. */
 const struct scoped_service *scope_service(const struct scope *s, struct str host);
 
+/* `gateway`: "mesh", "ns/name". */
+bool route_is_of_gateway(const struct scoped_route *r, struct str gateway);
+
 /* ---- what holds for a workload: policies by selector ---- */
 
 /* Objects of a kind that hold for a workload of `ns` with these labels: of the root namespace, of its namespace without a selector, with a

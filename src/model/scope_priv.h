@@ -23,7 +23,6 @@ struct route_index *route_index_new(const struct world *w);
 void route_index_free(struct route_index **x);
 /* Those that the namespace may see, oldest first; arena's array. */
 size_t routes_visible(const struct world *w, const struct route_index *x, struct str ns, struct arena *a, const struct scoped_route ***out);
-bool route_is_of_gateway(const struct scoped_route *r, struct str gateway);
 
 /* delegate.c. The body itself where there is nothing to merge. */
 const ProtobufCMessage *route_with_delegates(const struct world *w, const struct object *root, struct proto_arena *pa);

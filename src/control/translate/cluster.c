@@ -56,9 +56,14 @@ static const CLUSTER *constant_cluster(const struct translation *t, const char *
     return (const CLUSTER *)constant(t, &envoy__config__cluster__v3__cluster__descriptor, literal);
 }
 
-static const char *skeleton_of(const struct service *s)
+enum resolution cluster_resolution(const struct translation *t, const struct service *s)
 {
-    switch (s->resolution) {
+    return s->is_headless && t->node->type == NODE_ROUTER ? RESOLUTION_CLIENT_SIDE : s->resolution;
+}
+
+static const char *skeleton_of(enum resolution r)
+{
+    switch (r) {
     case RESOLUTION_CLIENT_SIDE:
         return eds;
     case RESOLUTION_DNS:
@@ -96,16 +101,17 @@ static void set_metadata(const struct translation *t, const struct cluster_purpo
 
 static void set_protocol(const struct translation *t, enum protocol protocol, CLUSTER *c)
 {
-    if (!protocol_is_http2(protocol) && protocol != PROTOCOL_AUTO)
+    bool is_sniffed = protocol == PROTOCOL_AUTO && t->node->type == NODE_SIDECAR;
+    if (!protocol_is_http2(protocol) && !is_sniffed)
         return;
-    const CLUSTER *like = constant_cluster(t, protocol == PROTOCOL_AUTO ? as_downstream : http2);
+    const CLUSTER *like = constant_cluster(t, is_sniffed ? as_downstream : http2);
     c->typed_extension_protocol_options = like->typed_extension_protocol_options;
     c->n_typed_extension_protocol_options = like->n_typed_extension_protocol_options;
 }
 
 static void set_discovery(const struct translation *t, const struct cluster_purpose *p, CLUSTER *c)
 {
-    enum resolution r = p->service->service->resolution;
+    enum resolution r = cluster_resolution(t, p->service->service);
     if (r == RESOLUTION_CLIENT_SIDE) {
         Envoy__Config__Cluster__V3__Cluster__EdsClusterConfig *e = proto_arena_alloc(t->protos, sizeof(*e));
         *e = *c->eds_cluster_config;
@@ -118,7 +124,7 @@ static void set_discovery(const struct translation *t, const struct cluster_purp
 static CLUSTER *cluster_of(const struct translation *t, const struct cluster_purpose *p)
 {
     const struct service *s = p->service->service;
-    CLUSTER *c = COPY_OF(t, CLUSTER, envoy__config__cluster__v3__cluster__descriptor, skeleton_of(s));
+    CLUSTER *c = COPY_OF(t, CLUSTER, envoy__config__cluster__v3__cluster__descriptor, skeleton_of(cluster_resolution(t, s)));
     c->name = text(t, cluster_name(t->arena, "outbound", p->subset, s->host, p->port->number));
     c->alt_stat_name = textf(t, "%s;", c->name);
     c->connect_timeout = duration_of_ms(t, world_mesh(t->world)->connect_timeout_ms);

@@ -19,7 +19,7 @@ static const char inbound[] = "{\"server_name\":\"istio-envoy\",\"forward_client
 static const char gateway[] =
     "{\"server_name\":\"istio-envoy\",\"forward_client_cert_details\":\"SANITIZE_SET\","
     "\"set_current_client_cert_details\":{\"subject\":true,\"cert\":true,\"dns\":true,\"uri\":true},"
-    "\"stream_idle_timeout\":\"0s\",\"use_remote_address\":true,\"proxy_100_continue\":true,"
+    "\"http_protocol_options\":{},\"stream_idle_timeout\":\"0s\",\"use_remote_address\":true,\"proxy_100_continue\":true,"
     "\"upgrade_configs\":[{\"upgrade_type\":\"websocket\"}],\"normalize_path\":true,"
     "\"path_with_escaped_slashes_action\":\"KEEP_UNCHANGED\",\"request_id_extension\":{\"typed_config\":{\"@type\":"
     "\"type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig\",\"use_request_id_for_trace_sampling\":true}}}";

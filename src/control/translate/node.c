@@ -124,10 +124,8 @@ static void read_names(struct reading *r)
     n->version = meta(r, "ISTIO_VERSION");
     n->workload_name = meta(r, "WORKLOAD_NAME");
     n->node_name = meta(r, "NODE_NAME");
-    n->canonical_name = or(labels_get(&n->labels, STR("service.istio.io/canonical-name")),
-                           or(labels_get(&n->labels, STR("app.kubernetes.io/name")), or(labels_get(&n->labels, STR("app")), n->workload_name)));
-    n->canonical_revision = or(labels_get(&n->labels, STR("service.istio.io/canonical-revision")),
-                               or(labels_get(&n->labels, STR("app.kubernetes.io/version")), or(labels_get(&n->labels, STR("version")), STR("latest"))));
+    n->canonical_name = or(labels_get(&n->labels, STR("service.istio.io/canonical-name")), STR("unknown"));
+    n->canonical_revision = or(labels_get(&n->labels, STR("service.istio.io/canonical-revision")), STR("latest"));
 }
 
 static void read_switches(struct reading *r)

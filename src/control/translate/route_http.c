@@ -339,8 +339,7 @@ static struct str path_of(const struct translation *t, const HTTP_MATCH *match)
 static void set_decorator(const struct making *m, const HTTP_ROUTE *h, const HTTP_MATCH *match, ROUTE *r)
 {
     const struct translation *t = m->t;
-    const VIRTUAL *spec = (const VIRTUAL *)m->vs->spec;
-    struct str host = str_from(spec->hosts[0]), path = path_of(t, match);
+    struct str host = m->vs->object->name, path = path_of(t, match);
     uint32_t port = m->port;
     if (h->n_route == 1)
         destination_cluster(t, m->vs, h->route[0]->destination, m->port, &port, &host);

@@ -167,7 +167,7 @@ bool match_catches_all(const HTTP_MATCH *m)
 
 /* ---- where it is for ---- */
 
-static bool gateways_take(const struct scoped_route *vs, char *const *names, size_t count, struct str gateway)
+bool match_gateways_take(const struct scoped_route *vs, char *const *names, size_t count, struct str gateway)
 {
     for (size_t i = 0; i < count; i++) {
         struct str name = str_from(names[i]), rest;
@@ -184,7 +184,7 @@ bool match_is_for(const struct translation *t, const struct scoped_route *vs, co
 {
     if (!m)
         return true;
-    if ((m->port && m->port != port) || !gateways_take(vs, m->gateways, m->n_gateways, gateway))
+    if ((m->port && m->port != port) || !match_gateways_take(vs, m->gateways, m->n_gateways, gateway))
         return false;
     if (!str_eq(gateway, STR("mesh")))
         return true;

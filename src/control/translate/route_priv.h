@@ -17,6 +17,7 @@ Envoy__Config__Route__V3__RouteMatch *route_match(const struct translation *t, c
 bool match_catches_all(const HTTP_MATCH *m);
 /* Port, source and gateway of a match, for this proxy. */
 bool match_is_for(const struct translation *t, const struct scoped_route *vs, const HTTP_MATCH *m, struct str gateway, uint32_t port);
+bool match_gateways_take(const struct scoped_route *vs, char *const *names, size_t count, struct str gateway);
 /* `match`: istio.networking.v1alpha3.StringMatch, set. */
 Envoy__Type__Matcher__V3__StringMatcher *string_matcher(const struct translation *t, const ProtobufCMessage *match);
 

@@ -19,13 +19,26 @@ static void add_peers(const struct translation *t, const struct chain_purpose *p
         many_add(t, filters, constant(t, &envoy__config__listener__v3__filter__descriptor, peers));
 }
 
-static Envoy__Config__Listener__V3__Filter *proxy_to(const struct translation *t, const struct chain_purpose *p, struct str cluster)
+static void set_clusters(const struct translation *t, const struct tcp_target *to, TCP *tcp)
+{
+    if (to->cluster.p) {
+        tcp->cluster_specifier_case = ENVOY__EXTENSIONS__FILTERS__NETWORK__TCP_PROXY__V3__TCP_PROXY__CLUSTER_SPECIFIER_CLUSTER;
+        tcp->cluster = text(t, to->cluster);
+        return;
+    }
+    tcp->cluster_specifier_case = ENVOY__EXTENSIONS__FILTERS__NETWORK__TCP_PROXY__V3__TCP_PROXY__CLUSTER_SPECIFIER_WEIGHTED_CLUSTERS;
+    tcp->weighted_clusters = MAKE(t, Envoy__Extensions__Filters__Network__TcpProxy__V3__TcpProxy__WeightedCluster,
+                                  envoy__extensions__filters__network__tcp_proxy__v3__tcp_proxy__weighted_cluster__descriptor);
+    tcp->weighted_clusters->clusters = (void *)to->weights.items;
+    tcp->weighted_clusters->n_clusters = to->weights.count;
+}
+
+static Envoy__Config__Listener__V3__Filter *proxy_to(const struct translation *t, const struct chain_purpose *p, const struct tcp_target *to)
 {
     TCP *tcp = MAKE(t, TCP, envoy__extensions__filters__network__tcp_proxy__v3__tcp_proxy__descriptor);
     struct many logs = {0};
-    tcp->stat_prefix = text(t, cluster);
-    tcp->cluster_specifier_case = ENVOY__EXTENSIONS__FILTERS__NETWORK__TCP_PROXY__V3__TCP_PROXY__CLUSTER_SPECIFIER_CLUSTER;
-    tcp->cluster = text(t, cluster);
+    tcp->stat_prefix = text(t, to->stat_prefix);
+    set_clusters(t, to, tcp);
     telemetry_access_logs(t, p, &logs);
     tcp->access_log = (void *)logs.items;
     tcp->n_access_log = logs.count;
@@ -45,15 +58,21 @@ static void set_filters(Envoy__Config__Listener__V3__FilterChain *c, const struc
     c->n_filters = filters->count;
 }
 
-void chain_tcp(const struct translation *t, const struct chain_purpose *p, struct str cluster, Envoy__Config__Listener__V3__FilterChain *c)
+void chain_tcp_to(const struct translation *t, const struct chain_purpose *p, const struct tcp_target *to,
+                  Envoy__Config__Listener__V3__FilterChain *c)
 {
     struct many filters = {0};
     add_peers(t, p, &filters);
     if ((p->is_inbound || p->is_gateway) && !p->is_closed)
         policy_network_filters(t, p, &filters);
     telemetry_network_filters(t, p, &filters);
-    many_add(t, &filters, proxy_to(t, p, cluster));
+    many_add(t, &filters, proxy_to(t, p, to));
     set_filters(c, &filters);
+}
+
+void chain_tcp(const struct translation *t, const struct chain_purpose *p, struct str cluster, Envoy__Config__Listener__V3__FilterChain *c)
+{
+    chain_tcp_to(t, p, &(struct tcp_target){.cluster = cluster, .stat_prefix = cluster}, c);
 }
 
 void chain_http(const struct translation *t, const struct chain_purpose *p, Envoy__Config__Listener__V3__FilterChain *c)

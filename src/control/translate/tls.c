@@ -3,34 +3,23 @@
  * Transport sockets of the mesh's mutual TLS: the workload's certificate and roots by SDS from its own agent, or from files where the
  * proxy says so (TLS_CLIENT_*, TLS_SERVER_* are refused at node_read until files are done).
  */
-#include "control/translate/translate_priv.h"
-
-#include "envoy/extensions/transport_sockets/tls/v3/tls.pb-c.h"
-
-#define SDS(name_)                                                                                                                  \
-    "{\"name\":\"" name_ "\",\"sds_config\":{\"api_config_source\":{\"api_type\":\"GRPC\",\"transport_api_version\":\"V3\","        \
-    "\"grpc_services\":[{\"envoy_grpc\":{\"cluster_name\":\"sds-grpc\"}}],\"set_node_on_first_message_only\":true},"                \
-    "\"initial_fetch_timeout\":\"0s\",\"resource_api_version\":\"V3\"}}"
+#include "control/translate/tls_priv.h"
 
 static const char upstream_tcp[] =
     "{\"common_tls_context\":{\"tls_params\":{\"tls_minimum_protocol_version\":\"TLSv1_2\",\"tls_maximum_protocol_version\":\"TLSv1_3\"},"
-    "\"tls_certificate_sds_secret_configs\":[" SDS("default") "],\"alpn_protocols\":[\"istio-peer-exchange\",\"istio\"]}}";
+    "\"tls_certificate_sds_secret_configs\":[" SDS_OF_AGENT("default") "],\"alpn_protocols\":[\"istio-peer-exchange\",\"istio\"]}}";
 static const char upstream_http2[] =
     "{\"common_tls_context\":{\"tls_params\":{\"tls_minimum_protocol_version\":\"TLSv1_2\",\"tls_maximum_protocol_version\":\"TLSv1_3\"},"
-    "\"tls_certificate_sds_secret_configs\":[" SDS("default") "],\"alpn_protocols\":[\"istio-peer-exchange\",\"istio\",\"h2\"]}}";
-static const char combined[] = "{\"validation_context_sds_secret_config\":" SDS("ROOTCA") "}";
+    "\"tls_certificate_sds_secret_configs\":[" SDS_OF_AGENT("default") "],\"alpn_protocols\":[\"istio-peer-exchange\",\"istio\",\"h2\"]}}";
+static const char combined[] = "{\"validation_context_sds_secret_config\":" SDS_OF_AGENT("ROOTCA") "}";
 
 #define DOWNSTREAM(alpn_)                                                                                                           \
     "{\"common_tls_context\":{\"tls_params\":{\"tls_minimum_protocol_version\":\"TLSv1_2\",\"tls_maximum_protocol_version\":\"TLSv1_3\","  \
     "\"cipher_suites\":[\"ECDHE-ECDSA-AES256-GCM-SHA384\",\"ECDHE-RSA-AES256-GCM-SHA384\",\"ECDHE-ECDSA-AES128-GCM-SHA256\","         \
     "\"ECDHE-RSA-AES128-GCM-SHA256\",\"AES256-GCM-SHA384\",\"AES128-GCM-SHA256\"]},"                                                \
-    "\"tls_certificate_sds_secret_configs\":[" SDS("default") "],\"alpn_protocols\":" alpn_ "},\"require_client_certificate\":true}"
+    "\"tls_certificate_sds_secret_configs\":[" SDS_OF_AGENT("default") "],\"alpn_protocols\":" alpn_ "},\"require_client_certificate\":true}"
 static const char downstream_http[] = DOWNSTREAM("[\"h2\",\"http/1.1\"]");
 static const char downstream_tcp[] = DOWNSTREAM("[\"istio-peer-exchange\",\"h2\",\"http/1.1\"]");
-
-#define COMMON Envoy__Extensions__TransportSockets__Tls__V3__CommonTlsContext
-#define COMBINED Envoy__Extensions__TransportSockets__Tls__V3__CommonTlsContext__CombinedCertificateValidationContext
-#define VALIDATION Envoy__Extensions__TransportSockets__Tls__V3__CertificateValidationContext
 
 Envoy__Config__Core__V3__TransportSocket *transport_socket_tls(const struct translation *t, const ProtobufCMessage *context)
 {
@@ -43,15 +32,14 @@ Envoy__Config__Core__V3__TransportSocket *transport_socket_tls(const struct tran
 }
 
 /* The roots by SDS, with the names that the peer must have one of. */
-static void validate(const struct translation *t, COMMON *common, VALIDATION *names)
+void tls_validate_by_mesh(const struct translation *t, TLS_COMMON *common, TLS_VALIDATION *names)
 {
-    COMBINED *c = COPY_OF(
-        t, COMBINED,
+    TLS_COMBINED *c = COPY_OF(
+        t, TLS_COMBINED,
         envoy__extensions__transport_sockets__tls__v3__common_tls_context__combined_certificate_validation_context__descriptor,
         combined);
     c->default_validation_context = names;
-    common->validation_context_type_case =
-        ENVOY__EXTENSIONS__TRANSPORT_SOCKETS__TLS__V3__COMMON_TLS_CONTEXT__VALIDATION_CONTEXT_TYPE_COMBINED_VALIDATION_CONTEXT;
+    common->validation_context_type_case = TLS_VALIDATION_COMBINED;
     common->combined_validation_context = c;
 }
 
@@ -65,9 +53,9 @@ static Envoy__Type__Matcher__V3__StringMatcher *matcher(const struct translation
     return m;
 }
 
-static VALIDATION *names_of(const struct translation *t, const struct str *names, uint32_t count, bool are_prefixes)
+TLS_VALIDATION *tls_validation_of_names(const struct translation *t, const struct str *names, uint32_t count, bool are_prefixes)
 {
-    VALIDATION *v = MAKE(t, VALIDATION, envoy__extensions__transport_sockets__tls__v3__certificate_validation_context__descriptor);
+    TLS_VALIDATION *v = MAKE(t, TLS_VALIDATION, envoy__extensions__transport_sockets__tls__v3__certificate_validation_context__descriptor);
     v->match_subject_alt_names = pointers(t, count);
     v->n_match_subject_alt_names = count;
     for (uint32_t i = 0; i < count; i++)
@@ -75,9 +63,9 @@ static VALIDATION *names_of(const struct translation *t, const struct str *names
     return v;
 }
 
-static COMMON *common_copy(const struct translation *t, const COMMON *from)
+TLS_COMMON *tls_common_copy(const struct translation *t, const TLS_COMMON *from)
 {
-    COMMON *c = proto_arena_alloc(t->protos, sizeof(*c));
+    TLS_COMMON *c = proto_arena_alloc(t->protos, sizeof(*c));
     *c = *from;
     return c;
 }
@@ -88,8 +76,8 @@ Envoy__Config__Core__V3__TransportSocket *upstream_mtls(const struct translation
     Envoy__Extensions__TransportSockets__Tls__V3__UpstreamTlsContext *c =
         COPY_OF(t, Envoy__Extensions__TransportSockets__Tls__V3__UpstreamTlsContext,
                 envoy__extensions__transport_sockets__tls__v3__upstream_tls_context__descriptor, is_http2 ? upstream_http2 : upstream_tcp);
-    c->common_tls_context = common_copy(t, c->common_tls_context);
-    validate(t, c->common_tls_context, names_of(t, sans, san_count, false));
+    c->common_tls_context = tls_common_copy(t, c->common_tls_context);
+    tls_validate_by_mesh(t, c->common_tls_context, tls_validation_of_names(t, sans, san_count, false));
     c->sni = text(t, sni);
     return transport_socket_tls(t, &c->base);
 }
@@ -104,7 +92,7 @@ Envoy__Config__Core__V3__TransportSocket *downstream_mtls(const struct translati
     prefixes[0] = arena_printf(t->arena, "spiffe://%.*s/", STR_ARG(mesh->trust_domain));
     for (uint32_t i = 0; i < mesh->alias_count; i++)
         prefixes[i + 1] = arena_printf(t->arena, "spiffe://%.*s/", STR_ARG(mesh->trust_domain_aliases[i]));
-    c->common_tls_context = common_copy(t, c->common_tls_context);
-    validate(t, c->common_tls_context, names_of(t, prefixes, mesh->alias_count + 1, true));
+    c->common_tls_context = tls_common_copy(t, c->common_tls_context);
+    tls_validate_by_mesh(t, c->common_tls_context, tls_validation_of_names(t, prefixes, mesh->alias_count + 1, true));
     return transport_socket_tls(t, &c->base);
 }

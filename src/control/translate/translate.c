@@ -102,7 +102,7 @@ void translate_key(const struct translation *t, enum part p, struct strbuf *key)
     add_policies(t, KIND_ENVOY_FILTER, key);
     if (rows[p].is_outbound)
         add_number(key, p == PART_CDS_OUTBOUND || p == PART_NDS ? t->scope->services_hash : t->scope->hash);
-    else
+    if (!rows[p].is_outbound || t->node->type == NODE_ROUTER)
         add_workload_services(t, key);
     if (p == PART_LDS_OUTBOUND || p == PART_LDS_INBOUND) {
         add_text(key, t->node->canonical_name);
@@ -153,7 +153,7 @@ static void add_assignment(const struct translation *t, struct cluster_purpose *
 
 static void add_assignments(const struct translation *t, const struct scoped_service *s, struct resource_sink *out)
 {
-    for (uint32_t k = 0; s->service->resolution == RESOLUTION_CLIENT_SIDE && k < s->service->port_count; k++) {
+    for (uint32_t k = 0; cluster_resolution(t, s->service) == RESOLUTION_CLIENT_SIDE && k < s->service->port_count; k++) {
         struct cluster_purpose p = {.service = s, .port = &s->service->ports[k]};
         if (p.port->protocol == PROTOCOL_UDP)
             continue;
@@ -180,6 +180,7 @@ void translate_assignments(const struct translation *t, struct str host, struct 
 void translate_assignments_key(const struct translation *t, struct strbuf *key)
 {
     add_number(key, t->scope->services_hash);
+    add_number(key, t->node->type);
     add_text(key, t->node->region);
     add_text(key, t->node->zone);
     add_text(key, t->node->sub_zone);

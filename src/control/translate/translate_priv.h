@@ -74,6 +74,8 @@ Envoy__Config__Core__V3__TransportSocket *transport_socket_tls(const struct tran
 /* ---- cluster.c, cluster_inbound.c ---- */
 void clusters_outbound(const struct translation *t, struct resource_sink *out);
 void clusters_inbound(const struct translation *t, struct resource_sink *out);
+/* How the cluster finds its endpoints. Nobody's original destination is known to a gateway: it is told those of headless services. */
+enum resolution cluster_resolution(const struct translation *t, const struct service *s);
 Google__Protobuf__Value *services_value(const struct translation *t, const struct service *s);
 
 /* ---- policy_traffic.c: destination rules ---- */
@@ -161,6 +163,13 @@ struct chain_purpose {
 Envoy__Config__Listener__V3__Filter *filter_hcm(const struct translation *t, const struct chain_purpose *p);
 /* Fills a chain's filters: metadata exchange (inbound), policies, statistics, then tcp_proxy to `cluster`; also the statistics' prefix. */
 void chain_tcp(const struct translation *t, const struct chain_purpose *p, struct str cluster, Envoy__Config__Listener__V3__FilterChain *c);
+/* Where bytes go: one cluster, or several by weight. */
+struct tcp_target {
+    struct str cluster, stat_prefix; /* cluster: the null str for several */
+    struct many weights;             /* of TcpProxy's weighted clusters */
+};
+void chain_tcp_to(const struct translation *t, const struct chain_purpose *p, const struct tcp_target *to,
+                  Envoy__Config__Listener__V3__FilterChain *c);
 /* The same for HTTP. */
 void chain_http(const struct translation *t, const struct chain_purpose *p, Envoy__Config__Listener__V3__FilterChain *c);
 

@@ -4,16 +4,6 @@
  */
 #include "control/translate/translate_priv.h"
 
-void listeners_gateway(const struct translation *t, struct resource_sink *out)
-{
-    (void)t, (void)out;
-}
-
-void routes_gateway(const struct translation *t, struct resource_sink *out)
-{
-    (void)t, (void)out;
-}
-
 void name_table(const struct translation *t, struct resource_sink *out)
 {
     (void)t, (void)out;
