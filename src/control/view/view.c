@@ -20,6 +20,11 @@ struct client {
     uint64_t generation;
     struct part_entry *parts[PART_COUNT + 1]; /* referenced; the last: assignments */
     uint64_t part_generation[PART_COUNT + 1];
+    /* Its own and nobody else's: keys are in them. */
+    struct xds_set *secrets;
+    struct xds_names *secret_names; /* that they were made for */
+    uint64_t secret_generation;
+    bool is_proven;              /* who it is was checked; without that it gets no secrets */
 };
 
 struct part_entry {
@@ -189,12 +194,39 @@ static struct xds_set *part_of(struct client *c, enum part p)
     return e->set;
 }
 
+/* ---- secrets ---- */
+
+static struct xds_set *secrets_make(struct client *c, const struct xds_names *names)
+{
+    struct view *v = c->view;
+    struct translation t = translation_begin(c);
+    struct set_sink sink = {{on_resource}, xds_set_begin(push_pool(v->push), push_type_name(PUSH_SDS), NULL), {0}};
+    for (uint32_t i = 0; c->is_proven && i < xds_names_count(names); i++)
+        translate_secret(&t, xds_names_at(names, i), &sink.sink);
+    strbuf_fini(&sink.packed);
+    translation_end(v);
+    return xds_set_end(&sink.builder);
+}
+
+static struct xds_set *secrets_of(struct client *c, const struct xds_names *names)
+{
+    if (c->secrets && c->secret_generation == c->view->generation && c->secret_names == names)
+        return c->secrets;
+    scope_update(c);
+    xds_set_unref(&c->secrets);
+    xds_names_unref(&c->secret_names);
+    c->secrets = secrets_make(c, names);
+    c->secret_names = names ? xds_names_ref((struct xds_names *)(uintptr_t)names) : NULL;
+    c->secret_generation = c->view->generation;
+    return c->secrets;
+}
+
 /* ---- the push asks ---- */
 
 static uint32_t parts(struct push_source *s, void *client, enum push_type type, const struct xds_names *names, struct xds_set *out[XDS_PARTS_MAX])
 {
     struct client *c = client;
-    (void)s, (void)names; /* sets hold more than this client asks for */
+    (void)s; /* sets hold more than this client asks for, but for secrets */
     switch (type) {
     case PUSH_CDS:
         out[0] = part_of(c, PART_CDS_OUTBOUND);
@@ -216,6 +248,9 @@ static uint32_t parts(struct push_source *s, void *client, enum push_type type, 
     case PUSH_NDS:
         out[0] = part_of(c, PART_NDS);
         return 1;
+    case PUSH_SDS:
+        out[0] = secrets_of(c, names);
+        return 1;
     case PUSH_ECDS:
         out[0] = part_of(c, PART_ECDS);
         return 1;
@@ -234,6 +269,8 @@ static void client_free(struct client *c)
     map_del(c->view->clients, client_key(&c));
     for (int i = 0; i <= PART_COUNT; i++)
         entry_drop(&c->parts[i]);
+    xds_set_unref(&c->secrets);
+    xds_names_unref(&c->secret_names);
     if (c->scope)
         scope_unref(&c->scope);
     proto_arena_free(&c->protos);
@@ -246,6 +283,7 @@ static int client_open(struct push_source *s, const struct push_peer *peer, stru
     struct view *v = view_of(s);
     struct client *c = NEW(client);
     c->view = v;
+    c->is_proven = v->gate && !peer->is_plain;
     arena_init(&c->arena, 0);
     c->protos = proto_arena_new(0);
     why->status = GRPC_INVALID_ARGUMENT;
