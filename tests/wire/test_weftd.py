@@ -112,3 +112,24 @@ def test_endpoint__that_comes__is_sent_alone(weftd, sidecar):
         "name": "reviews-2", "namespace": "bookinfo", "labels": {"kubernetes.io/service-name": "reviews"}}}])
     wait_until(lambda: "10.1.0.3" in str(weftd.sent(ID, "eds")[REVIEWS]), "the endpoint")
     assert proxy.stat("listener_manager.lds.update_success") == listeners
+
+
+def test_service_entry__of_the_mesh_domain__has_short_names_and_mutual_tls_as_a_service_has(weftd, sidecar):
+    """An instance with an account has a proxy (istiod takes it so), unless its label says otherwise."""
+    host = "stars.bookinfo.svc.cluster.local"
+    sidecar()
+    weftd.put("stars.json", [
+        document("ServiceEntry", "stars", {"hosts": [host], "addresses": ["10.96.7.7"], "location": "MESH_INTERNAL", "resolution": "STATIC",
+                                           "ports": [{"number": 9080, "name": "http", "protocol": "HTTP"}],
+                                           "workloadSelector": {"labels": {"app": "stars"}}}),
+        document("WorkloadEntry", "stars-1", {"address": "10.2.0.1", "serviceAccount": "stars", "labels": {"app": "stars"}}),
+        document("WorkloadEntry", "stars-2", {"address": "10.2.0.2", "serviceAccount": "stars",
+                                              "labels": {"app": "stars", "security.istio.io/tlsMode": "disabled"}}),
+        document("WorkloadEntry", "stars-3", {"address": "10.2.0.3", "labels": {"app": "stars"}})])
+    found = wait_until(lambda: weftd.sent(ID, "vhds").get(f"9080/{host}:9080"), "the virtual host")
+    assert {host, host + ".", "stars", "stars.bookinfo", "stars.bookinfo.svc", "10.96.7.7"} == set(found["domains"])
+    places = wait_until(lambda: weftd.sent(ID, "eds").get(f"outbound|9080||{host}"), "endpoints")["endpoints"]
+    modes = {e["endpoint"]["address"]["socket_address"]["address"]:
+             e.get("metadata", {}).get("filter_metadata", {}).get("envoy.transport_socket_match", {}).get("tlsMode")
+             for place in places for e in place["lb_endpoints"]}
+    assert modes == {"10.2.0.1": "istio", "10.2.0.2": None, "10.2.0.3": None}
