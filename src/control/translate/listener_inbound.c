@@ -224,6 +224,7 @@ void listeners_inbound(const struct translation *t, struct resource_sink *out)
     if (n->interception == INTERCEPT_TPROXY)
         l->transparent = bool_of(t, true);
     add_listener_filters(t, l, &tls_off, &http_off);
+    telemetry_listener(t, true, l);
     envoy_filter_listener(t, l, true);
     out->add(out, STR("virtualInbound"), &l->base);
 }

@@ -176,6 +176,7 @@ static void add_listener(struct outbound *o, const struct entry *e)
     } else
         many_add(t, &chains, tcp_chain(t, e));
     set_chains(l, &chains);
+    telemetry_listener(t, false, l);
     envoy_filter_listener(t, l, false);
     o->out->add(o->out, str_from(name), &l->base);
 }
@@ -193,6 +194,7 @@ static void add_virtual(const struct translation *t, struct resource_sink *out)
     set_chains(l, &chains);
     if (t->node->interception == INTERCEPT_TPROXY)
         l->transparent = bool_of(t, true);
+    telemetry_listener(t, false, l);
     envoy_filter_listener(t, l, false);
     out->add(out, STR("virtualOutbound"), &l->base);
 }

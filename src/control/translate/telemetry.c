@@ -1,75 +1,135 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What is seen of the traffic: Istio's standard metrics, tracing tags, access logs. Telemetry objects aren't read yet.
+ * Which Telemetry objects hold for a workload, and where in listeners stands what they ask for.
  */
-#include "control/translate/translate_priv.h"
+#include "control/translate/telemetry_priv.h"
 
-#define HCM Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager
-#define TRACING Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager__Tracing
-#define TAG Envoy__Type__Tracing__V3__CustomTag
+#define FILTER Envoy__Config__Listener__V3__Filter
+#define ACCESS_LOG Envoy__Config__Accesslog__V3__AccessLog
 
-#define STATS(value_) "{\"name\":\"istio.stats\",\"typed_config\":{\"@type\":\"type.googleapis.com/stats.PluginConfig\"" value_ "}}"
-static const char stats_outbound[] = STATS("");
-static const char stats_inbound[] = STATS(",\"disable_host_header_fallback\":true");
-
-static const char *stats_of(const struct chain_purpose *p)
+static bool has_selector(const struct object *o)
 {
-    return p->is_inbound && !p->is_gateway ? stats_inbound : stats_outbound;
+    const TELEMETRY *spec = (const TELEMETRY *)o->body;
+    return spec->selector && spec->selector->n_match_labels;
 }
+
+static void take_first(const struct object *const *all, size_t count, struct str ns, bool with_selector, struct telemetries *out)
+{
+    for (size_t i = 0; i < count; i++)
+        if (str_eq(all[i]->ns, ns) && has_selector(all[i]) == with_selector) {
+            out->objects[out->count] = all[i];
+            out->items[out->count++] = (const TELEMETRY *)all[i]->body;
+            return;
+        }
+}
+
+struct telemetries telemetries_of(const struct translation *t)
+{
+    struct telemetries out = {0};
+    const struct object *const *all;
+    struct str root = world_mesh(t->world)->root_namespace, own = t->node->ns;
+    size_t n = policies_for(t->world, KIND_TELEMETRY, own, &t->node->labels, t->arena, &all);
+    take_first(all, n, root, false, &out);
+    if (!str_eq(root, own))
+        take_first(all, n, own, false, &out);
+    take_first(all, n, own, true, &out);
+    return out;
+}
+
+bool telemetry_mode_is(Istio__Telemetry__V1alpha1__WorkloadMode mode, const struct chain_purpose *p)
+{
+    bool is_server = p->is_inbound && !p->is_gateway;
+    switch (mode) {
+    case ISTIO__TELEMETRY__V1ALPHA1__WORKLOAD_MODE__CLIENT:
+        return !is_server;
+    case ISTIO__TELEMETRY__V1ALPHA1__WORKLOAD_MODE__SERVER:
+        return is_server;
+    default:
+        return true;
+    }
+}
+
+struct many provider_names(const struct translation *t, Istio__Telemetry__V1alpha1__ProviderRef *const *refs, size_t count)
+{
+    struct many names = {0};
+    for (size_t i = 0; i < count; i++)
+        many_add(t, &names, refs[i]->name);
+    return names;
+}
+
+bool names_have(const struct many *names, struct str name)
+{
+    for (size_t i = 0; i < names->count; i++)
+        if (str_eq(str_from(names->items[i]), name))
+            return true;
+    return false;
+}
+
+/* ---- places ---- */
 
 void telemetry_http_filters(const struct translation *t, const struct chain_purpose *p, struct many *filters)
 {
-    if (t->node->takes_istio_filters)
-        many_add(t, filters,
-                 constant(t, &envoy__extensions__filters__network__http_connection_manager__v3__http_filter__descriptor, stats_of(p)));
+    Google__Protobuf__Any *stats = t->node->takes_istio_filters ? metrics_config(t, p) : NULL;
+    if (stats)
+        many_add(t, filters, http_filter_new(t, "istio.stats", stats));
 }
 
 void telemetry_network_filters(const struct translation *t, const struct chain_purpose *p, struct many *filters)
 {
-    if (t->node->takes_istio_filters)
-        many_add(t, filters, constant(t, &envoy__config__listener__v3__filter__descriptor, stats_of(p)));
-}
-
-/* ---- tracing ---- */
-
-#define DRY_RUN(tag_, key_)                                                                                                         \
-    "{\"tag\":\"istio.authorization.dry_run." tag_ "\",\"metadata\":{\"kind\":{\"request\":{}},\"metadata_key\":{\"key\":"           \
-    "\"envoy.filters.http.rbac\",\"path\":[{\"key\":\"istio_dry_run_" key_ "\"}]}}}"
-static const char tracing[] =
-    "{\"client_sampling\":{\"value\":100},\"random_sampling\":{\"value\":1},\"overall_sampling\":{\"value\":100},\"custom_tags\":["
-    DRY_RUN("allow_policy.name", "allow_shadow_effective_policy_id") "," DRY_RUN("allow_policy.result", "allow_shadow_engine_result") ","
-    DRY_RUN("deny_policy.name", "deny_shadow_effective_policy_id") "," DRY_RUN("deny_policy.result", "deny_shadow_engine_result") "]}";
-
-static void add_tag(const struct translation *t, struct many *tags, const char *name, struct str value)
-{
-    TAG *tag = MAKE(t, TAG, envoy__type__tracing__v3__custom_tag__descriptor);
-    tag->tag = text(t, str_from(name));
-    tag->type_case = ENVOY__TYPE__TRACING__V3__CUSTOM_TAG__TYPE_LITERAL;
-    tag->literal = MAKE(t, Envoy__Type__Tracing__V3__CustomTag__Literal, envoy__type__tracing__v3__custom_tag__literal__descriptor);
-    tag->literal->value = text(t, value.n ? value : STR("unknown"));
-    many_add(t, tags, tag);
+    Google__Protobuf__Any *stats = t->node->takes_istio_filters ? metrics_config(t, p) : NULL;
+    if (!stats)
+        return;
+    FILTER *f = MAKE(t, FILTER, envoy__config__listener__v3__filter__descriptor);
+    f->name = text(t, STR("istio.stats"));
+    f->config_type_case = ENVOY__CONFIG__LISTENER__V3__FILTER__CONFIG_TYPE_TYPED_CONFIG;
+    f->typed_config = stats;
+    many_add(t, filters, f);
 }
 
 void telemetry_hcm(const struct translation *t, const struct chain_purpose *p, HCM *hcm)
 {
-    (void)p;
-    const struct node *n = t->node;
-    TRACING *out = COPY_OF(
-        t, TRACING, envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager__tracing__descriptor, tracing);
-    struct many tags = {0};
-    for (size_t i = 0; i < out->n_custom_tags; i++)
-        many_add(t, &tags, out->custom_tags[i]);
-    add_tag(t, &tags, "istio.canonical_revision", n->canonical_revision);
-    add_tag(t, &tags, "istio.canonical_service", n->canonical_name);
-    add_tag(t, &tags, "istio.cluster_id", n->cluster_id);
-    add_tag(t, &tags, "istio.mesh_id", n->mesh_id);
-    add_tag(t, &tags, "istio.namespace", n->ns);
-    out->custom_tags = (TAG **)tags.items;
-    out->n_custom_tags = tags.count;
-    hcm->tracing = out;
+    struct many logs = {0};
+    tracing_apply(t, p, hcm);
+    access_logs(t, p, &logs);
+    hcm->access_log = (ACCESS_LOG **)logs.items;
+    hcm->n_access_log = logs.count;
 }
 
-void telemetry_access_logs(const struct translation *t, const struct chain_purpose *p, struct many *access_logs)
+void telemetry_access_logs(const struct translation *t, const struct chain_purpose *p, struct many *out)
 {
-    (void)t, (void)p, (void)access_logs;
+    access_logs(t, p, out);
+}
+
+/* Connections for which no chain is found end without one that could log them. */
+static const char without_chain[] = "{\"response_flag_filter\":{\"flags\":[\"NR\"]}}";
+
+static const Envoy__Config__Accesslog__V3__AccessLogFilter *also_without_chain(const struct translation *t,
+                                                                               Envoy__Config__Accesslog__V3__AccessLogFilter *own)
+{
+    struct many both = {0};
+    const void *filter = constant(t, &envoy__config__accesslog__v3__access_log_filter__descriptor, without_chain);
+    if (!own)
+        return filter;
+    many_add(t, &both, filter);
+    many_add(t, &both, own);
+    Envoy__Config__Accesslog__V3__AccessLogFilter *f =
+        MAKE(t, Envoy__Config__Accesslog__V3__AccessLogFilter, envoy__config__accesslog__v3__access_log_filter__descriptor);
+    f->filter_specifier_case = ENVOY__CONFIG__ACCESSLOG__V3__ACCESS_LOG_FILTER__FILTER_SPECIFIER_AND_FILTER;
+    f->and_filter = MAKE(t, Envoy__Config__Accesslog__V3__AndFilter, envoy__config__accesslog__v3__and_filter__descriptor);
+    f->and_filter->filters = (Envoy__Config__Accesslog__V3__AccessLogFilter **)both.items;
+    f->and_filter->n_filters = both.count;
+    return f;
+}
+
+void telemetry_listener(const struct translation *t, bool is_inbound, Envoy__Config__Listener__V3__Listener *l)
+{
+    struct chain_purpose p = {.is_inbound = is_inbound};
+    struct many logs = {0};
+    access_logs(t, &p, &logs);
+    for (size_t i = 0; i < logs.count; i++) {
+        ACCESS_LOG *log = logs.items[i];
+        log->filter = (Envoy__Config__Accesslog__V3__AccessLogFilter *)(uintptr_t)also_without_chain(t, log->filter);
+    }
+    l->access_log = (ACCESS_LOG **)logs.items;
+    l->n_access_log = logs.count;
 }

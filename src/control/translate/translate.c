@@ -109,6 +109,7 @@ void translate_key(const struct translation *t, enum part p, struct strbuf *key)
         add_text(key, t->node->canonical_revision);
         add_policies(t, KIND_TELEMETRY, key);
         providers_key(t, key);
+        tracing_key(t, key);
     }
     if (p == PART_LDS_INBOUND || t->node->type == NODE_ROUTER) {
         add_policies(t, KIND_PEER_AUTHENTICATION, key);
