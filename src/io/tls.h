@@ -152,6 +152,9 @@ void tls_context_each_cert(const struct tls_context *ctx, bool ca,
                            void (*fn)(const struct tls_cert_info *info, void *arg), void *arg);
 int64_t tls_context_days_until_expiry(const struct tls_context *ctx, int64_t now_s);
 
+/* The system's bundle of root certificates: where distributions have it. Where there is none, a name whose reading says so. */
+const char *tls_system_roots(void);
+
 /* ---- ClientHello inspection without TLS (tls_inspector), sans I/O ---- */
 enum tls_hello_result { TLS_HELLO_MORE, TLS_HELLO_YES, TLS_HELLO_NOT_TLS, TLS_HELLO_BAD };
 struct tls_hello {

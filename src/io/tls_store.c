@@ -7,7 +7,10 @@
  */
 #include "io/tls_priv.h"
 
+#include "base/check.h"
 #include "base/mem.h"
+
+#include <unistd.h>
 
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct tls_store *table;
@@ -162,4 +165,14 @@ void tls_store_unref(struct tls_store **sp)
     pthread_mutex_unlock(&table_lock);
     if (last)
         store_free(s);
+}
+
+const char *tls_system_roots(void)
+{
+    static const char *const places[] = {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+                                         "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
+    for (size_t i = 0; i < ARRAY_LEN(places); i++)
+        if (access(places[i], R_OK) == 0)
+            return places[i];
+    return places[0];
 }

@@ -21,10 +21,6 @@ static inline struct object_box *object_box(const struct object *o)
 /* "VirtualService bookinfo/reviews", "Node n1"; without a name "?". */
 void title_add(struct strbuf *out, const struct kind *k, struct str ns, struct str name);
 
-/* ---- read.c ---- */
-const struct doc_node *doc_member(const struct doc_node *map, struct str key); /* NULL: none, or no map */
-struct str doc_text(const struct doc_node *map, struct str key);               /* the null str where there is no text */
-
 /* ---- read_object.c ---- */
 size_t fault_count(const struct err_list *faults);
 const struct object *read_object(const struct kind *k, const struct doc_node *root, const char *file,

@@ -7,23 +7,6 @@
 #include "proto/json.h"
 #include "proto/yaml.h"
 
-/* ---- looking at documents ---- */
-
-const struct doc_node *doc_member(const struct doc_node *map, struct str key)
-{
-    for (const struct doc_node *c = map && map->kind == DOC_MAP ? map->first : NULL; c; c = c->next)
-        if (str_eq(c->key, key))
-            return c;
-    return NULL;
-}
-
-/* The null str where it isn't there or isn't text. */
-struct str doc_text(const struct doc_node *map, struct str key)
-{
-    const struct doc_node *node = doc_member(map, key);
-    return node && (node->kind == DOC_STRING || node->kind == DOC_NUMBER) ? node->text : STR_NULL;
-}
-
 /* ---- kinds ---- */
 
 static struct str group_of(struct str api_version)

@@ -36,6 +36,20 @@ const char *doc_describe(const struct doc_node *node, char *buf, size_t n)
     return "?";
 }
 
+const struct doc_node *doc_member(const struct doc_node *map, struct str key)
+{
+    for (const struct doc_node *c = map && map->kind == DOC_MAP ? map->first : NULL; c; c = c->next)
+        if (str_eq(c->key, key))
+            return c;
+    return NULL;
+}
+
+struct str doc_text(const struct doc_node *map, struct str key)
+{
+    const struct doc_node *node = doc_member(map, key);
+    return node && (node->kind == DOC_STRING || node->kind == DOC_NUMBER) ? node->text : STR_NULL;
+}
+
 size_t doc_length(const struct doc_node *node)
 {
     size_t n = 0;

@@ -34,6 +34,9 @@ struct doc_node {
     };
 };
 
+const struct doc_node *doc_member(const struct doc_node *map, struct str key); /* NULL: none, or no map */
+struct str doc_text(const struct doc_node *map, struct str key); /* a string or a number; the null str otherwise */
+
 /* Decodes into a new message; every fault goes to `faults` with the path
  * "FILE:LINE:COLUMN: static_resources.clusters[3].lb_policy" ("static_resources..." where `file` is
  * NULL), so that err_format gives the line that a person wants. Returns 0, ERR_INVALID (*out is then what could be

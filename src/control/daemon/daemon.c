@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From the ground up, and down again in the same order. Listens once everything has been read, so that who connects gets all.
+ * From the ground up, and down again in the same order. Proxies are listened to once everything has been read, so that who
+ * connects gets all; the pages are there from the start.
  */
 #include "control/daemon/daemon.h"
 
@@ -13,7 +14,7 @@
 #include "control/daemon/entry.h"
 #include "control/daemon/pages.h"
 #include "control/daemon/secure.h"
-#include "control/registry/files.h"
+#include "control/daemon/source.h"
 #include "control/view/view.h"
 #include "io/file_watch.h"
 #include "io/signals.h"
@@ -29,12 +30,13 @@ struct daemon {
     struct store *store;
     struct world *world;
     struct view *view;
-    struct registry_files *files;
+    struct source *source;
     struct grpc_server *plain;
     struct secure *secure;
     struct pages *pages;
     struct entry plain_entry, http_entry, monitoring_entry;
-    bool is_leaving;
+    struct turn_task complete;
+    bool is_leaving, failed;
     unsigned draining; /* servers that still are */
 };
 
@@ -109,25 +111,45 @@ static void write_ports(const struct daemon *d)
         LOG(MAIN, ERROR, "cannot write %s: %s", path, strerror(errno));
 }
 
-static int listen_all(struct daemon *d, struct err *err)
+/* From the start: /ready says what is being waited for. */
+static int serve_pages(struct daemon *d, struct err *err)
 {
     const struct daemon_options *o = d->options;
-    d->plain = grpc_server_new(d->loop, &(struct grpc_server_opts){0});
-    push_serve(view_push(d->view), d->plain, true);
-    d->pages = pages_new(d->loop, &(struct pages_about){d->world, d->view, d->files, d->secure});
-    int rc = entry_open(&d->plain_entry, d->loop, o->grpc_addr, on_plain, d, err);
+    d->pages = pages_new(d->loop, &(struct pages_about){d->world, d->view, d->source, d->secure});
+    int rc = entry_open(&d->http_entry, d->loop, o->http_addr, on_http, d, err);
+    return rc ? rc : entry_open(&d->monitoring_entry, d->loop, o->monitoring_addr, on_http, d, err);
+}
+
+static int serve_proxies(struct daemon *d, struct err *err)
+{
+    int rc = entry_open(&d->plain_entry, d->loop, d->options->grpc_addr, on_plain, d, err);
     if (rc == 0)
         rc = secure_serve(d->secure, view_push(d->view), err);
     if (rc == 0)
-        rc = entry_open(&d->http_entry, d->loop, o->http_addr, on_http, d, err);
-    if (rc == 0)
-        rc = entry_open(&d->monitoring_entry, d->loop, o->monitoring_addr, on_http, d, err);
-    if (rc == 0) {
-        write_ports(d);
         LOG(MAIN, INFO, "weftd serves: discovery %u, secure %u, pages %u, metrics %u", d->plain_entry.port, secure_port(d->secure),
             d->http_entry.port, d->monitoring_entry.port);
-    }
     return rc;
+}
+
+/* Everything is read, and the pages are there. */
+static void on_complete(struct turn_task *t)
+{
+    struct daemon *d = CONTAINER_OF(t, daemon, complete);
+    struct err err = {0};
+    if (d->is_leaving)
+        return;
+    if (serve_proxies(d, &err)) {
+        LOG(MAIN, CRITICAL, "%s", err.message);
+        d->failed = true;
+        loop_stop(d->loop);
+    } else
+        write_ports(d);
+}
+
+static void on_synced(void *user)
+{
+    struct daemon *d = user;
+    loop_at_turn_end(d->loop, &d->complete);
 }
 
 /* ---- the end ---- */
@@ -162,6 +184,7 @@ static void on_signal(void *user, int number)
 static void finish(struct daemon *d)
 {
     entry_close(&d->plain_entry);
+    turn_task_cancel(&d->complete);
     entry_close(&d->http_entry);
     entry_close(&d->monitoring_entry);
     if (d->plain)
@@ -169,7 +192,7 @@ static void finish(struct daemon *d)
     pages_free(&d->pages);
     secure_free(&d->secure);
     view_free(&d->view);
-    registry_files_free(&d->files);
+    source_free(&d->source);
     world_free(&d->world);
     store_free(&d->store);
     file_watcher_free(&d->watcher);
@@ -208,8 +231,16 @@ static int begin(struct daemon *d, struct err *err)
         return ERR_INVALID;
     d->view = view_new(d->loop, d->world, &(struct push_opts){.keep_identifier = STR("{\"Component\":\"weftd\",\"Info\":{\"version\":\"" WEFT_VERSION "\"}}")},
                        secure_gate(d->secure));
-    d->files = registry_files_new(d->loop, o->config_dir, d->store, err);
-    return d->files ? listen_all(d, err) : ERR_INVALID;
+    d->plain = grpc_server_new(d->loop, &(struct grpc_server_opts){0});
+    push_serve(view_push(d->view), d->plain, true);
+    d->complete.run = on_complete;
+    d->source = source_new(d->loop, o, d->store, on_synced, d, err);
+    if (!d->source)
+        return ERR_INVALID;
+    int rc = serve_pages(d, err);
+    if (rc == 0 && source_kubernetes(d->source))
+        write_ports(d); /* of the pages; the others follow */
+    return rc;
 }
 
 int daemon_main(const struct daemon_options *o)
@@ -217,15 +248,11 @@ int daemon_main(const struct daemon_options *o)
     struct daemon d = {.options = o};
     struct err err = {0};
     char line[ERR_MESSAGE_BYTES + ERR_PATH_BYTES];
-    if (!*o->config_dir) {
-        fprintf(stderr, "weftd: --config-dir says where the mesh's objects are\n");
-        return 1;
-    }
     int rc = begin(&d, &err);
     if (rc)
         fprintf(stderr, "weftd: %s\n", err_format(&err, line, sizeof(line)));
     else
         loop_run(d.loop);
     finish(&d);
-    return rc ? 1 : 0;
+    return rc || d.failed ? 1 : 0;
 }

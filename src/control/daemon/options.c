@@ -68,7 +68,7 @@ int daemon_options_parse(struct daemon_options *o, int argc, char **argv, struct
 
 void daemon_options_help(struct strbuf *out)
 {
-    strbuf_addz(out, "usage: weftd --config-dir DIR [options]\n\nEach option may stand in the environment: --grpc-addr as WEFTD_GRPC_ADDR.\n\n");
+    strbuf_addz(out, "usage: weftd [--config-dir DIR | --kubeconfig FILE] [options]\n\nEach option may stand in the environment: --grpc-addr as WEFTD_GRPC_ADDR.\n\n");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         strbuf_addf(out, "  --%-18s %s", rows[i].flag, rows[i].help);
         if (*rows[i].otherwise)

@@ -13,6 +13,7 @@
 /* X(field, flag, default, help). All are texts; addresses are "IP:PORT" ("[::1]:15010"), "" is off, port 0 the kernel's choice. */
 #define DAEMON_OPTIONS(X)                                                                                                           \
     X(config_dir, "config-dir", "", "folder of YAML and JSON files: the mesh's objects")                                            \
+    X(kubeconfig, "kubeconfig", "", "file that says where a Kubernetes API server is; in a pod, the pod's own needs none")          \
     X(mesh_config, "mesh-config", "", "file of the MeshConfig; without one Istio's defaults")                                       \
     X(domain, "domain", "cluster.local", "DNS suffix of Kubernetes' services")                                                      \
     X(grpc_addr, "grpc-addr", "127.0.0.1:15010", "discovery in clear text: nobody is asked who he is")                              \

@@ -65,10 +65,12 @@ static struct str parameter(struct str path, struct str name)
 
 static void page_ready(struct asking *q, struct strbuf *out)
 {
-    const char *fault = secure_fault(q->pages->about.secure);
-    if (*fault)
+    source_waits_for(q->pages->about.source, out);
+    if (!out->n)
+        strbuf_addz(out, secure_fault(q->pages->about.secure));
+    if (out->n)
         q->status = "503";
-    strbuf_addf(out, "%s\n", *fault ? fault : "OK");
+    strbuf_addz(out, out->n ? "\n" : "OK\n");
 }
 
 static void page_version(struct asking *q, struct strbuf *out)
@@ -85,17 +87,13 @@ static void page_syncz(struct asking *q, struct strbuf *out)
 static void page_metrics(struct asking *q, struct strbuf *out)
 {
     const struct pages_about *a = &q->pages->about;
-    struct registry_files_state s = registry_files_state(a->files);
     struct view_counters v = view_counters(a->view);
     size_t services;
     world_services(a->world, &services);
     push_metrics(view_push(a->view), out);
     secure_metrics(a->secure, out);
     strbuf_addf(out, "# TYPE pilot_services gauge\npilot_services %zu\n", services);
-    strbuf_addf(out, "# TYPE weftd_config_files gauge\nweftd_config_files %u\n", s.files);
-    strbuf_addf(out, "# TYPE weftd_config_objects gauge\nweftd_config_objects %u\n", s.objects);
-    strbuf_addf(out, "# TYPE weftd_config_broken_files gauge\nweftd_config_broken_files %u\n", s.broken_files);
-    strbuf_addf(out, "# TYPE weftd_config_reads_total counter\nweftd_config_reads_total %lu\n", (unsigned long)s.reads);
+    source_metrics(a->source, out);
     strbuf_addf(out, "# TYPE weftd_parts_translated_total counter\nweftd_parts_translated_total %lu\n", (unsigned long)v.parts_made);
     strbuf_addf(out, "# TYPE weftd_parts_shared_total counter\nweftd_parts_shared_total %lu\n", (unsigned long)v.parts_shared);
     strbuf_addf(out, "# TYPE weftd_parts gauge\nweftd_parts %u\n", v.parts_held);
@@ -103,10 +101,12 @@ static void page_metrics(struct asking *q, struct strbuf *out)
 
 static void page_faults(struct asking *q, struct strbuf *out)
 {
-    const struct err_list *faults = registry_files_faults(q->pages->about.files);
+    struct err_list faults = {0};
     char line[ERR_MESSAGE_BYTES + ERR_PATH_BYTES];
-    for (size_t i = 0; i < faults->count; i++)
-        strbuf_addf(out, "%s\n", err_format(&faults->items[i], line, sizeof(line)));
+    source_faults(q->pages->about.source, &faults);
+    for (size_t i = 0; i < faults.count; i++)
+        strbuf_addf(out, "%s\n", err_format(&faults.items[i], line, sizeof(line)));
+    err_list_fini(&faults);
 }
 
 /* All objects: istiod's form, a list with their bodies. */

@@ -6,13 +6,13 @@
 #define CONTROL_DAEMON_PAGES_H
 
 #include "control/daemon/secure.h"
-#include "control/registry/files.h"
+#include "control/daemon/source.h"
 #include "control/view/view.h"
 
 struct pages_about { /* borrowed for as long as the pages are served */
     struct world *world;
     struct view *view;
-    const struct registry_files *files;
+    const struct source *source;
     const struct secure *secure;
 };
 struct pages;

@@ -8,12 +8,11 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "io/tls.h"
 #include "pki/cert.h"
 #include "pki/key.h"
 #include "proxy/agent/secrets.h"
 #include "proxy/agent/text.h"
-
-#include <unistd.h>
 
 #define SETTLE_MS 100
 #define FILE_MAX_BYTES ((size_t)4 << 20)
@@ -183,16 +182,6 @@ bool file_secrets_serves(struct str name)
     return str_has_prefix(name, CERT_PREFIX) || str_has_prefix(name, ROOT_PREFIX);
 }
 
-static struct str system_roots(void)
-{
-    static const char *const places[] = {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
-                                         "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
-    for (size_t i = 0; i < ARRAY_LEN(places); i++)
-        if (access(places[i], R_OK) == 0)
-            return str_from(places[i]);
-    return str_from(places[0]); /* reading it says what is wrong */
-}
-
 void file_secrets_want(struct file_secrets *f, struct str name)
 {
     if (str_has_prefix(name, CERT_PREFIX)) {
@@ -204,7 +193,7 @@ void file_secrets_want(struct file_secrets *f, struct str name)
     } else if (str_has_prefix(name, ROOT_PREFIX)) {
         struct str path = str_make(name.p + ROOT_PREFIX.n, name.n - ROOT_PREFIX.n);
         if (path.n)
-            add(f, GROUP_ROOTS, name, str_eq(path, STR("system")) ? system_roots() : path, STR_NULL, NULL);
+            add(f, GROUP_ROOTS, name, str_eq(path, STR("system")) ? str_from(tls_system_roots()) : path, STR_NULL, NULL);
         else
             LOG(SECRET, WARNING, "the secret '%.*s' is not file-root:<bundle>", STR_ARG(name));
     }

@@ -7,6 +7,7 @@
 #include "proxy/config/secret.h"
 
 #include "base/mem.h"
+#include "io/tls.h"
 #include "proxy/config/resources_priv.h"
 #include "proxy/config/secret_priv.h"
 
@@ -219,13 +220,10 @@ static const struct str *copy_strings(struct secret_spec *r, char *const *items,
 
 static void read_system_roots(struct config_reader *cr, struct tls_validation *v)
 {
-    static const char *const places[] = {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
-                                         "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
-    for (size_t i = 0; i < ARRAY_LEN(places); i++)
-        if (access(places[i], R_OK) == 0) {
-            v->ca.path = str_from(places[i]);
-            return;
-        }
+    if (access(tls_system_roots(), R_OK) == 0) {
+        v->ca.path = str_from(tls_system_roots());
+        return;
+    }
     FAULT("system_root_certs", "this system has no bundle of root certificates");
 }
 

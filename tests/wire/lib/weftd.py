@@ -36,19 +36,20 @@ def pod(name, address, labels=None, account="default", namespace="bookinfo"):
 
 
 class Weftd:
-    """Serves when this returns."""
+    """Serves when this returns; of an API server (`kubeconfig`) the pages, and proxies once wait_served returns."""
 
-    def __init__(self, directory, documents=(), mesh="", args=()):
+    def __init__(self, directory, documents=(), mesh="", args=(), kubeconfig=None):
         self.directory = str(directory)
         self.config = os.path.join(self.directory, "config")
         os.makedirs(self.config, exist_ok=True)
         self.put("objects.json", list(documents))
         mesh_path = write(self.directory, "mesh.yaml", mesh)
-        ports = os.path.join(self.directory, "ports.json")
+        ports = self.ports_path = os.path.join(self.directory, "ports.json")
         if os.path.exists(ports):
             os.unlink(ports)  # of one that was here before
         self.stderr_path = os.path.join(self.directory, "weftd.log")
-        command = [binary(), "--config-dir", self.config, "--mesh-config", mesh_path, "--ports-file", ports, *args]
+        source = ["--kubeconfig", kubeconfig] if kubeconfig else ["--config-dir", self.config]
+        command = [binary(), *source, "--mesh-config", mesh_path, "--ports-file", ports, *args]
         for name in ("grpc", "secure-grpc", "http", "monitoring"):
             command += [f"--{name}-addr", "127.0.0.1:0"]
         with open(self.stderr_path, "wb") as err:
@@ -63,6 +64,17 @@ class Weftd:
         except (OSError, ValueError):
             return False
         return True
+
+    def wait_served(self):
+        wait_until(lambda: self.process.poll() is not None or self._has_ports(self.ports_path) and self.ports["grpc"], "all objects")
+        assert self.process.poll() is None, self.log()
+
+    def metric(self, name):
+        """Of /metrics; `name` with its labels."""
+        for line in self.page("/metrics").body.decode().splitlines():
+            if line.startswith(name + " "):
+                return float(line.rsplit(" ", 1)[1])
+        return None
 
     def log(self):
         with open(self.stderr_path, encoding="utf-8", errors="replace") as text:
