@@ -214,7 +214,7 @@ void tracing_apply(const struct translation *t, const struct chain_purpose *p, H
     const Istio__Mesh__V1alpha1__MeshConfig *mesh = mesh_config(t);
     struct tracing from = merged(t, p);
     TRACING *out = COPY_OF(t, TRACING, PREFIX_(http_connection_manager__tracing__descriptor), skeleton);
-    if (from.is_said ? from.is_disabled || !set_provider(t, &from, out) : !proto_bool_or(mesh->enable_tracing, true))
+    if (from.is_said ? from.is_disabled || !set_provider(t, &from, out) : !world_mesh(t->world)->tracing)
         return;
     out->random_sampling = MAKE(t, Envoy__Type__V3__Percent, envoy__type__v3__percent__descriptor);
     out->random_sampling->value = from.percent;
