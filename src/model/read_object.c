@@ -221,17 +221,12 @@ static uint64_t hash_metadata(const struct object *o)
     return hash_labels(&o->annotations, hash_labels(&o->labels, hash));
 }
 
-static const struct object *make_object(const struct draft *d)
+/* The whole object in `arena`; NULL when it is full, or the message too deep to be copied. */
+static struct object_box *fill_object(const struct draft *d, struct proto_arena *arena)
 {
-    size_t bytes = proto_arena_used_bytes(d->arena) + sizeof(struct object_box) + (d->place.file ? strlen(d->place.file) : 0);
-    struct proto_arena *arena = proto_arena_new_small(0, bytes);
     struct object_box *box = PROTO_ARENA_NEW(arena, struct object_box);
-    if (!box) {
-        proto_arena_free(&arena);
+    if (!box)
         return NULL;
-    }
-    box->arena = arena;
-    box->refs = 1;
     struct object *o = &box->object;
     o->kind = d->kind;
     o->line = d->root->line;
@@ -242,11 +237,24 @@ static const struct object *make_object(const struct draft *d)
     o->hash = hash_metadata(o);
     o->body = keep_message(arena, d->body, &o->hash);
     o->status = d->status ? keep_message(arena, d->status, &o->status_hash) : NULL;
-    if (o->body && !proto_arena_is_full(arena))
-        return o;
-    doc_fault_at(d->faults, &d->place, d->root, "the object is nested too deeply, or larger than is allowed");
-    proto_arena_free(&arena);
-    return NULL;
+    return o->body && !proto_arena_is_full(arena) ? box : NULL;
+}
+
+/* Made twice: in scratch memory, which tells its size, then in an arena of just that. */
+static const struct object *make_object(const struct draft *d)
+{
+    size_t before = proto_arena_used_bytes(d->arena);
+    struct object_box *box = fill_object(d, d->arena);
+    if (!box) {
+        doc_fault_at(d->faults, &d->place, d->root, "the object is nested too deeply, or larger than is allowed");
+        return NULL;
+    }
+    struct proto_arena *arena = proto_arena_new_small(0, proto_arena_used_bytes(d->arena) - before);
+    box = fill_object(d, arena);
+    CHECK(box);
+    box->arena = arena;
+    box->refs = 1;
+    return &box->object;
 }
 
 size_t fault_count(const struct err_list *faults)
