@@ -122,6 +122,9 @@ static bool egress_takes(const EGRESS *e, struct str own_ns, const struct servic
 {
     if (!e)
         return true;
+    /* a port of its own leads to services with that port; but a proxy that applications name leads to every port */
+    if (e->port && e->port->number && !str_eq_nocase(str_from(e->port->protocol), STR("HTTP_PROXY")) && !service_port_find(s, e->port->number))
+        return false;
     for (size_t i = 0; i < e->n_hosts; i++)
         if (pattern_takes(e->hosts[i], own_ns, s))
             return true;
@@ -247,31 +250,46 @@ static void add_key(struct scope *s, struct str *room, const char *key)
     room[s->source_label_count++] = str_from(key); /* of an object that the scope holds */
 }
 
-#define EACH_SOURCE_LABEL(route_, key_)                                                                                             \
-    for (size_t h_ = 0; h_ < (route_)->n_http; h_++)                                                                                \
-        for (size_t m_ = 0; m_ < (route_)->http[h_]->n_match; m_++)                                                                 \
-            for (size_t l_ = 0; l_ < (route_)->http[h_]->match[m_]->n_source_labels &&                                              \
-                                ((key_) = (route_)->http[h_]->match[m_]->source_labels[l_]->key, true);                             \
+/* list_: http, tcp or tls. */
+#define EACH_SOURCE_LABEL(route_, list_, key_)                                                                                      \
+    for (size_t h_ = 0; h_ < (route_)->n_##list_; h_++)                                                                             \
+        for (size_t m_ = 0; m_ < (route_)->list_[h_]->n_match; m_++)                                                                \
+            for (size_t l_ = 0; l_ < (route_)->list_[h_]->match[m_]->n_source_labels &&                                             \
+                                ((key_) = (route_)->list_[h_]->match[m_]->source_labels[l_]->key, true);                            \
                  l_++)
+
+/* Counts where there is no room yet. */
+static void add_labels_of(struct scope *s, const Istio__Networking__V1alpha3__VirtualService *vs, struct str *room, size_t *most)
+{
+    const char *key;
+    EACH_SOURCE_LABEL (vs, http, key) {
+        ++*most;
+        if (room)
+            add_key(s, room, key);
+    }
+    size_t of_requests = *most;
+    EACH_SOURCE_LABEL (vs, tcp, key) {
+        ++*most;
+        if (room)
+            add_key(s, room, key);
+    }
+    EACH_SOURCE_LABEL (vs, tls, key) {
+        ++*most;
+        if (room)
+            add_key(s, room, key);
+    }
+    s->connections_have_labels |= *most != of_requests;
+}
 
 static void fill_source_labels(struct making *m)
 {
     struct scope *s = &m->b->scope;
     struct str *room = NULL;
-    size_t most = 0;
     for (int pass = 0; pass < 2; pass++) { /* counts, then fills */
+        size_t most = 0;
         for (uint32_t e = 0; e < s->egress_count; e++)
-            for (uint32_t i = 0; i < s->egress[e].route_count; i++) {
-                const Istio__Networking__V1alpha3__VirtualService *vs =
-                    (const Istio__Networking__V1alpha3__VirtualService *)s->egress[e].routes[i].spec;
-                const char *key;
-                EACH_SOURCE_LABEL (vs, key) {
-                    if (room)
-                        add_key(s, room, key);
-                    else
-                        most++;
-                }
-            }
+            for (uint32_t i = 0; i < s->egress[e].route_count; i++)
+                add_labels_of(s, (const Istio__Networking__V1alpha3__VirtualService *)s->egress[e].routes[i].spec, room, &most);
         if (pass == 0)
             room = arena_alloc(&m->b->arena, (most + 1) * sizeof(*room));
     }

@@ -47,6 +47,7 @@ struct scope {
     uint64_t hash, services_hash; /* services_hash: but for the routes */
     /* Keys of labels that routes look at (sourceLabels), each once: proxies that differ in others alone have the same routes. */
     const struct str *source_labels; uint32_t source_label_count;
+    bool connections_have_labels; /* TCP and TLS routes look at some: listeners differ by them, too */
 };
 const struct scope *scope_ref(const struct scope *s);
 void scope_unref(const struct scope **s);

@@ -4,6 +4,10 @@
  */
 #include "control/translate/translate_priv.h"
 
+#include "istio/networking/sidecar.pb-c.h"
+
+#define POLICY Istio__Networking__V1alpha3__OutboundTrafficPolicy
+
 Envoy__Config__Listener__V3__Listener *listener_new(const struct translation *t, const char *skeleton, const char *name, struct str address,
                                                     uint32_t port)
 {
@@ -30,4 +34,42 @@ Envoy__Config__Listener__V3__FilterChainMatch *filter_chain_match(const struct t
     if (port)
         m->destination_port = u32_of(t, port);
     return m;
+}
+
+static const POLICY *outbound_policy(const struct translation *t)
+{
+    const struct object *o = t->scope->sidecar;
+    return o ? ((const Istio__Networking__V1alpha3__Sidecar *)o->body)->outbound_traffic_policy : NULL;
+}
+
+bool strangers_are_let_through(const struct translation *t)
+{
+    const POLICY *p = outbound_policy(t);
+    if (p)
+        return p->mode == ISTIO__NETWORKING__V1ALPHA3__OUTBOUND_TRAFFIC_POLICY__MODE__ALLOW_ANY;
+    return world_mesh(t->world)->outbound == MESH_ALLOW_ANY;
+}
+
+struct str strangers_cluster(const struct translation *t)
+{
+    const POLICY *p = outbound_policy(t);
+    if (!strangers_are_let_through(t))
+        return STR("BlackHoleCluster");
+    if (!p || !p->egress_proxy)
+        return STR("PassthroughCluster");
+    return cluster_name(t->arena, "outbound", str_from(p->egress_proxy->subset),
+                        host_whole(t->arena, str_from(p->egress_proxy->host), t->scope->sidecar->ns, world_mesh(t->world)->domain),
+                        p->egress_proxy->port ? p->egress_proxy->port->number : 0);
+}
+
+uint32_t http_proxy_port(const struct translation *t)
+{
+    uint32_t port = t->node->http_proxy_port ? t->node->http_proxy_port : world_mesh(t->world)->http_proxy_port;
+    for (uint32_t i = 0; i < t->scope->egress_count; i++) {
+        const Istio__Networking__V1alpha3__IstioEgressListener *e =
+            (const Istio__Networking__V1alpha3__IstioEgressListener *)t->scope->egress[i].spec;
+        if (!e || !e->port)
+            return port;
+    }
+    return 0; /* a Sidecar without an egress listener for everything leaves nothing for it to lead to */
 }

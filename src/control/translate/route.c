@@ -6,7 +6,9 @@
 #include "control/translate/translate_priv.h"
 
 #include "base/map.h"
+#include "istio/networking/sidecar.pb-c.h"
 
+#define EGRESS Istio__Networking__V1alpha3__IstioEgressListener
 #define ROUTES Envoy__Config__Route__V3__RouteConfiguration
 #define VHOST Envoy__Config__Route__V3__VirtualHost
 #define ROUTE Envoy__Config__Route__V3__Route
@@ -140,7 +142,16 @@ static struct many domains_of(const struct translation *t, const struct service 
 
 /* ---- outbound ---- */
 
-static VHOST *vhost_of_service(const struct translation *t, const struct scoped_service *s, uint32_t port, struct map *taken)
+/* What one listener's configuration is made of. */
+struct served {
+    const struct scope_egress *egress;
+    struct str name;
+    uint32_t port;
+    bool of_all_ports; /* as a proxy that applications name: "host:port" tells which */
+};
+
+static VHOST *vhost_of_service(const struct translation *t, const struct scope_egress *e, const struct scoped_service *s, uint32_t port,
+                               struct map *taken)
 {
     const struct service *service = s->service;
     struct many routes = {0}, domains = domains_of(t, service, taken);
@@ -148,7 +159,7 @@ static VHOST *vhost_of_service(const struct translation *t, const struct scoped_
         return NULL;
     struct str cluster = cluster_name(t->arena, "outbound", STR(""), service->host, port);
     struct str operation = arena_printf(t->arena, "%.*s:%u/*", STR_ARG(service->host), port);
-    if (!routes_by_rule(t, service, port, &routes)) {
+    if (!routes_by_rule(t, e, service, port, &routes)) {
         ROUTE *r = route_default(t, cluster, operation);
         struct many hashes = {0};
         route_set_hash(t, s, STR(""), &hashes);
@@ -164,8 +175,8 @@ static VHOST *vhost_of_service(const struct translation *t, const struct scoped_
 /* Requests to hosts that the mesh doesn't know. */
 static VHOST *vhost_of_strangers(const struct translation *t)
 {
-    ROUTE *r = world_mesh(t->world)->outbound == MESH_ALLOW_ANY
-                   ? route_to(t, "allow_any", action_passthrough, STR("PassthroughCluster"), STR(""))
+    ROUTE *r = strangers_are_let_through(t)
+                   ? route_to(t, "allow_any", action_passthrough, strangers_cluster(t), STR(""))
                    : COPY_OF(t, ROUTE, envoy__config__route__v3__route__descriptor, blocked);
     VHOST *v = vhost_of_all(t, r->name, r);
     v->include_request_attempt_count = true;
@@ -195,48 +206,97 @@ static void add_configuration(const struct translation *t, struct resource_sink 
 }
 
 /* All services whose port of this number speaks HTTP. */
-static void hosts_of_port(const struct translation *t, uint32_t port, struct many *vhosts)
+static void hosts_of_port(const struct translation *t, const struct served *l, struct many *vhosts)
 {
     struct map *taken = map_new();
-    for (uint32_t i = 0; i < t->scope->service_count; i++) {
-        const struct service_port *p = service_port_find(t->scope->services[i].service, port);
-        if (!p || !protocol_is_http(p->protocol))
+    const struct scope_egress *e = l->egress;
+    for (uint32_t i = 0; i < e->service_count; i++) {
+        const struct service_port *p = service_port_find(e->services[i].service, l->port);
+        if (!p || !(protocol_is_http(p->protocol) || (e->port && p->protocol == PROTOCOL_AUTO)))
             continue;
-        VHOST *v = vhost_of_service(t, &t->scope->services[i], port, taken);
+        VHOST *v = vhost_of_service(t, e, &e->services[i], l->port, taken);
         if (v)
             many_add(t, vhosts, v);
     }
-    vhosts_of_routes_alone(t, port, taken, vhosts);
+    vhosts_of_routes_alone(t, e, l->port, taken, vhosts);
     map_free(&taken);
 }
 
-static void add_port(const struct translation *t, struct resource_sink *out, uint32_t port)
+/* "host:port" for each name; of port 80 the name alone, too, which clients write so. */
+static void set_domains_with_port(const struct translation *t, VHOST *v, uint32_t port)
+{
+    struct many domains = {0};
+    for (size_t i = 0; i < v->n_domains; i++) {
+        if (port == 80)
+            many_add(t, &domains, v->domains[i]);
+        many_add(t, &domains, textf(t, "%s:%u", v->domains[i], port));
+    }
+    v->domains = (char **)domains.items;
+    v->n_domains = domains.count;
+}
+
+static void add_of_all_ports(const struct translation *t, struct resource_sink *out, const struct served *l)
+{
+    static const char with_ports[] = "{\"validate_clusters\":false,\"max_direct_response_body_size_bytes\":1048576}";
+    ROUTES *rc = COPY_OF(t, ROUTES, envoy__config__route__v3__route_configuration__descriptor, with_ports);
+    struct many vhosts = {0};
+    for (uint32_t i = 0; i < l->egress->service_count; i++) {
+        const struct scoped_service *s = &l->egress->services[i];
+        for (uint32_t k = 0; k < s->service->port_count; k++) {
+            const struct service_port *p = &s->service->ports[k];
+            if (!protocol_is_http(p->protocol) && p->protocol != PROTOCOL_AUTO)
+                continue;
+            struct map *taken = map_new(); /* names of two services differ, and ports of one */
+            VHOST *v = vhost_of_service(t, l->egress, s, p->number, taken);
+            map_free(&taken);
+            if (!v)
+                continue;
+            set_domains_with_port(t, v, p->number);
+            many_add(t, &vhosts, v);
+        }
+    }
+    many_add(t, &vhosts, vhost_of_strangers(t));
+    rc->name = text(t, l->name);
+    rc->virtual_hosts = (VHOST **)vhosts.items;
+    rc->n_virtual_hosts = vhosts.count;
+    envoy_filter_routes(t, rc, false);
+    out->add(out, l->name, &rc->base);
+}
+
+static void add_port(const struct translation *t, struct resource_sink *out, const struct served *l)
 {
     struct many vhosts = {0};
+    if (l->of_all_ports) {
+        add_of_all_ports(t, out, l);
+        return;
+    }
     if (!is_by_vhds(t))
-        hosts_of_port(t, port, &vhosts);
-    add_configuration(t, out, textf(t, "%u", port), &vhosts);
+        hosts_of_port(t, l, &vhosts);
+    add_configuration(t, out, text(t, l->name), &vhosts);
 }
 
 /* The virtual hosts of a port's configuration, each a resource whose name Envoy takes for the virtual host's. */
-static void add_port_hosts(const struct translation *t, struct resource_sink *out, uint32_t port)
+static void add_port_hosts(const struct translation *t, struct resource_sink *out, const struct served *l)
 {
     struct many vhosts = {0};
-    hosts_of_port(t, port, &vhosts);
+    if (l->of_all_ports)
+        return;
+    hosts_of_port(t, l, &vhosts);
     for (size_t i = 0; i < vhosts.count; i++) {
         VHOST *v = vhosts.items[i];
-        v->name = textf(t, "%u/%s", port, v->name);
+        v->name = textf(t, "%.*s/%s", STR_ARG(l->name), v->name);
         out->add(out, str_from(v->name), &v->base);
     }
 }
 
 /* One whose protocol isn't said, by its host and port: whatever name the request has, it was sent to that service's address. */
-static void add_sniffed(const struct translation *t, struct resource_sink *out, const struct scoped_service *s, uint32_t port)
+static void add_sniffed(const struct translation *t, struct resource_sink *out, const struct scope_egress *e, const struct scoped_service *s,
+                        uint32_t port)
 {
     ROUTES *rc = COPY_OF(t, ROUTES, envoy__config__route__v3__route_configuration__descriptor, configuration);
     struct many vhosts = {0};
     struct map *taken = map_new();
-    VHOST *v = vhost_of_service(t, s, port, taken);
+    VHOST *v = vhost_of_service(t, e, s, port, taken);
     map_free(&taken);
     v->domains = pointers(t, 1);
     v->domains[0] = text(t, STR("*"));
@@ -249,34 +309,67 @@ static void add_sniffed(const struct translation *t, struct resource_sink *out, 
     out->add(out, str_from(rc->name), &rc->base);
 }
 
-static void each_http_port(const struct translation *t, struct resource_sink *out,
-                           void (*fn)(const struct translation *, struct resource_sink *, uint32_t))
+typedef void (*served_fn)(const struct translation *t, struct resource_sink *out, const struct served *l);
+
+/* A port of a Sidecar's own; a Unix socket has the number 0. */
+static void each_of_port(const struct translation *t, struct resource_sink *out, const struct scope_egress *e, struct map *names, served_fn fn)
 {
-    struct map *ports = map_new();
-    for (uint32_t i = 0; i < t->scope->service_count; i++) {
-        const struct service *s = t->scope->services[i].service;
+    const EGRESS *spec = (const EGRESS *)e->spec;
+    enum protocol protocol = protocol_parse(STR(""), str_from(spec->port->protocol), spec->port->number, STR("TCP"));
+    struct served l = {.egress = e, .port = spec->port->number};
+    l.name = l.port ? arena_printf(t->arena, "%u", l.port) : str_from(spec->bind);
+    l.of_all_ports = l.port == 0 || protocol == PROTOCOL_HTTP_PROXY;
+    if ((protocol_is_http(protocol) || protocol == PROTOCOL_AUTO) && !map_set(names, l.name, names))
+        fn(t, out, &l);
+}
+
+static void each_of_services(const struct translation *t, struct resource_sink *out, const struct scope_egress *e, struct map *names, served_fn fn)
+{
+    for (uint32_t i = 0; i < e->service_count; i++) {
+        const struct service *s = e->services[i].service;
         for (uint32_t k = 0; k < s->port_count; k++) {
-            struct str key = str_make((const char *)&s->ports[k].number, sizeof(s->ports[k].number));
-            if (protocol_is_http(s->ports[k].protocol) && !map_set(ports, key, ports))
-                fn(t, out, s->ports[k].number);
+            struct served l = {.egress = e, .name = arena_printf(t->arena, "%u", s->ports[k].number), .port = s->ports[k].number};
+            if (protocol_is_http(s->ports[k].protocol) && !map_set(names, l.name, names))
+                fn(t, out, &l);
         }
     }
-    map_free(&ports);
+}
+
+static void each_served(const struct translation *t, struct resource_sink *out, served_fn fn)
+{
+    struct map *names = map_new();
+    for (uint32_t i = 0; i < t->scope->egress_count; i++) {
+        const struct scope_egress *e = &t->scope->egress[i];
+        bool has_port = e->spec && ((const EGRESS *)e->spec)->port;
+        if (has_port)
+            each_of_port(t, out, e, names, fn);
+        else
+            each_of_services(t, out, e, names, fn);
+        if (!has_port && http_proxy_port(t) && !map_set(names, STR("http_proxy"), names))
+            fn(t, out, &(struct served){.egress = e, .name = STR("http_proxy"), .of_all_ports = true});
+    }
+    map_free(&names);
 }
 
 void routes_sidecar(const struct translation *t, struct resource_sink *out)
 {
-    each_http_port(t, out, add_port);
-    for (uint32_t i = 0; i < t->scope->service_count; i++) {
-        const struct scoped_service *s = &t->scope->services[i];
-        for (uint32_t k = 0; k < s->service->port_count; k++)
-            if (s->service->ports[k].protocol == PROTOCOL_AUTO && s->service->address_count)
-                add_sniffed(t, out, s, s->service->ports[k].number);
-    }
+    struct map *names = map_new();
+    each_served(t, out, add_port);
+    for (uint32_t e = 0; e < t->scope->egress_count; e++)
+        for (uint32_t i = 0; i < t->scope->egress[e].service_count; i++) {
+            const struct scoped_service *s = &t->scope->egress[e].services[i];
+            for (uint32_t k = 0; k < s->service->port_count; k++) {
+                const struct service_port *p = &s->service->ports[k];
+                struct str name = arena_printf(t->arena, "%.*s:%u", STR_ARG(s->service->host), p->number);
+                if (p->protocol == PROTOCOL_AUTO && s->service->address_count && !map_set(names, name, names))
+                    add_sniffed(t, out, &t->scope->egress[e], s, p->number);
+            }
+        }
+    map_free(&names);
 }
 
 void routes_sidecar_hosts(const struct translation *t, struct resource_sink *out)
 {
     if (is_by_vhds(t))
-        each_http_port(t, out, add_port_hosts);
+        each_served(t, out, add_port_hosts);
 }

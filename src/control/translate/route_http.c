@@ -433,28 +433,27 @@ bool routes_of_virtual_service(const struct translation *t, const struct scoped_
 /* ---- which virtual service ---- */
 
 /* The exact host first, then the longest wildcard that holds it; of equals the oldest. */
-static const struct scoped_route *rule_for(const struct translation *t, struct str host)
+static const struct scoped_route *rule_for(const struct scope_egress *e, struct str host)
 {
     const struct scoped_route *best = NULL;
     size_t longest = 0;
-    for (uint32_t e = 0; e < t->scope->egress_count; e++)
-        for (uint32_t i = 0; i < t->scope->egress[e].route_count; i++) {
-            const struct scoped_route *r = &t->scope->egress[e].routes[i];
-            for (uint32_t k = 0; k < r->host_count; k++) {
-                if (str_eq(r->hosts[k], host))
-                    return r;
-                if (r->hosts[k].p[0] == '*' && r->hosts[k].n > longest && host_is_subset(host, r->hosts[k])) {
-                    best = r;
-                    longest = r->hosts[k].n;
-                }
+    for (uint32_t i = 0; i < e->route_count; i++) {
+        const struct scoped_route *r = &e->routes[i];
+        for (uint32_t k = 0; k < r->host_count; k++) {
+            if (str_eq(r->hosts[k], host))
+                return r;
+            if (r->hosts[k].p[0] == '*' && r->hosts[k].n > longest && host_is_subset(host, r->hosts[k])) {
+                best = r;
+                longest = r->hosts[k].n;
             }
         }
+    }
     return best;
 }
 
-bool routes_by_rule(const struct translation *t, const struct service *s, uint32_t port, struct many *routes)
+bool routes_by_rule(const struct translation *t, const struct scope_egress *e, const struct service *s, uint32_t port, struct many *routes)
 {
-    const struct scoped_route *r = rule_for(t, s->host);
+    const struct scoped_route *r = rule_for(e, s->host);
     if (!r || ((const VIRTUAL *)r->spec)->n_http == 0)
         return false;
     routes_of_virtual_service(t, r, STR("mesh"), port, routes);
@@ -462,18 +461,17 @@ bool routes_by_rule(const struct translation *t, const struct service *s, uint32
 }
 
 /* Sidecars learn of hosts that no service has by port 80. */
-void vhosts_of_routes_alone(const struct translation *t, uint32_t port, struct map *taken, struct many *vhosts)
+void vhosts_of_routes_alone(const struct translation *t, const struct scope_egress *e, uint32_t port, struct map *taken, struct many *vhosts)
 {
-    for (uint32_t e = 0; port == 80 && e < t->scope->egress_count; e++)
-        for (uint32_t i = 0; i < t->scope->egress[e].route_count; i++) {
-            const struct scoped_route *r = &t->scope->egress[e].routes[i];
-            for (uint32_t k = 0; k < r->host_count; k++) {
-                struct many routes = {0};
-                if (map_set(taken, r->hosts[k], taken))
-                    continue;
-                routes_of_virtual_service(t, r, STR("mesh"), port, &routes);
-                if (routes.count)
-                    many_add(t, vhosts, vhost_of_host(t, r->hosts[k], port, &routes));
-            }
+    for (uint32_t i = 0; port == 80 && i < e->route_count; i++) {
+        const struct scoped_route *r = &e->routes[i];
+        for (uint32_t k = 0; k < r->host_count; k++) {
+            struct many routes = {0};
+            if (map_set(taken, r->hosts[k], taken))
+                continue;
+            routes_of_virtual_service(t, r, STR("mesh"), port, &routes);
+            if (routes.count)
+                many_add(t, vhosts, vhost_of_host(t, r->hosts[k], port, &routes));
         }
+    }
 }

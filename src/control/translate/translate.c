@@ -123,7 +123,8 @@ void translate_key(const struct translation *t, enum part p, struct strbuf *key)
                 add_text(key, t->node->addresses[i]);
     if (t->node->type == NODE_ROUTER)
         add_labels(key, &t->node->labels);
-    for (uint32_t i = 0; (p == PART_RDS || p == PART_VHDS) && i < t->scope->source_label_count; i++)
+    bool has_sources = p == PART_RDS || p == PART_VHDS || (p == PART_LDS_OUTBOUND && t->scope->connections_have_labels);
+    for (uint32_t i = 0; has_sources && i < t->scope->source_label_count; i++)
         add_text(key, labels_get(&t->node->labels, t->scope->source_labels[i]));
 }
 

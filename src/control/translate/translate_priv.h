@@ -120,6 +120,12 @@ Envoy__Config__Listener__V3__FilterChain *filter_chain_new(const struct translat
 /* Of a literal; `port` 0: whichever. */
 Envoy__Config__Listener__V3__FilterChainMatch *filter_chain_match(const struct translation *t, const char *literal, uint32_t port);
 
+/* Where connections go that the mesh knows nothing of: by the Sidecar's outboundTrafficPolicy, else the mesh's. */
+struct str strangers_cluster(const struct translation *t);
+bool strangers_are_let_through(const struct translation *t);
+/* 0: none. */
+uint32_t http_proxy_port(const struct translation *t);
+
 /* ---- listener_outbound.c, listener_inbound.c, listener_gateway.c ---- */
 void listeners_outbound(const struct translation *t, struct resource_sink *out);
 void listeners_inbound(const struct translation *t, struct resource_sink *out);
@@ -132,7 +138,7 @@ void routes_sidecar(const struct translation *t, struct resource_sink *out);
 void routes_sidecar_hosts(const struct translation *t, struct resource_sink *out);
 void routes_gateway(const struct translation *t, struct resource_sink *out);
 /* route_http.c: of the scope's virtual services. Adds the routes for the host and port; false: no virtual service holds for it. */
-bool routes_by_rule(const struct translation *t, const struct service *s, uint32_t port, struct many *routes);
+bool routes_by_rule(const struct translation *t, const struct scope_egress *e, const struct service *s, uint32_t port, struct many *routes);
 /* All of one virtual service for traffic of `port` to a gateway ("mesh" or "ns/name"); true: the last catches all. */
 bool routes_of_virtual_service(const struct translation *t, const struct scoped_route *vs, struct str gateway, uint32_t port,
                                struct many *routes);
@@ -142,7 +148,7 @@ void route_set_hash(const struct translation *t, const struct scoped_service *s,
 Envoy__Config__Route__V3__VirtualHost *vhost_of_host(const struct translation *t, struct str host, uint32_t port, const struct many *routes);
 /* Virtual hosts of virtual services whose hosts no service has. `taken`: domains that stand already. */
 struct map;
-void vhosts_of_routes_alone(const struct translation *t, uint32_t port, struct map *taken, struct many *vhosts);
+void vhosts_of_routes_alone(const struct translation *t, const struct scope_egress *e, uint32_t port, struct map *taken, struct many *vhosts);
 /* All requests to one cluster: the configuration of an inbound port; the route of a service without a VirtualService. */
 Envoy__Config__Route__V3__RouteConfiguration *routes_inbound(const struct translation *t, struct str cluster, struct str operation,
                                                              uint32_t port);
