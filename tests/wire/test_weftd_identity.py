@@ -36,7 +36,11 @@ class Authority(Weftd):
         for account, token in TOKENS.items():
             os.chmod(write(directory, "tokens/" + account, token + "\n"), 0o600)
         super().__init__(directory, world(), args=("--token-dir", "tokens", "--root-cert-file", "root.pem", *args))
-        wait_until(lambda: self.page("/ready").status == 200, "weftd to be ready")
+        try:
+            wait_until(lambda: self.page("/ready").status == 200, "weftd to be ready")
+        except BaseException:
+            self.kill()
+            raise
 
     def root(self):
         with open(os.path.join(self.directory, "root.pem"), encoding="ascii") as text:
