@@ -101,7 +101,7 @@ static void add_port(struct inbound *in, const struct workload_service *ws)
     in->tcp = (struct chain_purpose){.is_inbound = true, .port = ws->target, .protocol = protocol, .service = ws->service};
     in->http = in->tcp;
     in->http.stat_prefix = arena_printf(t->arena, "inbound_0.0.0.0_%u", ws->target);
-    in->http.routes = routes_inbound(t, in->cluster, operation, ws->target);
+    in->http.routes = routes_inbound(t, in->cluster, operation, ws->port->number);
     if (protocol == PROTOCOL_AUTO)
         chains_sniffed(in, mode);
     else
@@ -188,7 +188,8 @@ static void add_listener_filters(const struct translation *t, Envoy__Config__Lis
     if (t->node->interception != INTERCEPT_NONE)
         many_add(t, &filters, constant(t, &envoy__config__listener__v3__listener_filter__descriptor, original_dst));
     add_inspector(t, &filters, tls_inspector, tls_off);
-    add_inspector(t, &filters, http_inspector, http_off);
+    if (http_off) /* where all has to be the mesh's TLS, its ALPN tells what is in it */
+        add_inspector(t, &filters, http_inspector, http_off);
     l->listener_filters = (Envoy__Config__Listener__V3__ListenerFilter **)filters.items;
     l->n_listener_filters = filters.count;
 }
@@ -205,11 +206,13 @@ void listeners_inbound(const struct translation *t, struct resource_sink *out)
         return;
     add_blackhole(&in, mesh->inbound_listen_port);
     add_passthrough(&in);
+    bool takes_plain = mtls_mode_for(t->world, n->ns, &n->labels, 0) != MTLS_STRICT;
     for (size_t i = 0; i < count; i++) {
         if (workload_port_is_told(services, i))
             continue;
         add_port(&in, &services[i]);
         enum protocol p = services[i].port->protocol;
+        takes_plain |= p == PROTOCOL_AUTO && mtls_mode_for(t->world, n->ns, &n->labels, services[i].target) != MTLS_STRICT;
         if (p != PROTOCOL_AUTO)
             many_add(t, &http_off, port_predicate(t, services[i].target));
         if (mtls_mode_for(t->world, n->ns, &n->labels, services[i].target) == MTLS_DISABLE)
@@ -223,7 +226,7 @@ void listeners_inbound(const struct translation *t, struct resource_sink *out)
     l->n_filter_chains = in.chains.count;
     if (n->interception == INTERCEPT_TPROXY)
         l->transparent = bool_of(t, true);
-    add_listener_filters(t, l, &tls_off, &http_off);
+    add_listener_filters(t, l, &tls_off, takes_plain ? &http_off : NULL);
     telemetry_listener(t, true, l);
     envoy_filter_listener(t, l, true);
     out->add(out, STR("virtualInbound"), &l->base);

@@ -28,7 +28,8 @@ struct str destination_cluster(const struct translation *t, const struct scoped_
     struct str host = host_whole(t->arena, str_from(d->host), vs->object->ns, world_mesh(t->world)->domain);
     const struct scoped_service *s = scope_service(t->scope, host);
     uint32_t number = d->port && d->port->number ? d->port->number : port;
-    if (!(d->port && d->port->number) && s && s->service->port_count == 1 && !service_port_find(s->service, port))
+    /* At a gateway the listener's port says nothing of the service's; a sidecar's traffic is for the port that it was sent to. */
+    if (!(d->port && d->port->number) && t->node->type == NODE_ROUTER && s && s->service->port_count == 1)
         number = s->service->ports[0].number;
     *port_out = number;
     *host_out = host;

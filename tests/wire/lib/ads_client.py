@@ -54,7 +54,7 @@ class AdsClient:
     def say(self, kind, **fields):
         request = self.request_type(type_url=type_url(kind), **fields)
         if self.node is not None:
-            request.node.CopyFrom(base_pb2.Node(id=self.node))
+            request.node.CopyFrom(base_pb2.Node(id=self.node) if isinstance(self.node, str) else self.node)
             self.node = None
         self.requests.put(request)
 
