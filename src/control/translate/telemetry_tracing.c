@@ -170,7 +170,7 @@ static void set_tags(const struct translation *t, const struct tracing *from, TR
         add_literal(t, &tags, "istio.canonical_revision", n->canonical_revision);
         add_literal(t, &tags, "istio.canonical_service", n->canonical_name);
         add_literal(t, &tags, "istio.cluster_id", n->cluster_id);
-        add_literal(t, &tags, "istio.mesh_id", n->mesh_id);
+        add_literal(t, &tags, "istio.mesh_id", n->mesh_id.n ? n->mesh_id : STR("unknown")); /* istiod; Envoy refuses an empty one */
         add_literal(t, &tags, "istio.namespace", n->ns);
     }
     for (size_t i = 0; i < from->tag_count; i++)
