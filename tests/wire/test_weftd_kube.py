@@ -2,17 +2,25 @@
 """weftd on an API server: all objects before the first proxy, every change after, whatever the server does."""
 import json
 import os
+import threading
 
+import grpc
 import pytest
+from cryptography import x509
+from envoy.service.discovery.v3 import discovery_pb2
 
 from lib.ca import CA
 from lib.kube_stub import KubeStub
+from lib.mesh_ca import REQUEST
 from lib.sidecar import write
 from lib.wait import wait_until
 from lib.weftd import Weftd, document, pod, service, slice_of
 from test_weftd import ID, LABELS, REVIEWS, cluster_of, route, RULE, sidecar, world  # noqa: F401 (sidecar is a fixture)
+from test_weftd_identity import IDENTITY, call, refusal, request, uris
 
 pytestmark = pytest.mark.weft_only
+
+LDS = "type.googleapis.com/envoy.config.listener.v3.Listener"
 
 
 def kubeconfig(directory, stub, name="kubeconfig.yaml", user=None, **cluster):
@@ -253,3 +261,81 @@ def test_server_with_another_name__gets_no_token(started, tmp_path, daemon, sans
     weftd = daemon(stub, user={"token": "mine"}, **{"certificate-authority": ca.cert})
     wait_until(lambda: b"cannot connect: TLS" in weftd.page("/ready").body, "the refusal")
     assert weftd.page("/ready").status == 503 and not stub.tokens_seen
+
+
+# ---- who others are ----
+
+REVIEWED = {"authenticated": True, "audiences": ["istio-ca"], "user": {
+    "username": "system:serviceaccount:bookinfo:bookinfo-productpage", "groups": ["system:serviceaccounts", "system:authenticated"],
+    "extra": {"authentication.kubernetes.io/pod-name": ["productpage-v1-0"]}}}
+
+
+@pytest.fixture
+def authority(stub, daemon, tmp_path):
+    made = daemon(stub, args=("--ca-dir", "ca", "--root-cert-file", "root.pem"))
+    made.wait_served()
+    wait_until(lambda: made.page("/ready").status == 200, "weftd to be ready")
+    with open(tmp_path / "weftd" / "root.pem", encoding="ascii") as text:
+        root = text.read()
+    made.root = lambda: root
+    return made
+
+
+def subscribe(weftd, token, *headers):
+    """Listeners over the secure port, as far as the first answer or the end."""
+    node = discovery_pb2.DiscoveryRequest(type_url=LDS)
+    node.node.id = ID
+    node.node.metadata.update({"NAMESPACE": "bookinfo", "SERVICE_ACCOUNT": "bookinfo-productpage", "LABELS": {"app": "productpage"}})
+    with grpc.secure_channel(f"localhost:{weftd.ports['secure']}", grpc.ssl_channel_credentials(weftd.root().encode())) as channel:
+        stream = channel.stream_stream("/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",
+                                       lambda m: m.SerializeToString(), discovery_pb2.DiscoveryResponse.FromString)
+        return next(stream(iter_open([node]), metadata=[("authorization", "Bearer " + token), *headers], timeout=30))
+
+
+def iter_open(messages):
+    """The stream stays open behind them."""
+    yield from messages
+    threading.Event().wait(30)
+
+
+def test_token__reviewed_by_the_server__gets_a_certificate_and_configuration(stub, authority):
+    stub.reviews["the-token"] = REVIEWED
+    chain = call(authority, REQUEST(csr=request()[0]), "the-token")
+    assert uris(x509.load_pem_x509_certificate(chain[0].encode())) == [IDENTITY]
+    assert subscribe(authority, "the-token").type_url == LDS
+    with stub.lock:
+        asked = [body for path, body in stub.requests if path.endswith("/tokenreviews")]
+    assert [a["spec"] for a in asked] == [{"token": "the-token", "audiences": ["istio-ca"]}] * 2
+    assert "the-token" not in authority.log()
+
+
+@pytest.mark.parametrize("status, why", [
+    ({"authenticated": False}, "the token is not authenticated"), ({"authenticated": False, "error": "expired"}, "returns an error: expired"),
+    ({**REVIEWED, "audiences": ["api"]}, "not for this audience"), ({**REVIEWED, "user": {"username": "admin"}}, "not a service account"),
+    ({**REVIEWED, "user": 7}, "not a service account"), (None, "no TokenReview")])
+def test_token__that_isnt_good__is_refused_by_both_services(stub, authority, status, why):
+    stub.reviews["the-token"] = status
+    code, text = refusal(authority, REQUEST(csr=request()[0]), "the-token")
+    assert code == grpc.StatusCode.UNAUTHENTICATED and why in text
+    with pytest.raises(grpc.RpcError) as error:
+        subscribe(authority, "the-token")
+    assert error.value.code() == grpc.StatusCode.UNAUTHENTICATED and why in error.value.details()
+
+
+def test_token__of_another_account_or_cluster__is_refused(stub, authority):
+    stub.reviews["the-token"] = {**REVIEWED, "user": {**REVIEWED["user"], "username": "system:serviceaccount:bookinfo:reviews"}}
+    with pytest.raises(grpc.RpcError) as error:
+        subscribe(authority, "the-token")
+    assert error.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    with pytest.raises(grpc.RpcError) as error:
+        subscribe(authority, "the-token", ("clusterid", "elsewhere"))
+    assert error.value.code() == grpc.StatusCode.UNAUTHENTICATED and 'no cluster "elsewhere"' in error.value.details()
+
+
+def test_token__while_the_server_is_away__is_refused_not_held_for_ever(stub, authority):
+    stub.stop()
+    code, text = refusal(authority, REQUEST(csr=request()[0]), "the-token")
+    assert code == grpc.StatusCode.UNAUTHENTICATED and "cannot connect" in text
+    stub.start()
+    stub.reviews["the-token"] = REVIEWED
+    assert len(call(authority, REQUEST(csr=request()[0]), "the-token")) == 2

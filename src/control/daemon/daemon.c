@@ -226,7 +226,8 @@ static int begin(struct daemon *d, struct err *err)
         file_watch_add(d->watcher, o->mesh_config, on_mesh_file, d);
     d->store = store_new();
     d->world = world_new(d->store, d->mesh, str_from(o->domain));
-    d->secure = secure_new(d->loop, o, d->mesh, err);
+    d->source = source_new(d->loop, o, err);
+    d->secure = d->source ? secure_new(d->loop, o, d->mesh, source_reviewer(d->source), err) : NULL;
     if (!d->secure)
         return ERR_INVALID;
     d->view = view_new(d->loop, d->world, &(struct push_opts){.keep_identifier = STR("{\"Component\":\"weftd\",\"Info\":{\"version\":\"" WEFT_VERSION "\"}}")},
@@ -234,10 +235,9 @@ static int begin(struct daemon *d, struct err *err)
     d->plain = grpc_server_new(d->loop, &(struct grpc_server_opts){0});
     push_serve(view_push(d->view), d->plain, true);
     d->complete.run = on_complete;
-    d->source = source_new(d->loop, o, d->store, on_synced, d, err);
-    if (!d->source)
-        return ERR_INVALID;
-    int rc = serve_pages(d, err);
+    int rc = source_begin(d->source, d->store, on_synced, d, err);
+    if (rc == 0)
+        rc = serve_pages(d, err);
     if (rc == 0 && source_kubernetes(d->source))
         write_ports(d); /* of the pages; the others follow */
     return rc;

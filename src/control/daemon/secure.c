@@ -21,6 +21,7 @@ struct secure {
     struct view_gate gate;
     struct loop *loop;
     const struct daemon_options *options;
+    const struct token_reviewer *reviewer; /* NULL: Kubernetes isn't asked */
     struct ca *ca;            /* NULL: there is no authority */
     struct grpc_server *grpc;
     struct entry entry;
@@ -91,33 +92,72 @@ static int refuse(struct push_refusal *why, enum grpc_status status)
     return why->err.code;
 }
 
-static int check_known(struct secure *s, const struct auth_request *q, const struct node *n, struct arena *a, struct push_refusal *why)
+/* One stream. Who comes is asked of all that know callers, some of which have to ask others. */
+struct visitor {
+    struct push_proxy *proxy;
+    struct auth_call *call;   /* under way */
+    struct strbuf identity, why, peer;
+};
+
+static void on_caller(void *user, const struct auth_caller *caller, struct str why)
 {
-    struct auth_caller caller;
-    struct strbuf reasons = {0};
-    enum auth_step step = auth_try(ca_auth(s->ca), q, a, &caller, &reasons);
-    if (step != AUTH_TAKEN)
-        err_set(&why->err, ERR_INVALID, "authentication failure: %.*s", STR_ARG(strbuf_str(&reasons)));
-    strbuf_fini(&reasons);
-    if (step != AUTH_TAKEN)
-        return refuse(why, GRPC_UNAUTHENTICATED);
-    int rc = identity_check(caller.identity, n->ns, n->service_account, &why->err);
-    return rc ? refuse(why, GRPC_PERMISSION_DENIED) : 0;
+    struct visitor *w = user;
+    w->call = NULL;
+    if (caller)
+        strbuf_adds(&w->identity, caller->identity);
+    else
+        strbuf_adds(&w->why, why);
+    push_admit(w->proxy);
 }
 
-static int check(struct view_gate *g, const struct push_peer *peer, const struct node *n, struct push_refusal *why)
+static void *arrive(struct view_gate *g, const struct push_peer *peer, bool *is_asking)
 {
     struct secure *s = CONTAINER_OF(g, secure, gate);
     struct auth_request q;
     struct arena a;
     if (peer->is_plain)
-        return 0;
+        return NULL;
+    struct visitor *w = NEW(visitor);
+    w->proxy = peer->proxy;
     arena_init(&a, 0);
     auth_request_of(peer->stream, &a, &q);
-    int rc = check_known(s, &q, n, &a, why);
-    if (rc)
-        LOG_SELDOM(MAIN, WARNING, "proxy %.*s at %.*s was refused: %s", STR_ARG(n->id), STR_ARG(q.peer), why->err.message);
+    strbuf_adds(&w->peer, q.peer);
+    w->call = auth_ask(ca_auth(s->ca), &q, on_caller, w);
     arena_fini(&a);
+    *is_asking = true;
+    return w;
+}
+
+static void leave(struct view_gate *g, void *visitor)
+{
+    struct visitor *w = visitor;
+    (void)g;
+    auth_cancel(&w->call);
+    strbuf_fini(&w->identity);
+    strbuf_fini(&w->why);
+    strbuf_fini(&w->peer);
+    mem_free(w);
+}
+
+static int check_known(const struct visitor *w, const struct node *n, struct push_refusal *why)
+{
+    if (!w->identity.n) {
+        err_set(&why->err, ERR_INVALID, "authentication failure: %.*s", STR_ARG(strbuf_str(&w->why)));
+        return refuse(why, GRPC_UNAUTHENTICATED);
+    }
+    int rc = identity_check(strbuf_str(&w->identity), n->ns, n->service_account, &why->err);
+    return rc ? refuse(why, GRPC_PERMISSION_DENIED) : 0;
+}
+
+static int check(struct view_gate *g, const struct push_peer *peer, const struct node *n, struct push_refusal *why)
+{
+    const struct visitor *w = peer->visitor;
+    (void)g;
+    if (peer->is_plain)
+        return 0;
+    int rc = check_known(w, n, why);
+    if (rc)
+        LOG_SELDOM(MAIN, WARNING, "proxy %.*s at %.*s was refused: %s", STR_ARG(n->id), STR_ARG(strbuf_str(&w->peer)), why->err.message);
     return rc;
 }
 
@@ -139,20 +179,23 @@ static uint32_t split_hosts(struct str text, struct str *out)
     return n;
 }
 
-/* In istiod's order; bootstrap tokens stand where Kubernetes' would. */
+/* In istiod's order; bootstrap tokens stand before Kubernetes', since they are known here. */
 static int add_authenticators(struct secure *s, const struct mesh *mesh, struct err *err)
 {
     const struct daemon_options *o = s->options;
+    static const struct str audience = {"istio-ca", 8}; /* istiod's TOKEN_AUDIENCES */
     struct auth_chain *chain = ca_auth(s->ca);
     auth_chain_add(chain, auth_certificate_new(mesh->trust_domain, mesh->trust_domain_aliases, mesh->alias_count));
-    if (!*o->token_dir && !*o->jwt_rule)
-        LOG(MAIN, WARNING, "without --token-dir and --jwt-rule only who has a certificate already is known");
+    if (!*o->token_dir && !*o->jwt_rule && !s->reviewer)
+        LOG(MAIN, WARNING, "without --token-dir, --jwt-rule and Kubernetes only who has a certificate already is known");
     if (*o->token_dir) {
         struct authenticator *tokens = auth_token_file_new(s->loop, o->token_dir, mesh->trust_domain, err);
         auth_chain_add(chain, tokens);
         if (!tokens)
             return err_prefix(err, "--token-dir");
     }
+    if (s->reviewer)
+        auth_chain_add(chain, auth_kube_new(s->reviewer, &audience, 1, mesh->trust_domain));
     if (*o->jwt_rule) {
         struct authenticator *jwt = auth_jwt_rule_new(s->loop, str_from(o->jwt_rule), mesh->trust_domain, JWT_SKEW_S, err);
         auth_chain_add(chain, jwt);
@@ -179,10 +222,12 @@ static int begin_ca(struct secure *s, const struct mesh *mesh, struct err *err)
     return add_authenticators(s, mesh, err);
 }
 
-struct secure *secure_new(struct loop *loop, const struct daemon_options *keep_o, const struct mesh *mesh, struct err *err)
+struct secure *secure_new(struct loop *loop, const struct daemon_options *keep_o, const struct mesh *mesh,
+                          const struct token_reviewer *keep_reviewer, struct err *err)
 {
     struct secure *s = NEW(secure);
-    s->gate.check = check;
+    s->gate = (struct view_gate){.arrive = arrive, .leave = leave, .check = check};
+    s->reviewer = keep_reviewer;
     s->loop = loop;
     s->options = keep_o;
     s->entry.fd = -1;

@@ -11,8 +11,10 @@
 #include "control/view/view.h"
 
 struct secure;
-/* Without a folder for an authority: one without, whose port stays closed. NULL: *err. */
-struct secure *secure_new(struct loop *loop, const struct daemon_options *keep_o, const struct mesh *mesh, struct err *err);
+/* Without a folder for an authority: one without, whose port stays closed. keep_reviewer NULL: tokens of Kubernetes' service
+ * accounts aren't known. NULL: *err. */
+struct secure *secure_new(struct loop *loop, const struct daemon_options *keep_o, const struct mesh *mesh,
+                          const struct token_reviewer *keep_reviewer, struct err *err);
 struct view_gate *secure_gate(struct secure *s); /* lets plaintext through: nobody is asked there */
 /* Listens, for what `push` gives. */
 int secure_serve(struct secure *s, struct push *push, struct err *err);

@@ -8,9 +8,15 @@
 #include "control/registry/files.h"
 #include "control/registry/kubernetes.h"
 
+/* Istio's name for the cluster that a control plane runs in, as proxies say it. */
+#define CLUSTER_ID "Kubernetes"
+
 struct source {
+    struct loop *loop;
+    const struct daemon_options *options;
     struct registry_files *files;           /* or */
     struct kube_client *client;
+    struct kube_reviewer *reviewer;
     struct registry_kubernetes *kubernetes;
 };
 
@@ -24,36 +30,46 @@ static int load_config(const struct daemon_options *o, struct kube_config *confi
     return rc;
 }
 
-static int begin_kubernetes(struct source *s, struct loop *loop, const struct daemon_options *o, struct store *store,
-                            void (*on_synced)(void *user), void *user, struct err *err)
+static int make_client(struct source *s, struct err *err)
 {
     struct kube_config config = {0};
-    int rc = load_config(o, &config, err);
+    int rc = load_config(s->options, &config, err);
     if (rc == 0)
-        s->client = kube_client_new(loop, &config, err);
+        s->client = kube_client_new(s->loop, &config, err);
     kube_config_fini(&config);
     if (!s->client)
         return ERR_INVALID;
-    s->kubernetes = registry_kubernetes_new(
-        &(struct registry_kubernetes_opts){.client = s->client, .store = store, .on_synced = on_synced, .user = user});
+    s->reviewer = kube_reviewer_new(s->client, STR(CLUSTER_ID));
     return 0;
 }
 
-struct source *source_new(struct loop *loop, const struct daemon_options *o, struct store *keep_store, void (*on_synced)(void *user),
-                          void *user, struct err *err)
+struct source *source_new(struct loop *loop, const struct daemon_options *keep_o, struct err *err)
 {
     struct source *s = NEW(source);
-    if (*o->config_dir && *o->kubeconfig)
-        err_set(err, ERR_INVALID, "--config-dir and --kubeconfig exclude each other");
-    else if (!*o->config_dir) {
-        if (begin_kubernetes(s, loop, o, keep_store, on_synced, user, err) == 0)
-            return s;
-    } else if ((s->files = registry_files_new(loop, o->config_dir, keep_store, err))) {
-        on_synced(user);
-        return s;
+    s->loop = loop;
+    s->options = keep_o;
+    int rc = 0;
+    if (*keep_o->config_dir && *keep_o->kubeconfig)
+        rc = err_set(err, ERR_INVALID, "--config-dir and --kubeconfig exclude each other");
+    else if (!*keep_o->config_dir)
+        rc = make_client(s, err);
+    if (rc)
+        source_free(&s);
+    return s;
+}
+
+int source_begin(struct source *s, struct store *keep_store, void (*on_synced)(void *user), void *user, struct err *err)
+{
+    if (s->client) {
+        s->kubernetes = registry_kubernetes_new(
+            &(struct registry_kubernetes_opts){.client = s->client, .store = keep_store, .on_synced = on_synced, .user = user});
+        return 0;
     }
-    source_free(&s);
-    return NULL;
+    s->files = registry_files_new(s->loop, s->options->config_dir, keep_store, err);
+    if (!s->files)
+        return ERR_INVALID;
+    on_synced(user);
+    return 0;
 }
 
 void source_free(struct source **p)
@@ -64,6 +80,7 @@ void source_free(struct source **p)
         return;
     registry_files_free(&s->files);
     registry_kubernetes_free(&s->kubernetes);
+    kube_reviewer_free(&s->reviewer);
     kube_client_free(&s->client);
     mem_free(s);
 }
@@ -71,6 +88,11 @@ void source_free(struct source **p)
 struct kube_client *source_kubernetes(const struct source *s)
 {
     return s->client;
+}
+
+const struct token_reviewer *source_reviewer(const struct source *s)
+{
+    return s->reviewer ? kube_reviewer(s->reviewer) : NULL;
 }
 
 void source_waits_for(const struct source *s, struct strbuf *out)
@@ -101,6 +123,6 @@ void source_metrics(const struct source *s, struct strbuf *out)
 {
     if (s->kubernetes)
         registry_kubernetes_metrics(s->kubernetes, out);
-    else
+    else if (s->files)
         files_metrics(s->files, out);
 }

@@ -157,11 +157,16 @@ static uint32_t on_parts(void *user, uint32_t type, const struct xds_names *name
     return source->ops->parts(source, x->client, type, names, out);
 }
 
+static struct push_peer peer_of(struct push_proxy *x)
+{
+    return (struct push_peer){.proxy = x, .stream = x->stream, .is_delta = x->is_delta, .is_plain = x->is_plain, .visitor = x->visitor};
+}
+
 static int on_node(void *user, struct str node, struct err *err)
 {
     struct push_proxy *x = user;
     struct push_source *source = x->push->source;
-    struct push_peer peer = {.proxy = x, .stream = x->stream, .is_delta = x->is_delta, .is_plain = x->is_plain};
+    struct push_peer peer = peer_of(x);
     x->refusal.status = GRPC_PERMISSION_DENIED;
     if (source->ops->open(source, &peer, node, &x->client, &x->refusal)) {
         *err = x->refusal.err;
@@ -199,6 +204,22 @@ static const struct xds_server_ops server_ops = {on_parts, on_node, on_answer, o
 
 /* ---- the stream's side ---- */
 
+static void arrive(struct push_proxy *x)
+{
+    struct push_source *source = x->push->source;
+    struct push_peer peer = peer_of(x);
+    bool is_asking = false;
+    if (source->ops->arrive)
+        x->visitor = source->ops->arrive(source, &peer, &is_asking);
+    if (is_asking)
+        grpc_stream_pause(x->stream, true);
+}
+
+void push_admit(struct push_proxy *x)
+{
+    grpc_stream_pause(x->stream, false);
+}
+
 static void *begin(const struct push_door *door, struct grpc_stream *s, bool is_delta)
 {
     struct push *p = door->push;
@@ -222,6 +243,7 @@ static void *begin(const struct push_door *door, struct grpc_stream *s, bool is_
     list_push_back(&p->proxies, &x->node);
     p->count++;
     p->connected_total++;
+    arrive(x);
     return x;
 }
 
@@ -283,6 +305,8 @@ static void on_closed(void *call, struct grpc_stream *s)
     xds_server_free(&x->server);
     if (x->is_open)
         p->source->ops->close(p->source, x->client);
+    if (x->visitor)
+        p->source->ops->leave(p->source, x->visitor);
     loop_defer(p->loop, &x->deferred, destroy);
 }
 

@@ -65,7 +65,7 @@ struct push_proxy {
     struct push *push;
     struct grpc_stream *stream;
     struct xds_server *server;
-    void *client;                /* the source's */
+    void *visitor, *client;      /* the source's */
     struct push_refusal refusal;
     enum proxy_stage stage;
     bool is_plain, is_delta, is_open;

@@ -278,6 +278,18 @@ static void client_free(struct client *c)
     mem_free(c);
 }
 
+static void *client_arrive(struct push_source *s, const struct push_peer *peer, bool *is_asking)
+{
+    struct view_gate *gate = view_of(s)->gate;
+    return gate ? gate->arrive(gate, peer, is_asking) : NULL;
+}
+
+static void client_leave(struct push_source *s, void *visitor)
+{
+    struct view_gate *gate = view_of(s)->gate;
+    gate->leave(gate, visitor);
+}
+
 static int client_open(struct push_source *s, const struct push_peer *peer, struct str node, void **client, struct push_refusal *why)
 {
     struct view *v = view_of(s);
@@ -420,6 +432,8 @@ static uint32_t refresh(struct push_source *s, unsigned kinds)
 /* ---- life ---- */
 
 static const struct push_source_ops source_ops = {
+    .arrive = client_arrive,
+    .leave = client_leave,
     .open = client_open,
     .close = client_close,
     .about = about,

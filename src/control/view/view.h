@@ -12,8 +12,12 @@
 
 struct view;
 
-/* Who may connect: called with the node when a stream's first request has come. Other than 0 refuses it. */
+/* Who may connect. */
 struct view_gate {
+    /* As push_source_ops.arrive and leave. */
+    void *(*arrive)(struct view_gate *g, const struct push_peer *peer, bool *is_asking);
+    void (*leave)(struct view_gate *g, void *visitor);
+    /* Called with the node when a stream's first request has come. Other than 0 refuses it. */
     int (*check)(struct view_gate *g, const struct push_peer *peer, const struct node *n, struct push_refusal *why);
 };
 
