@@ -89,7 +89,7 @@ static void add_literal(const struct translation *t, struct many *tags, const ch
     TAG *tag = tag_new(t, name);
     tag->type_case = TAG_CASE(LITERAL);
     tag->literal = MAKE(t, Envoy__Type__Tracing__V3__CustomTag__Literal, envoy__type__tracing__v3__custom_tag__literal__descriptor);
-    tag->literal->value = text(t, value);
+    tag->literal->value = text(t, value.n ? value : STR("unknown")); /* Envoy refuses an empty one */
     many_add(t, tags, tag);
 }
 
