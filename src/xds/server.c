@@ -5,6 +5,10 @@
  *     settled --request, touch--> due --next: something is new--> waiting --answer--> due, or settled
  *                                  \--next: nothing is new--> settled
  *
+ * What is gone of a type may have to wait until others have been answered (removes_after): the client is then taken to have it still.
+ * What is new of a type may have to wait for answers of others (sent_after). Both together are make before break: the new cluster, its
+ * endpoints, the route to it, and then the old cluster's end. No circle: types wait for answers to what was sent, and for types before them.
+ *
  * Usually part i of what is to be sent is compared with part i of what was. Where that can't be done (a client tells what it has from
  * a stream before; names are asked for of a type in several parts; a resource moved from one part to another) all parts are made
  * one, and encoded so.
@@ -14,6 +18,8 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "proto/wire.h"
+
+#define PASSED_MAX 8 /* then what is due no longer waits for others: they change faster than the client answers */
 
 /* ---- making and freeing ---- */
 
@@ -92,6 +98,8 @@ struct plan {
     uint32_t count;
     struct change *changes[XDS_PARTS_MAX];
     uint32_t change_count, resources, removed;
+    bool keeps_removed;                   /* they are told later */
+    bool is_one;                          /* all parts were made one */
 };
 
 static void plan_fini(struct plan *p)
@@ -117,7 +125,7 @@ static void add_change(struct xds_server *s, const struct served *t, struct xds_
     struct change_key key = {before, now, t->sent_asked.names, t->asked.names, t->again, 0};
     key.flags = (s->opts.is_delta ? CHANGE_DELTA : desc->is_whole ? CHANGE_WHOLE : 0) | (t->sent_asked.is_everything ? CHANGE_ALL_BEFORE : 0) |
                 (t->asked.is_everything ? CHANGE_ALL_NOW : 0) | (desc->echo >= 0 ? CHANGE_HAS_ECHO : 0) |
-                (desc->is_namespaced ? CHANGE_NAMESPACED : 0);
+                (desc->is_namespaced ? CHANGE_NAMESPACED : 0) | (p->keeps_removed ? CHANGE_KEEP : 0);
     struct change *c = change_get(s->opts.keep_pool, &key, desc->name, now_us);
     p->changes[p->change_count++] = c;
     p->resources += c->resources;
@@ -130,6 +138,7 @@ static void plan_as_one(struct xds_server *s, const struct served *t, uint64_t n
     struct xds_set *before = set_union(s->opts.keep_pool, type, t->sent, t->sent_count),
                    *now = set_union(s->opts.keep_pool, type, p->parts, p->count);
     plan_fini(p);
+    p->is_one = true;
     add_change(s, t, before, now, now_us, p);
     xds_set_unref(&before);
     xds_set_unref(&now);
@@ -224,17 +233,22 @@ static void note_echo(struct xds_server *s, const struct served *t, const struct
 static void settle(struct served *t, const struct plan *p)
 {
     struct xds_set *now[XDS_PARTS_MAX];
-    for (uint32_t i = 0; i < p->count; i++)
-        now[i] = p->parts[i] ? xds_set_ref(p->parts[i]) : NULL;
+    uint32_t count = p->keeps_removed ? p->change_count : p->count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct xds_set *has = p->keeps_removed ? p->changes[i]->merged : p->parts[i];
+        now[i] = has ? xds_set_ref(has) : NULL;
+    }
     served_forget_sent(t);
-    memcpy(t->sent, now, p->count * sizeof *now);
-    t->sent_count = p->count;
+    memcpy(t->sent, now, count * sizeof *now);
+    t->sent_count = count;
+    t->is_foreign = p->keeps_removed && p->is_one;
     xds_names_unref(&t->sent_asked.names);
     t->sent_asked = t->asked;
     if (t->asked.names)
         xds_names_ref(t->asked.names);
     xds_names_unref(&t->again);
-    t->is_due = t->must_answer = false;
+    t->is_due = p->keeps_removed;
+    t->must_answer = false;
 }
 
 static void send(struct xds_server *s, struct served *t, struct plan *p, uint64_t now_us, struct buf *out, struct xds_sent *sent)
@@ -249,31 +263,104 @@ static void send(struct xds_server *s, struct served *t, struct plan *p, uint64_
     note_echo(s, t, p);
 }
 
+static void ask_parts(struct xds_server *s, const struct served *t, struct plan *p)
+{
+    if (t->asked.is_everything || t->asked.names)
+        p->count = s->ops->parts(s->user, (uint32_t)(t - s->types), t->asked.is_everything ? NULL : t->asked.names, p->parts);
+    DCHECK(p->count <= XDS_PARTS_MAX);
+}
+
+/* An answer to come; a client that has given up all of the type may not care to give one. */
+static bool owes_answer(const struct served *t)
+{
+    return t->is_waiting && (t->asked.is_everything || t->asked.names);
+}
+
+/* Do types that may name what is gone have something to say, or to be answered? */
+static bool has_to_wait(struct xds_server *s, const struct served *t)
+{
+    uint32_t types = s->opts.keep_types[t - s->types].removes_after;
+    for (uint32_t i = 0; types && i < s->opts.type_count; i++) {
+        struct plan p = {0};
+        if (!(types >> i & 1) || !s->types[i].is_asked)
+            continue;
+        if (owes_answer(&s->types[i]))
+            return true;
+        if (!s->types[i].is_due)
+            continue;
+        ask_parts(s, &s->types[i], &p);
+        if (!is_same_as_sent(&s->types[i], &p))
+            return true;
+    }
+    return false;
+}
+
+/* False: only what is gone would be told, and not yet. */
+static bool plan_next(struct xds_server *s, const struct served *t, uint64_t now_us, struct plan *p)
+{
+    make_plan(s, t, now_us, p);
+    if (!s->opts.is_delta || !p->removed || !has_to_wait(s, t))
+        return true;
+    if (!p->resources && !t->must_answer)
+        return false;
+    plan_fini(p);
+    p->keeps_removed = true;
+    make_plan(s, t, now_us, p);
+    return true;
+}
+
 static bool next_of(struct xds_server *s, struct served *t, uint64_t now_us, struct buf *out, struct xds_sent *sent)
 {
     struct plan p = {0};
-    if (t->asked.is_everything || t->asked.names)
-        p.count = s->ops->parts(s->user, (uint32_t)(t - s->types), t->asked.is_everything ? NULL : t->asked.names, p.parts);
-    DCHECK(p.count <= XDS_PARTS_MAX);
+    bool is_sent = false;
+    ask_parts(s, t, &p);
     if (is_same_as_sent(t, &p) && !t->must_answer) {
         t->is_due = false;
         return false;
     }
-    make_plan(s, t, now_us, &p);
-    bool is_sent = is_worth_sending(s, t, &p);
-    if (is_sent)
-        send(s, t, &p, now_us, out, sent);
-    settle(t, &p);
+    if (plan_next(s, t, now_us, &p)) {
+        is_sent = is_worth_sending(s, t, &p);
+        if (is_sent)
+            send(s, t, &p, now_us, out, sent);
+        settle(t, &p);
+    }
     plan_fini(&p);
     return is_sent;
 }
 
-bool xds_server_next(struct xds_server *s, uint64_t now_us, struct buf *out, struct xds_sent *sent)
+/* Those before it in the table have been looked at: what they have to say is under way, or can't be said yet. */
+static bool is_held(const struct xds_server *s, const struct served *t)
 {
-    for (uint32_t i = 0; i < s->opts.type_count; i++)
-        if (is_ready(&s->types[i]) && next_of(s, &s->types[i], now_us, out, sent))
+    uint32_t types = s->opts.keep_types[t - s->types].sent_after;
+    for (uint32_t i = 0; t->passed < PASSED_MAX && types >> i; i++)
+        if ((types >> i & 1) && owes_answer(&s->types[i]))
             return true;
     return false;
+}
+
+static void note_passed(struct xds_server *s, const struct served *sent)
+{
+    for (uint32_t i = 0; i < s->opts.type_count; i++)
+        s->types[i].passed += is_ready(&s->types[i]) && &s->types[i] != sent;
+}
+
+static bool next_in_order(struct xds_server *s, uint64_t now_us, struct buf *out, struct xds_sent *sent)
+{
+    for (uint32_t i = 0; i < s->opts.type_count; i++) {
+        struct served *t = &s->types[i];
+        if (!is_ready(t) || is_held(s, t) || !next_of(s, t, now_us, out, sent))
+            continue;
+        t->passed = 0;
+        note_passed(s, t);
+        return true;
+    }
+    return false;
+}
+
+bool xds_server_next(struct xds_server *s, uint64_t now_us, struct buf *out, struct xds_sent *sent)
+{
+    /* Twice: what waited for others may find that they have nothing to say. */
+    return next_in_order(s, now_us, out, sent) || next_in_order(s, now_us, out, sent);
 }
 
 void xds_server_state(const struct xds_server *s, uint32_t type, struct xds_type_state *out)

@@ -32,6 +32,12 @@ struct xds_served_type {
     /* A resource that is sent again makes those of the same name of this type be sent again too; -1: none. A cluster that
      * was changed warms until its assignment has come once more (Envoy: "xDS protocol", resource warming). */
     int echo;
+    /* Delta: that a resource is gone is told once what is new of these types (1 << type) has been answered; 0: with the rest. A
+     * cluster goes after the routes that named it (Envoy: "xDS protocol", make before break). */
+    uint32_t removes_after;
+    /* Isn't sent while a response of these types (1 << type) is under way: routes come after the clusters that they name, and
+     * after those clusters' endpoints. Not for ever, where those never come to rest. */
+    uint32_t sent_after;
 };
 
 struct xds_answer { /* to a response */

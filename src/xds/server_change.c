@@ -112,6 +112,16 @@ static void compare_sets(struct work *w)
     }
 }
 
+/* What the client then has: what there is, and what it has of what is gone. */
+static void keep_removed(struct work *w)
+{
+    struct xds_set_builder *b = xds_set_begin(w->pool, w->type, w->c->key.now);
+    for (uint32_t i = 0; i < w->removed_count; i++)
+        xds_set_copy(b, w->c->key.before, w->removed[i]);
+    w->c->merged = xds_set_end(&b);
+    w->removed_count = 0;
+}
+
 /* Names asked for anew of which there is no resource: the client is told, so that it needn't wait (delta). */
 static void add_absent(struct work *w)
 {
@@ -188,6 +198,8 @@ static void work_out(struct xds_pool *pool, struct change *c, const char *type)
     w.updated = mem_alloc((now + 1) * sizeof *w.updated);
     w.removed = mem_alloc((before + names + 1) * sizeof *w.removed);
     compare_sets(&w);
+    if (k->flags & CHANGE_KEEP)
+        keep_removed(&w);
     if (k->flags & CHANGE_DELTA)
         add_absent(&w);
     else
@@ -231,6 +243,7 @@ static void free_change(struct change *c)
     struct change_key *k = &c->key;
     xds_set_unref(&k->before);
     xds_set_unref(&k->now);
+    xds_set_unref(&c->merged);
     xds_names_unref(&k->asked_before);
     xds_names_unref(&k->asked_now);
     xds_names_unref(&k->again);

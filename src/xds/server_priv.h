@@ -76,6 +76,7 @@ struct change {
     uint64_t used_us;
     uint32_t resources, removed_count;
     struct str *removed;      /* text of what the change holds on to */
+    struct xds_set *merged;    /* CHANGE_KEEP: what the client has then */
     struct xds_names *updated; /* that the client has in another version; of types with an echo */
     struct buf body;          /* fields of the response: resources, removed_resources */
     struct str flat;          /* in its place where it is small: a buf would take a block */
@@ -91,6 +92,7 @@ enum change_flags {
     CHANGE_ALL_BEFORE = 4, CHANGE_ALL_NOW = 8, /* everything was, and is, asked for */
     CHANGE_HAS_ECHO = 16,
     CHANGE_NAMESPACED = 32,
+    CHANGE_KEEP = 64,         /* what is gone isn't told yet */
 };
 bool asked_has(const struct asked *asked, struct str name, bool is_namespaced);
 /* The caller's reference. */
@@ -108,6 +110,7 @@ struct served {               /* a type on this stream */
     bool is_waiting;
     bool is_foreign;          /* `sent` is what the client said it has, not parts of ours */
     struct asked asked;
+    uint32_t passed;          /* responses of others sent while this waited for them */
     uint64_t asked_hash;      /* state of the world: of the names as the last request listed them */
     struct xds_names *again;  /* to be sent whether or not they are new */
     struct asked sent_asked;

@@ -2,10 +2,9 @@
  *
  * Requests: what is asked for, and answers to responses (Envoy: "xDS REST and gRPC protocol").
  *
- * State of the world: each request repeats all the names; one with a nonce that isn't the last response's was written before its client saw
- * that, and the next one will say it all again: neither its names nor its answer count. Delta: requests tell of changes, which count
- * whatever the nonce is; only the answer is ignored. What a client gives up it forgets, so it is taken off what was sent at once:
- * asked for again it is sent again.
+ * State of the world: requests repeat all the names; delta: they tell of changes. Either way requests come in the order in which they
+ * were written, so that what they ask for counts whatever their nonce is; they are an answer only with that of the last response. What a
+ * client gives up it forgets, so it is taken off what it was sent at once: asked for again it is sent again.
  */
 #include "base/mem.h"
 #include "xds/server_priv.h"
@@ -49,14 +48,11 @@ static void forget_given_up(struct xds_server *s, struct served *t)
     struct xds_names *before = t->sent_asked.names;
     if (t->asked.is_everything)
         return;
-    if (t->is_foreign) {
+    if (t->is_foreign)
         forget_foreign(s, t);
-        return;
-    }
-    if (t->sent_asked.is_everything) /* rare enough: all that is still asked for is sent again */
-        t->sent_asked = (struct asked){false, NULL};
     else
-        t->sent_asked.names = names_common(s->opts.keep_pool, before, t->asked.names);
+        t->sent_asked.is_everything = false;
+    t->sent_asked.names = names_common(s->opts.keep_pool, before, t->asked.names);
     xds_names_unref(&before);
 }
 
@@ -138,29 +134,10 @@ static bool read_everything(const struct xds_server *s, const struct served *t, 
     return take_star(r->names, &r->name_count) || is_legacy;
 }
 
-/* Written before the client saw our last response. The next one says what it asks for, but not that it once didn't and has
- * forgotten: what isn't in this list has to be sent again. */
-static void feed_stale(struct xds_server *s, struct served *t, struct xds_request *r)
-{
-    struct xds_names *before = t->sent_asked.names;
-    t->was_named |= r->name_count > 0;
-    if (!read_everything(s, t, r) && t->asked.is_everything)
-        t->is_due = t->must_answer = true;
-    struct xds_names *then = xds_names_new(s->opts.keep_pool, r->names, r->name_count);
-    t->sent_asked.names = names_common(s->opts.keep_pool, before, then);
-    t->is_due |= t->sent_asked.names != before;
-    xds_names_unref(&before);
-    xds_names_unref(&then);
-}
-
 static int feed_sotw(struct xds_server *s, struct served *t, struct xds_request *r, uint64_t now_us, struct err *err)
 {
     bool is_first = !t->is_asked;
-    if (!is_first && t->state.sent_nonce && !is_last_nonce(t, r->nonce)) {
-        feed_stale(s, t, r);
-        return 0;
-    }
-    if (!is_first && t->is_waiting)
+    if (!is_first && t->is_waiting && is_last_nonce(t, r->nonce))
         take_answer(s, t, r, now_us);
     if (is_same_list(t, r))
         return 0;

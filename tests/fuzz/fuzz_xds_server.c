@@ -10,9 +10,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct xds_served_type types[] = {
-    {"envoy.config.cluster.v3.Cluster", true, false, false, 1},
-    {"envoy.config.endpoint.v3.ClusterLoadAssignment", false, true, false, -1},
-    {"envoy.config.route.v3.VirtualHost", false, true, true, -1},
+    {"envoy.config.cluster.v3.Cluster", true, false, false, 1, 4, 0},
+    {"envoy.config.endpoint.v3.ClusterLoadAssignment", false, true, false, -1, 0, 0},
+    {"envoy.config.route.v3.VirtualHost", false, true, true, -1, 0, 3},
 };
 struct state {
     struct xds_pool *pool;

@@ -2,19 +2,22 @@
 """The push (control/push) over real streams: doubles/push_world.c with resources that a test puts into it, grpcio and
 weft-proxy as its clients."""
 import json
+import threading
 
 import grpc
 import pytest
 
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.route.v3 import route_pb2
 from google.protobuf.json_format import ParseDict
 
 from lib import config
 from lib.ads_client import AdsClient, names, versions
-from lib.ads_server import ads_bootstrap
+from lib.ads_server import ads, ads_bootstrap
 from lib.doubles import PushWorld
 from lib.http1 import fetch, response_bytes
+from lib.proxy import envoy, weft
 from lib.wait import wait_until
 
 BOTH = pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
@@ -330,3 +333,50 @@ def test_weft_proxy__as_client__follows_changes(make_world, start_proxy, make_or
     world.drop("cds", "-", "origin")
     world.changed()
     wait_until(lambda: body() == 503, "the cluster's end")
+
+
+def put_service(world, name, origin):
+    fields = {"resource_api_version": "V3", "ads": {}}
+    world.put("cds", "-", name, ParseDict({"name": name, "type": "EDS", "connect_timeout": "2s",
+                                           "eds_cluster_config": {"eds_config": fields}}, cluster_pb2.Cluster()))
+    world.put("eds", "-", name, ParseDict(config.cluster(name, origin.port)["load_assignment"], endpoint_pb2.ClusterLoadAssignment()))
+
+
+def put_route(world, cluster):
+    host = config.virtual_host([{"match": {"prefix": "/"}, "route": {"cluster": cluster}}])
+    world.put("rds", "-", "r", ParseDict({"name": "r", "virtual_hosts": [host]}, route_pb2.RouteConfiguration()))
+
+
+@pytest.mark.parametrize("binary", [weft, envoy], ids=["weft", "envoy"])
+def test_moving_away__from_a_cluster_that_goes__no_request_fails(make_world, start_proxy, make_origin, binary):
+    """In one change the route names another cluster and the old one is gone with its endpoints: it goes after the route."""
+    origin = make_origin()
+    world = make_world()
+    put_service(world, "c0", origin)
+    put_route(world, "c0")
+    world.load()
+    hcm = config.hcm()
+    del hcm["typed_config"]["route_config"]
+    hcm["typed_config"]["rds"] = {"route_config_name": "r", "config_source": ads()}
+    proxy = start_proxy(ads_bootstrap(world.port, delta=True, lds=False, listeners=[config.listener("http", hcm)]), binary=binary())
+    wait_until(lambda: fetch(proxy.address()).status == 200, "the first route")
+    statuses, stop = [], threading.Event()
+
+    def traffic():
+        while not stop.is_set():
+            statuses.append(fetch(proxy.address()).status)
+    thread = threading.Thread(target=traffic)
+    thread.start()
+    try:
+        for i in range(1, 16):
+            put_service(world, f"c{i}", origin)
+            put_route(world, f"c{i}")
+            world.drop("cds", "-", f"c{i - 1}")
+            world.drop("eds", "-", f"c{i - 1}")
+            world.changed()
+            world.wait_line("ack rds", i + 1)
+            world.wait_line("ack cds", 2 * i + 1)  # what is new, and what is gone
+    finally:
+        stop.set()
+        thread.join()
+    assert len(statuses) > 15 and set(statuses) == {200}

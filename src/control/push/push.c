@@ -19,8 +19,15 @@
 #define TRIM_MS 10000
 #define TRIM_UNUSED_US 30000000
 
+/* Make before break: what names clusters comes after them and their endpoints, and they go after what named them. */
+#define CLUSTERS (1u << PUSH_CDS | 1u << PUSH_EDS)
+#define NAMES_CLUSTERS (1u << PUSH_LDS | 1u << PUSH_RDS | 1u << PUSH_VHDS)
+#define REMOVES_AFTER(t)                                                                           \
+    ((t) == PUSH_CDS ? NAMES_CLUSTERS : (t) == PUSH_EDS ? NAMES_CLUSTERS | 1u << PUSH_CDS : (t) == PUSH_RDS ? 1u << PUSH_LDS : 0)
+#define SENT_AFTER(t) (1u << (t) & NAMES_CLUSTERS ? CLUSTERS : 0)
+
 static const struct xds_served_type served_types[PUSH_TYPE_COUNT] = {
-#define X(id, text, name, whole, named, below, echo) {name, whole, named, below, echo},
+#define X(id, text, name, whole, named, below, echo) {name, whole, named, below, echo, REMOVES_AFTER(PUSH_##id), SENT_AFTER(PUSH_##id)},
     PUSH_TYPE_TABLE(X)
 #undef X
 };
@@ -277,7 +284,7 @@ static void on_message(void *call, struct grpc_stream *s, struct str message)
     }
     if (x->stage == STAGE_NEW && x->is_open)
         await_turn(x);
-    send_due(x);
+    set_ready(x); /* at the turn's end: a client's answer and what it asks for next often come together, and belong together */
     check_first(x);
 }
 

@@ -259,7 +259,7 @@ static void run(uint64_t seed, bool is_delta, bool refuses)
     world_fini(&p.world);
 }
 
-#define SEEDS 500
+#define SEEDS 400
 
 static void test_converge__sotw__any_schedule(void **state)
 {

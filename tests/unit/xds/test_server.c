@@ -104,7 +104,7 @@ static void test_sotw__whole_type_by_names__those_alone(void **state)
     world_fini(&w);
 }
 
-static void test_sotw__stale_nonce__ignored_whole(void **state)
+static void test_sotw__stale_nonce__asks_but_doesnt_answer(void **state)
 {
     (void)state;
     struct world w;
@@ -121,6 +121,9 @@ static void test_sotw__stale_nonce__ignored_whole(void **state)
     SAY(&t, "eds n=1 +a +b");
     ANSWERED(&t, "eds ack 1");
     HEAR(&t, "eds 2: b1");
+    SAY(&t, "eds n=1 +b"); /* crossed with the response; gives a up */
+    SAY(&t, "eds n=2 +a +b");
+    HEAR(&t, "eds 3: a1");
     talk_end(&t);
     world_fini(&w);
 }
@@ -170,8 +173,26 @@ static void test_order__of_one_push__as_the_table_has_it(void **state)
     world_set(&w, W_LDS, "a1");
     HEAR(&t, "cds 1: a1");
     HEAR(&t, "eds 2: a1");
-    HEAR(&t, "lds 3: a1");
+    HEAR(&t, ""); /* listeners name clusters: those have to be there */
+    SAY(&t, "cds n=1");
     HEAR(&t, "");
+    SAY(&t, "eds n=2");
+    HEAR(&t, "lds 3: a1");
+    SAY(&t, "lds n=3");
+    for (int i = 2; i < 9; i++) { /* clusters that change as fast as they are answered don't hold the others up for ever */
+        world_set(&w, W_LDS, i % 2 ? "a2" : "a3");
+        xds_server_touch(t.server, 1u << W_LDS);
+        change(&w, &t, W_CDS, (char[]){'a', (char)('0' + i), 0});
+        if (strncmp(talk_hear(&t), "cds", 3) != 0 || strncmp(talk_hear(&t), "eds", 3) != 0)
+            break;
+        char answer[32];
+        snprintf(answer, sizeof answer, "cds n=%d", i * 2);
+        SAY(&t, answer);
+        snprintf(answer, sizeof answer, "eds n=%d", i * 2 + 1);
+        if (i < 7)
+            SAY(&t, answer);
+    }
+    assert_int_equal(strncmp(t.line.p, "lds", 3), 0);
     talk_end(&t);
     world_fini(&w);
 }
@@ -304,6 +325,51 @@ static void test_echo__a_cluster_changes__its_endpoints_come_again(void **state)
         talk_end(&t);
         world_fini(&w);
     }
+}
+
+static void test_removal__of_what_another_type_may_name__comes_after_it(void **state)
+{
+    (void)state;
+    struct world w;
+    struct talk t;
+    world_init(&w);
+    world_set(&w, W_CDS, "a1 b1|i1");
+    world_set(&w, W_LDS, "x1");
+    talk_begin(&t, &w, true);
+    SAY(&t, "cds node");
+    HEAR(&t, "cds 1: a1 b1 i1");
+    SAY(&t, "cds n=1");
+    SAY(&t, "lds");
+    HEAR(&t, "lds 2: x1");
+    SAY(&t, "lds n=2");
+    world_set(&w, W_LDS, "x2");
+    change(&w, &t, W_CDS, "a1 c1|i1");
+    xds_server_touch(t.server, 1u << W_LDS);
+    HEAR(&t, "cds 3: c1"); /* b is in use still */
+    HEAR(&t, "");
+    SAY(&t, "cds n=3");
+    HEAR(&t, "lds 4: x2");
+    HEAR(&t, "");
+    assert_false(xds_server_is_settled(t.server));
+    SAY(&t, "lds n=4");
+    HEAR(&t, "cds 5: -b");
+    SAY(&t, "cds n=5");
+    assert_true(xds_server_is_settled(t.server));
+    change(&w, &t, W_CDS, "d1|i1");
+    xds_server_touch(t.server, 1u << W_LDS); /* of which nothing is new */
+    HEAR(&t, "cds 6: d1 -a -c");
+    SAY(&t, "cds n=6");
+    world_set(&w, W_LDS, "x3");
+    change(&w, &t, W_CDS, "|i1");
+    xds_server_touch(t.server, 1u << W_LDS);
+    HEAR(&t, "lds 7: x3");
+    change(&w, &t, W_CDS, "d1|i2"); /* it is back before it was gone */
+    HEAR(&t, "cds 8: i2");
+    SAY(&t, "cds n=8");
+    SAY(&t, "lds n=7");
+    HEAR(&t, "");
+    talk_end(&t);
+    world_fini(&w);
 }
 
 /* "r/a1 s/b1": virtual hosts below their route configurations. */
@@ -470,7 +536,7 @@ int main(void)
         cmocka_unit_test(test_sotw__empty_world__wildcard_is_answered),
         cmocka_unit_test(test_sotw__names__only_what_is_new_of_a_type_that_isnt_whole),
         cmocka_unit_test(test_sotw__whole_type_by_names__those_alone),
-        cmocka_unit_test(test_sotw__stale_nonce__ignored_whole),
+        cmocka_unit_test(test_sotw__stale_nonce__asks_but_doesnt_answer),
         cmocka_unit_test(test_sotw__nack__kept_until_something_is_taken),
         cmocka_unit_test(test_order__of_one_push__as_the_table_has_it),
         cmocka_unit_test(test_delta__wildcard__what_is_new_and_what_is_gone),
@@ -478,6 +544,7 @@ int main(void)
         cmocka_unit_test(test_delta__reconnect__only_what_differs),
         cmocka_unit_test(test_delta__wildcard_given_up__names_stay),
         cmocka_unit_test(test_echo__a_cluster_changes__its_endpoints_come_again),
+        cmocka_unit_test(test_removal__of_what_another_type_may_name__comes_after_it),
         cmocka_unit_test(test_namespaced__a_name__asks_for_all_below_it),
         cmocka_unit_test(test_feed__bad_requests__the_stream_ends),
         cmocka_unit_test(test_sharing__many_who_go_the_same_way__encoded_once),

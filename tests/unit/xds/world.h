@@ -15,10 +15,10 @@
 
 enum { W_CDS, W_EDS, W_LDS, W_VHDS, W_TYPES };
 static const struct xds_served_type world_types[W_TYPES] = {
-    {"envoy.config.cluster.v3.Cluster", true, false, false, W_EDS},
-    {"envoy.config.endpoint.v3.ClusterLoadAssignment", false, true, false, -1},
-    {"envoy.config.listener.v3.Listener", true, false, false, -1},
-    {"envoy.config.route.v3.VirtualHost", false, true, true, -1},
+    {"envoy.config.cluster.v3.Cluster", true, false, false, W_EDS, 1u << W_LDS, 0},
+    {"envoy.config.endpoint.v3.ClusterLoadAssignment", false, true, false, -1, 0, 0},
+    {"envoy.config.listener.v3.Listener", true, false, false, -1, 0, 1u << W_CDS | 1u << W_EDS},
+    {"envoy.config.route.v3.VirtualHost", false, true, true, -1, 0, 0},
 };
 static const char *const world_short[W_TYPES] = {"cds", "eds", "lds", "vhds"};
 
