@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * EnvoyFilters (Istio: networking/envoy-filter; its webhook's rules). Whether a value is a patch of the type that it is applied to is
- * seen where it is applied. Pure.
+ * EnvoyFilters (Istio: networking/envoy-filter; its webhook's rules), values too, which are patches of Envoy's own messages. Pure.
  */
+#include "model/envoy_filter.h"
 #include "model/validate_priv.h"
 
 #define APPLY_TO(name) ISTIO__NETWORKING__V1ALPHA3__ENVOY_FILTER__APPLY_TO__##name
@@ -66,6 +66,24 @@ static void check_match(struct check *c, const ist_config_patch *p)
         check_filter(c, p, m->listener->filter_chain);
 }
 
+#define VALUE_MAX_BYTES ((size_t)16 << 20) /* as a message */
+
+static void check_value(struct check *c, const ist_config_patch *p)
+{
+    struct proto_arena *arena = proto_arena_new(VALUE_MAX_BYTES);
+    struct err_list faults = {0};
+    envoy_filter_value(arena, (int)p->apply_to, p->patch->value, &faults);
+    for (size_t i = 0; i < faults.count; i++) {
+        const char *path = faults.items[i].path;
+        struct strbuf field = {0};
+        strbuf_addf(&field, "patch.value%s%s", *path && *path != '[' ? "." : "", path);
+        check_fault(c, field.p, "%s", faults.items[i].message);
+        strbuf_fini(&field);
+    }
+    err_list_fini(&faults);
+    proto_arena_free(&arena);
+}
+
 static void check_patch(struct check *c, const ist_config_patch *p)
 {
     bool waypoint = p->match && p->match->context == ISTIO__NETWORKING__V1ALPHA3__ENVOY_FILTER__PATCH_CONTEXT__WAYPOINT;
@@ -77,6 +95,8 @@ static void check_patch(struct check *c, const ist_config_patch *p)
         check_fault(c, "patch.operation", "is missing");
     else if (p->patch->operation != OPERATION(REMOVE) && !p->patch->value)
         check_fault(c, "patch.value", "is missing");
+    else if (p->patch->operation != OPERATION(REMOVE))
+        check_value(c, p);
     if (!waypoint)
         check_match(c, p);
 }

@@ -77,6 +77,7 @@ static void check_jwt_rule(struct check *c, const ist_jwt_rule *r)
     check_texts(c, "audiences", r->n_audiences, r->audiences);
     check_texts(c, "fromParams", r->n_from_params, r->from_params);
     check_texts(c, "fromCookies", r->n_from_cookies, r->from_cookies);
+    check_texts(c, "spaceDelimitedClaims", r->n_space_delimited_claims, r->space_delimited_claims);
     check_jwks_uri(c, r->jwks_uri);
     check_jwks(c, r->jwks);
     if (*r->jwks_uri && *r->jwks)

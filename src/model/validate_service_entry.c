@@ -3,7 +3,7 @@
  * ServiceEntries, WorkloadEntries and WorkloadGroups (Istio: networking/service-entry, workload-entry, workload-group; the webhook's
  * rules). Pure.
  */
-#include "model/validate_priv.h"
+#include "model/validate_http.h"
 
 #define UNIX_PREFIX "unix://"
 
@@ -60,8 +60,8 @@ static void check_method(struct check *c, const ist_probe *p)
         if (*p->http_get->scheme && strcmp(p->http_get->scheme, "HTTP") != 0 && strcmp(p->http_get->scheme, "HTTPS") != 0)
             check_fault(c, "httpGet.scheme", "must be HTTP or HTTPS, is '%s'", p->http_get->scheme);
         CHECK_EACH (c, i, p->http_get->n_http_headers, "httpGet.httpHeaders") {
-            if (!*p->http_get->http_headers[i]->name)
-                check_fault(c, "name", "is missing");
+            if (!is_header_name(str_from(p->http_get->http_headers[i]->name)))
+                check_fault(c, "name", "'%s' is not a header's name", p->http_get->http_headers[i]->name);
         }
         break;
     case ISTIO__NETWORKING__V1ALPHA3__READINESS_PROBE__HEALTH_CHECK_METHOD_TCP_SOCKET:

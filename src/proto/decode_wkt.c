@@ -86,7 +86,7 @@ static bool decode_any(struct decoder *d, const struct doc_node *node, Google__P
 static bool decode_duration(struct decoder *d, const struct doc_node *node,
                             Google__Protobuf__Duration *out)
 {
-    if (d->flags & DOC_KUBERNETES)
+    if (d->flags & (DOC_KUBERNETES | DOC_GO_DURATIONS))
         return (is_text(node) && duration_parse_go(node->text, &out->seconds, &out->nanos)) ||
                bad_text(d, node, "a duration like 1.5s, 800ms or 1h30m");
     return (is_text(node) && duration_parse(node->text, &out->seconds, &out->nanos)) ||

@@ -50,6 +50,7 @@ enum doc_flag {
     /* Faults spell fields as JSON does, and plain YAML scalars are what Kubernetes (YAML 1.1) takes them for: "on" is true in a
      * google.protobuf.Value, and a fault in a string, as numbers are. Durations are Go's ("800ms", "1h30m"). */
     DOC_KUBERNETES = 2,
+    DOC_GO_DURATIONS = 4, /* those alone */
 };
 /* Where a part of a document stands, for faults; each may be NULL. */
 struct doc_place {

@@ -269,7 +269,7 @@ static void test_workloads__entries_and_groups(void **state)
            "spec.probe: one of httpGet, tcpSocket, exec and grpc must be set\n"},
           {"{template: {}, probe: {httpGet: {port: 0, scheme: http, httpHeaders: [{}]}}}",
            "spec.probe.httpGet.port: must be between 1 and 65535, is 0\n"
-           "spec.probe.httpGet.scheme: must be HTTP or HTTPS, is 'http'\nspec.probe.httpGet.httpHeaders[0].name: is missing\n"},
+           "spec.probe.httpGet.scheme: must be HTTP or HTTPS, is 'http'\nspec.probe.httpGet.httpHeaders[0].name: '' is not a header's name\n"},
           {"{template: {}, probe: {tcpSocket: {}}}", "spec.probe.tcpSocket.port: must be between 1 and 65535, is 0\n"},
           {"{template: {}, probe: {grpc: {}}}", "spec.probe.grpc.port: must be between 1 and 65535, is 0\n"},
           {"{template: {}, probe: {exec: {}}}", "spec.probe.exec.command: is missing\n"});
@@ -330,6 +330,11 @@ static void test_envoy_filter__rules(void **state)
     (void)state;
     RULES(KIND_ENVOY_FILTER, false,
           {PATCH("applyTo: HTTP_FILTER, match: {listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager, subFilter: {name: x}}}}}, patch: {operation: INSERT_BEFORE, value: {name: a}}"), ""},
+          {PATCH("applyTo: CLUSTER, patch: {operation: MERGE, value: {connect_timeout: 5s, dns_refresh_rate: 500ms, lbPolicy: RANDOM}}"), ""},
+          {PATCH("applyTo: CLUSTER, patch: {operation: MERGE, value: {conect_timeout: 5s, name: on, typed_extension_protocol_options: {x: {'@type': type.googleapis.com/no.Such}}}}"),
+           IN_PATCH "patch.value.conect_timeout: no such field in envoy.config.cluster.v3.Cluster; did you mean 'connect_timeout'?\n"
+           IN_PATCH "patch.value.name: must be a string, is true\n"
+           IN_PATCH "patch.value.typed_extension_protocol_options[\"x\"]: unknown type 'type.googleapis.com/no.Such'\n"},
           {PATCH(""), IN_PATCH "applyTo: is missing\n" IN_PATCH "patch: is missing\n"},
           {PATCH("applyTo: CLUSTER, patch: {}"), IN_PATCH "patch.operation: is missing\n"},
           {PATCH("applyTo: CLUSTER, patch: {operation: ADD}"), IN_PATCH "patch.value: is missing\n"},

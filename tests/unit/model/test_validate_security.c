@@ -28,10 +28,11 @@ static void test_request_authentication__rules(void **state)
           {"{targetRef: {kind: Gateway}}",
            "spec.targetRef.name: is missing\n"
            "spec.targetRef.kind: 'Gateway' of the group '' is none of Service, ServiceEntry, Gateway and GatewayClass\n"},
-          {"{jwtRules: [{audiences: [''], fromParams: [''], fromCookies: [''], fromHeaders: [{}], jwksUri: 'ftp://x', timeout: 0s, "
+          {"{jwtRules: [{audiences: [''], fromParams: [''], fromCookies: [''], spaceDelimitedClaims: [''], fromHeaders: [{}], jwksUri: 'ftp://x', timeout: 0s, "
            "outputClaimToHeaders: [{header: 'a b'}]}]}",
            "spec.jwtRules[0].issuer: is missing\nspec.jwtRules[0].audiences[0]: must not be empty\n"
            "spec.jwtRules[0].fromParams[0]: must not be empty\nspec.jwtRules[0].fromCookies[0]: must not be empty\n"
+           "spec.jwtRules[0].spaceDelimitedClaims[0]: must not be empty\n"
            "spec.jwtRules[0].jwksUri: 'ftp://x' is not of the form https://host/path\n"
            "spec.jwtRules[0].fromHeaders[0].name: is missing\n"
            "spec.jwtRules[0].outputClaimToHeaders[0].claim: is missing\n"
