@@ -133,3 +133,16 @@ def test_service_entry__of_the_mesh_domain__has_short_names_and_mutual_tls_as_a_
              e.get("metadata", {}).get("filter_metadata", {}).get("envoy.transport_socket_match", {}).get("tlsMode")
              for place in places for e in place["lb_endpoints"]}
     assert modes == {"10.2.0.1": "istio", "10.2.0.2": None, "10.2.0.3": None}
+
+
+def test_object_in_two_files__the_first_counts__and_both_are_named(weftd, sidecar):
+    sidecar()
+    weftd.put("b.json", [RULE, route(("v1", 90), ("v2", 10))])
+    wait_until(lambda: cluster_of(weftd) not in (None, REVIEWS), "the weights")
+    weftd.put("a.json", [route(("v2", 1))])
+    wait_until(lambda: cluster_of(weftd) == REVIEWS.replace("||", "|v2|"), "the first file's")
+    faults = weftd.page("/debug/faults").body
+    assert b"a.json" in faults and b"b.json" in faults
+    weftd.remove("a.json")
+    wait_until(lambda: cluster_of(weftd) not in (None, REVIEWS.replace("||", "|v2|")), "the other's again")
+    assert not weftd.page("/debug/faults").body

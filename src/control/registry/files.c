@@ -21,8 +21,10 @@ struct file {
     struct str path;          /* owned */
     struct stat seen;
     struct object_list objects; /* when it was last without faults */
+    struct object_list before;  /* what it gave to the store, if that is something else */
     struct err_list faults;
     bool is_there;            /* in this pass */
+    bool is_changed;          /* since the store was told */
 };
 struct registry_files {
     struct store *store;
@@ -31,6 +33,7 @@ struct registry_files {
     struct map *watches;      /* path of a folder -> struct file_watch */
     struct map *files;        /* path -> struct file */
     struct map *given;        /* "kind ns/name" -> struct file that gives it */
+    bool is_whole_due;        /* the store is told of all files again: one has gone, or two give one object */
     struct err_list faults;
     struct registry_files_state state;
 };
@@ -97,8 +100,12 @@ static void file_read(struct file *f)
         object_list_fini(&objects);
         return;
     }
-    object_list_fini(&f->objects);
+    if (f->is_changed)
+        object_list_fini(&f->objects); /* `before` stands already */
+    else
+        f->before = f->objects;
     f->objects = objects;
+    f->is_changed = true;
 }
 
 static struct file *file_at(struct registry_files *r, const char *path)
@@ -115,6 +122,7 @@ static struct file *file_at(struct registry_files *r, const char *path)
 static void file_free(struct file *f)
 {
     object_list_fini(&f->objects);
+    object_list_fini(&f->before);
     err_list_fini(&f->faults);
     str_free(&f->path);
     mem_free(f);
@@ -143,7 +151,7 @@ static void visit_entry(struct registry_files *r, const char *folder, const char
         visit(r, path.p, depth + 1);
     else if (S_ISREG(st.st_mode) && is_wanted(str_from(name))) {
         if (map_count(r->files) >= REGISTRY_FILES_MAX && !map_get(r->files, strbuf_str(&path)))
-            add_fault(&r->faults, path.p, "more than %s files", "10000");
+            add_fault(&r->faults, path.p, "more than %s files", "200000");
         else {
             struct file *f = file_at(r, path.p);
             f->is_there = true;
@@ -200,10 +208,10 @@ static void give(struct registry_files *r, struct map *given, struct file *f, co
         err_set(&err, ERR_EXISTS, "%s stands in %s too, which counts", key.p, other->path.p);
         err_prefix(&err, "%s:%u", f->path.p, o->line);
         err_list_add(&r->faults, &err);
+        r->is_whole_due = true; /* the next time, too: the fault is found again */
     } else {
         map_set(given, strbuf_str(&key), f);
         store_put(r->store, object_ref(o));
-        r->state.objects++;
     }
     strbuf_fini(&key);
 }
@@ -221,30 +229,80 @@ static int by_path(const void *a, const void *b)
     return str_cmp((*(struct file *const *)a)->path, (*(struct file *const *)b)->path);
 }
 
-static void publish(struct registry_files *r)
+static struct file **files_by_path(const struct registry_files *r, size_t *count)
 {
     size_t n = 0, pos = 0;
     struct str key;
     void *value;
-    struct map *given = map_new();
     struct file **all = mem_alloc((map_count(r->files) + 1) * sizeof(struct file *));
     while (map_next(r->files, &pos, &key, &value))
         all[n++] = value;
     qsort(all, n, sizeof(struct file *), by_path);
-    r->state.objects = r->state.broken_files = 0;
-    for (size_t i = 0; i < n; i++) {
+    *count = n;
+    return all;
+}
+
+static void publish_whole(struct registry_files *r, struct file *const *all, size_t n)
+{
+    size_t pos = 0;
+    struct str key;
+    void *value;
+    struct map *given = map_new();
+    r->is_whole_due = false;
+    for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < all[i]->objects.count; k++)
             give(r, given, all[i], all[i]->objects.items[k]);
+    while (map_next(r->given, &pos, &key, &value))
+        if (!map_get(given, key))
+            take_back(r, key);
+    map_free(&r->given);
+    r->given = given;
+}
+
+/* Of one file: what it gives no more goes, what it gives comes. */
+static void publish_file(struct registry_files *r, struct file *f)
+{
+    struct strbuf key = {0};
+    struct map *now = map_new();
+    for (size_t i = 0; i < f->objects.count; i++) {
+        key_of(f->objects.items[i], &key);
+        map_set(now, strbuf_str(&key), f);
+    }
+    for (size_t i = 0; i < f->before.count; i++) {
+        key_of(f->before.items[i], &key);
+        map_del(r->given, strbuf_str(&key));
+        if (!map_get(now, strbuf_str(&key)))
+            take_back(r, strbuf_str(&key));
+    }
+    for (size_t i = 0; i < f->objects.count; i++)
+        give(r, r->given, f, f->objects.items[i]);
+    map_free(&now);
+    strbuf_fini(&key);
+}
+
+static void publish(struct registry_files *r)
+{
+    size_t n;
+    struct file **all = files_by_path(r, &n);
+    size_t before = r->faults.count;
+    for (size_t i = 0; i < n && !r->is_whole_due; i++)
+        if (all[i]->is_changed)
+            publish_file(r, all[i]);
+    if (r->is_whole_due) { /* which of two files counts, their order says */
+        r->faults.count = before;
+        publish_whole(r, all, n);
+    }
+    r->state.broken_files = 0;
+    for (size_t i = 0; i < n; i++) {
+        object_list_fini(&all[i]->before);
+        all[i]->before = (struct object_list){0};
+        all[i]->is_changed = false;
         for (size_t k = 0; k < all[i]->faults.count; k++)
             err_list_add(&r->faults, &all[i]->faults.items[k]);
         r->state.broken_files += all[i]->faults.count > 0;
     }
     mem_free(all);
-    for (pos = 0; map_next(r->given, &pos, &key, &value);)
-        if (!map_get(given, key))
-            take_back(r, key);
-    map_free(&r->given);
-    r->given = given;
+    r->state.objects = (uint32_t)map_count(r->given);
     store_commit(r->store);
 }
 
@@ -261,6 +319,7 @@ static void forget_gone(struct registry_files *r)
         map_del(r->files, gone[i]->path);
         file_free(gone[i]);
     }
+    r->is_whole_due |= n > 0;
     mem_free(gone);
 }
 

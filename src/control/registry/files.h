@@ -12,7 +12,7 @@
 
 /* A folder tree deeper or larger than this isn't configuration: stops a loop of symlinks, or "/" by mistake. */
 #define REGISTRY_DEPTH_MAX 16
-#define REGISTRY_FILES_MAX 10000
+#define REGISTRY_FILES_MAX 200000
 #define REGISTRY_FILE_BYTES_MAX ((size_t)64 << 20)
 
 struct registry_files;
