@@ -109,6 +109,43 @@ def test_list__whose_page_token_expires__begins_again(stub, daemon):
     assert objects(weftd, "Service") == 4 and hosts(weftd)["reviews"] == 2
 
 
+def test_list__of_large_objects__is_asked_for_in_smaller_pages(stub, daemon):
+    for i in range(12):
+        made = extra(f"extra-{i}", f"10.96.3.{i + 1}")
+        stub.put({**made, "metadata": {**made["metadata"], "annotations": {"what": "x" * 1000000}}})
+    weftd = daemon(stub)
+    weftd.wait_served()
+    assert objects(weftd, "Service") == 16 and weftd.metric('weftd_kubernetes_pages_total{kind="Service"}') >= 2
+
+
+def test_kind__in_another_version__is_found(stub, daemon):
+    stub.versions = {"virtualservices": "v1alpha3", "telemetries": "v1alpha1"}
+    stub.put(route(("v1", 100), ("v2", 0)))
+    weftd = daemon(stub)
+    weftd.wait_served()
+    assert objects(weftd, "VirtualService") == 1 and weftd.metric('weftd_kubernetes_absent{kind="Telemetry"}') == 0
+
+
+def test_kind__that_comes_later__is_found(stub, daemon):
+    stub.absent = {"virtualservices"}
+    weftd = daemon(stub)
+    weftd.wait_served()
+    stub.put(route(("v1", 100), ("v2", 0)))
+    stub.absent = set()
+    wait_until(lambda: objects(weftd, "VirtualService") == 1, "the kind")
+
+
+def test_kind__that_goes__takes_its_objects_with_it(stub, daemon):
+    stub.put(route(("v1", 100), ("v2", 0)))
+    weftd = daemon(stub)
+    weftd.wait_served()
+    wait_until(lambda: stub.count("virtualservices", watch=True), "a watch")
+    stub.absent = {"virtualservices"}
+    stub.drop()
+    wait_until(lambda: objects(weftd, "VirtualService") == 0, "its end")
+    assert weftd.metric('weftd_kubernetes_absent{kind="VirtualService"}') == 1 and hosts(weftd)["reviews"] == 2
+
+
 def test_kind__that_the_server_hasnt_got__is_waited_for_by_nobody(stub, daemon):
     stub.absent = {"virtualservices", "telemetries", "proxyconfigs"}
     weftd = daemon(stub)

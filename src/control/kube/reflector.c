@@ -28,7 +28,7 @@
 #define WATCH_MIN_S 240u
 #define WATCH_SPREAD_S 120u
 #define WATCH_GRACE_MS 30000u
-#define ABSENT_MS 60000u
+#define ABSENT_MS 20000u
 /* A watch that held for so long was none that failed. */
 #define SOUND_WATCH_US UINT64_C(5000000)
 /* So many failed watches in a row, and the version isn't trusted any more. */

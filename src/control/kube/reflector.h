@@ -16,7 +16,7 @@ struct reflector_opts {
     struct store *store;         /* kept; puts and removes, and doesn't commit */
     enum kind_id kind;
     const char *fields;          /* a field selector; "" all objects. Static */
-    uint64_t absent_ms;          /* how long until a kind that isn't there is looked for again; 0: a minute */
+    uint64_t absent_ms;          /* how long until a kind that isn't there is looked for again, at most; 0: 20 s */
     void (*on_change)(void *user); /* the store was changed, or the kind is synced */
     void *user;
 };

@@ -38,6 +38,7 @@ class KubeStub:
         self.history = []             # (version, plural, type, object)
         self.version, self.oldest = 100, 0
         self.absent = set()           # plurals that there are none of
+        self.versions = {}            # plural -> the one version that it is served in
         self.failures = {}            # plural -> list of (status, headers), each answered once to a list
         self.forced_pages = None      # so many objects a page at most
         self.expire_pages = 0         # so many continue tokens are too old
@@ -207,7 +208,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         stub.held.wait(60)
         if not self.is_known():
             return
-        kinds = CORE if group == "api/v1" else GROUPS.get(group.removeprefix("apis/"), {})
+        group = group.removeprefix("apis/")
+        kinds = CORE if group == "api/v1" else GROUPS.get(group, {})
+        if plural in stub.versions:
+            name, _, version = group.partition("/")
+            kinds = {p: k for known, all_of_it in GROUPS.items() if known.startswith(name + "/") for p, k in all_of_it.items()
+                     if version == stub.versions[plural]}
         if plural not in kinds or plural in stub.absent:
             self.answer(404, status(404, "the server could not find the requested resource"))
         elif "watch" in query:
