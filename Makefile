@@ -6,7 +6,7 @@
 export prefix ?= /usr/local
 export FUZZ_SECONDS ?= 60
 
-.PHONY: all release debug asan tsan demo test test-quick bench fuzz install clean
+.PHONY: all release debug asan tsan demo test test-quick test-kube bench fuzz install clean
 
 all: release
 
@@ -24,6 +24,11 @@ test:
 test-quick:
 	@tools/deps test
 	@tools/test quick
+
+# On a real kube-apiserver, which is built in minutes the first time (Go; tools/kube-apiserver).
+test-kube:
+	@tools/deps test
+	@bin=$$(tools/kube-apiserver) && WEFT_KUBE_BIN=$$bin tools/test asan-kube
 
 bench: release
 	@tools/deps bench

@@ -20,6 +20,7 @@ from lib.origin import Origin  # noqa: E402
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: left out by `make test-quick`")
     config.addinivalue_line("markers", "weft_only: has no counterpart in Envoy")
+    config.addinivalue_line("markers", "kube: on a real kube-apiserver, by `make test-kube`")
     config.addinivalue_line("markers", "threads: also run under ThreadSanitizer")
 
 
