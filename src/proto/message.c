@@ -210,6 +210,18 @@ void proto_field_mark_set(ProtobufCMessage *msg, const ProtobufCFieldDescriptor 
         *(protobuf_c_boolean *)quantifier = 1;
 }
 
+void proto_field_clear(ProtobufCMessage *msg, const ProtobufCFieldDescriptor *field)
+{
+    DCHECK(field->type == PROTOBUF_C_TYPE_MESSAGE || field->label == PROTOBUF_C_LABEL_REPEATED);
+    if (!proto_field_is_set(msg, field))
+        return;
+    *(void **)proto_member(msg, field->offset) = NULL;
+    if (field->label == PROTOBUF_C_LABEL_REPEATED)
+        *(size_t *)proto_member(msg, field->quantifier_offset) = 0;
+    else if (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
+        *(uint32_t *)proto_member(msg, field->quantifier_offset) = 0;
+}
+
 size_t proto_field_count(const ProtobufCMessage *msg, const ProtobufCFieldDescriptor *field)
 {
     if (field->label == PROTOBUF_C_LABEL_REPEATED)

@@ -98,6 +98,9 @@ ProtobufCMessage *proto_field_message(const ProtobufCMessage *msg,
 const char *proto_enum_name(const ProtobufCEnumDescriptor *desc, int number);
 bool proto_enum_number(const ProtobufCEnumDescriptor *desc, struct str name, int *out);
 
+/* Unsets a field that holds messages or is repeated. */
+void proto_field_clear(ProtobufCMessage *msg, const ProtobufCFieldDescriptor *field);
+
 /* ---- whole messages ---- */
 
 /* Protobuf's MergeFrom: set scalars overwrite, messages merge, repeated fields append, map entries

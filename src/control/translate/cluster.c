@@ -137,14 +137,21 @@ static CLUSTER *cluster_of(const struct translation *t, const struct cluster_pur
         c->n_filters = like->n_filters;
     }
     traffic_policy_apply(t, p, c);
-    envoy_filter_cluster(t, c, false);
     return c;
 }
 
 static void add(const struct translation *t, const struct cluster_purpose *p, struct resource_sink *out)
 {
     CLUSTER *c = cluster_of(t, p);
-    out->add(out, str_from(c->name), &c->base);
+    if (envoy_filter_cluster(t, c, false, p->service->service->host))
+        out->add(out, str_from(c->name), &c->base);
+}
+
+static void add_constant(const struct translation *t, const char *literal, struct resource_sink *out)
+{
+    CLUSTER *c = COPY_OF(t, CLUSTER, envoy__config__cluster__v3__cluster__descriptor, literal);
+    if (envoy_filter_cluster(t, c, false, STR("")))
+        out->add(out, str_from(c->name), &c->base);
 }
 
 static void add_port(const struct translation *t, const struct scoped_service *s, const struct service_port *port, struct resource_sink *out)
@@ -167,8 +174,7 @@ void clusters_outbound(const struct translation *t, struct resource_sink *out)
             if (s->service->ports[k].protocol != PROTOCOL_UDP)
                 add_port(t, s, &s->service->ports[k], out);
     }
-    out->add(out, STR("BlackHoleCluster"), &constant_cluster(t, blackhole)->base);
+    add_constant(t, blackhole, out);
     if (t->node->type == NODE_SIDECAR)
-        out->add(out, STR("PassthroughCluster"),
-                 &constant_cluster(t, t->node->takes_istio_filters ? passthrough : passthrough_plain)->base);
+        add_constant(t, t->node->takes_istio_filters ? passthrough : passthrough_plain, out);
 }

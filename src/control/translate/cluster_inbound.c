@@ -57,8 +57,8 @@ static void add_port(const struct translation *t, const struct workload_service 
         c->typed_extension_protocol_options = constant_cluster(t, like)->typed_extension_protocol_options;
         c->n_typed_extension_protocol_options = constant_cluster(t, like)->n_typed_extension_protocol_options;
     }
-    envoy_filter_cluster(t, c, true);
-    out->add(out, str_from(c->name), &c->base);
+    if (envoy_filter_cluster(t, c, true, ws->service->host))
+        out->add(out, str_from(c->name), &c->base);
 }
 
 void clusters_inbound(const struct translation *t, struct resource_sink *out)
@@ -69,5 +69,7 @@ void clusters_inbound(const struct translation *t, struct resource_sink *out)
     for (size_t i = 0; i < count; i++)
         if (!workload_port_is_told(services, i))
             add_port(t, &services[i], out);
-    out->add(out, STR("InboundPassthroughCluster"), &constant_cluster(t, passthrough)->base);
+    CLUSTER *all = COPY_OF(t, CLUSTER, envoy__config__cluster__v3__cluster__descriptor, passthrough);
+    if (envoy_filter_cluster(t, all, true, STR("")))
+        out->add(out, STR("InboundPassthroughCluster"), &all->base);
 }

@@ -164,8 +164,8 @@ static void add_listener(const struct translation *t, const struct gateway_port 
     l->filter_chains = (CHAIN **)m.chains.items;
     l->n_filter_chains = m.chains.count;
     telemetry_listener(t, false, l);
-    envoy_filter_listener(t, l, false);
-    out->add(out, str_from(name), &l->base);
+    if (envoy_filter_listener(t, l, false))
+        out->add(out, str_from(name), &l->base);
 }
 
 void listeners_gateway(const struct translation *t, struct resource_sink *out)

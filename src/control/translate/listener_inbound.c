@@ -228,6 +228,6 @@ void listeners_inbound(const struct translation *t, struct resource_sink *out)
         l->transparent = bool_of(t, true);
     add_listener_filters(t, l, &tls_off, takes_plain ? &http_off : NULL);
     telemetry_listener(t, true, l);
-    envoy_filter_listener(t, l, true);
-    out->add(out, STR("virtualInbound"), &l->base);
+    if (envoy_filter_listener(t, l, true))
+        out->add(out, STR("virtualInbound"), &l->base);
 }

@@ -333,8 +333,8 @@ static void add_listener(struct outbound *o, const struct entry *e)
     set_chains(t, e, l, &chains);
     add_inspectors(t, e, l);
     telemetry_listener(t, false, l);
-    envoy_filter_listener(t, l, false);
-    o->out->add(o->out, str_from(name), &l->base);
+    if (envoy_filter_listener(t, l, false))
+        o->out->add(o->out, str_from(name), &l->base);
 }
 
 static void add_virtual(const struct translation *t, struct resource_sink *out)
@@ -352,8 +352,8 @@ static void add_virtual(const struct translation *t, struct resource_sink *out)
     if (t->node->interception == INTERCEPT_TPROXY)
         l->transparent = bool_of(t, true);
     telemetry_listener(t, false, l);
-    envoy_filter_listener(t, l, false);
-    out->add(out, STR("virtualOutbound"), &l->base);
+    if (envoy_filter_listener(t, l, false))
+        out->add(out, STR("virtualOutbound"), &l->base);
 }
 
 /* For applications that name a proxy (http_proxy): any service, by its host and port. */
@@ -375,8 +375,8 @@ static void add_http_proxy(const struct translation *t, struct resource_sink *ou
     l->filter_chains = (CHAIN **)chains.items;
     l->n_filter_chains = chains.count;
     telemetry_listener(t, false, l);
-    envoy_filter_listener(t, l, false);
-    out->add(out, str_from(name), &l->base);
+    if (envoy_filter_listener(t, l, false))
+        out->add(out, str_from(name), &l->base);
 }
 
 void listeners_outbound(const struct translation *t, struct resource_sink *out)

@@ -100,6 +100,7 @@ void translate_key(const struct translation *t, enum part p, struct strbuf *key)
     add_number(key, world_mesh(t->world)->hash);
     add_who(t->node, key);
     add_policies(t, KIND_ENVOY_FILTER, key);
+    envoy_filter_key(t, key);
     if (rows[p].is_outbound)
         add_number(key, p == PART_CDS_OUTBOUND || p == PART_NDS ? t->scope->services_hash : t->scope->hash);
     if (!rows[p].is_outbound || t->node->type == NODE_ROUTER)
@@ -131,8 +132,11 @@ void translate_key(const struct translation *t, enum part p, struct strbuf *key)
 void translate_part(const struct translation *t, enum part p, struct resource_sink *out)
 {
     void (*make)(const struct translation *, struct resource_sink *) = t->node->type == NODE_ROUTER ? rows[p].gateway : rows[p].sidecar;
+    struct translation with = *t;
+    with.patches = envoy_filter_patches(t);
     if (make)
-        make(t, out);
+        make(&with, out);
+    envoy_filter_added(&with, p, out);
 }
 
 bool translate_concerns(const struct translation *t, enum part p, const struct world_delta *d)

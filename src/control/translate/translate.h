@@ -13,6 +13,7 @@
 #include "control/translate/node.h"
 
 struct constants; /* what is the same in every resource, made once (translate_priv.h) */
+struct patches;   /* of EnvoyFilters (envoy_filter_priv.h) */
 struct translation {
     struct world *world;
     const struct node *node;
@@ -20,6 +21,7 @@ struct translation {
     struct arena *arena;        /* for scratch; reset by the caller */
     struct proto_arena *protos; /* for messages; reset by the caller */
     struct constants *constants;
+    struct patches *patches;    /* translate_part's: others leave it NULL */
 };
 /* One for the process, or one a thread. */
 struct constants *constants_new(void);

@@ -203,8 +203,14 @@ void telemetry_listener(const struct translation *t, bool is_inbound, Envoy__Con
 void tracing_key(const struct translation *t, struct strbuf *key);
 
 /* ---- envoy_filter.c: patches, after everything else ---- */
-void envoy_filter_cluster(const struct translation *t, Envoy__Config__Cluster__V3__Cluster *c, bool is_inbound);
-void envoy_filter_listener(const struct translation *t, Envoy__Config__Listener__V3__Listener *l, bool is_inbound);
+struct patches *envoy_filter_patches(const struct translation *t);
+/* Which of them are for this proxy, by what it says of itself. */
+void envoy_filter_key(const struct translation *t, struct strbuf *key);
+/* false: it is removed. `service`: of an inbound cluster, whose name doesn't tell. */
+bool envoy_filter_cluster(const struct translation *t, Envoy__Config__Cluster__V3__Cluster *c, bool is_inbound, struct str service)
+    __attribute__((warn_unused_result));
+bool envoy_filter_listener(const struct translation *t, Envoy__Config__Listener__V3__Listener *l, bool is_inbound)
+    __attribute__((warn_unused_result));
 void envoy_filter_routes(const struct translation *t, Envoy__Config__Route__V3__RouteConfiguration *r, bool is_inbound);
 void envoy_filter_added(const struct translation *t, enum part p, struct resource_sink *out); /* ADD of whole resources, EXTENSION_CONFIG */
 
