@@ -249,6 +249,59 @@ def test_first_pushes__a_proxy_that_never_answers__loses_its_turn(make_world, co
     other.take("cds")
 
 
+def test_debounce__many_changes__one_push(make_world, connect):
+    world = make_world(DEBOUNCE_MS=200)
+    client = connect(world, delta=True)
+    client.ask("cds")
+    client.ack(client.take("cds"))
+    for i in range(5):
+        put(world, "cds", ("a", str(i)))
+        world.changed()
+    assert client.take("cds").resources[0].resource.value == b"4"
+    assert metric(world, "pilot_pushes") == 1 and metric(world, "pilot_inbound_updates") == 5
+
+
+class Churn:
+    """Changes without a rest."""
+
+    def __init__(self, world, pause_s=0.02):
+        self.world, self.pause_s, self.over = world, pause_s, threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        while not self.over.wait(self.pause_s):
+            self.world.changed()
+
+    def __enter__(self):
+        self.thread.start()
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+def test_debounce__changes_without_end__pushed_all_the_same(make_world, connect):
+    world = make_world(DEBOUNCE_MS=1000, DEBOUNCE_MAX_MS=1500)
+    client = connect(world, delta=True)
+    client.ask("cds")
+    client.ack(client.take("cds"))
+    put(world, "cds", ("a", "1"))
+    with Churn(world):
+        assert names(client.take("cds")) == ["a"]
+
+
+def test_debounce__endpoints__dont_wait_for_other_changes(make_world, connect):
+    world = make_world(DEBOUNCE_MS=2000, ENDPOINT_DEBOUNCE_MS=20, DEBOUNCE_MAX_MS=100000)
+    client = connect(world, delta=True)
+    client.ask("eds", "a")
+    client.ack(client.take("eds"))
+    put(world, "eds", ("a", "1"))
+    with Churn(world):
+        world.changed("endpoints")
+        assert names(client.take("eds")) == ["a"]
+    assert metric(world, "pilot_pushes") == 1
+
+
 def test_touch__of_one_proxy__others_hear_nothing(make_world, connect):
     world = make_world()
     clients = [connect(world, delta=True, node=node) for node in ("x", "y")]

@@ -397,7 +397,7 @@ static void fill_defaults(struct push_opts *o)
     DEFAULT(first_pushes_max, 64);
     DEFAULT(streams_max, 100000);
     DEFAULT(names_max, 100000);
-    DEFAULT(names_bytes_max, (size_t)16 << 20);
+    DEFAULT(names_bytes_max, (size_t)4 << 20);
     DEFAULT(kept_bytes_max, (size_t)128 << 20);
 #undef DEFAULT
 }

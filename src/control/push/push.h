@@ -101,7 +101,7 @@ struct push_opts {               /* 0: the default in brackets */
                                   * those that have nothing yet before those that come back with something */
     uint32_t streams_max;        /* [100000] more are refused with RESOURCE_EXHAUSTED */
     uint32_t names_max;          /* [100000] asked for of a type by one proxy */
-    size_t names_bytes_max;      /* [16 MiB] */
+    size_t names_bytes_max;      /* [4 MiB] */
     size_t kept_bytes_max;       /* [128 MiB] of encoded responses that others may need, too */
 };
 

@@ -530,7 +530,8 @@ int main(void)
     struct addr any = {.in4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}}, bound = {0};
     int fd;
     any.in4.sin_port = htons((uint16_t)option("PORT", 0));
-    const struct push_opts opts = {.keep_identifier = STR("{\"Component\":\"push_world\"}"), .debounce_ms = option("DEBOUNCE_MS", 10),
+    const struct push_opts opts = {.keep_identifier = STR("{\"Component\":\"push_world\"}"), .debounce_ms = option("DEBOUNCE_MS", 10), .debounce_max_ms = option("DEBOUNCE_MAX_MS", 0),
+                                   .endpoint_debounce_ms = option("ENDPOINT_DEBOUNCE_MS", 0),
                                    .first_pushes_max = (uint32_t)option("FIRST_PUSHES", 0), .streams_max = (uint32_t)option("STREAMS", 0)};
     const struct grpc_server_opts grpc = {.message_bytes_max = (uint32_t)option("MESSAGE_BYTES", 0), .drain_ms = option("DRAIN_MS", 0),
                                           .streams_max = (uint32_t)option("CALLS", 0), .ping_interval_ms = option("PING_MS", 0), .ping_timeout_ms = option("PING_TIMEOUT_MS", 0)};

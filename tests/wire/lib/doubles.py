@@ -36,6 +36,7 @@ class PushWorld:
             [build("push_world")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **{name: str(value) for name, value in settings.items()}})
         self.lines, self.errors = [], []
+        self.writing = threading.Lock()
         self.readers = [threading.Thread(target=self._read, args=(self.process.stdout, self.lines), daemon=True),
                         threading.Thread(target=self._read, args=(self.process.stderr, self.errors), daemon=True)]
         for reader in self.readers:
@@ -49,8 +50,9 @@ class PushWorld:
             lines.append(line.rstrip("\n"))
 
     def tell(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
+        with self.writing:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
 
     def put(self, kind, node, name, message):
         packed = message if isinstance(message, bytes) else message.SerializeToString(deterministic=True)
