@@ -180,3 +180,30 @@ def test_what_isnt_grpc__gets_an_http_answer(make_world):
     decoder = hpack.Decoder()
     answers = {stream: dict(decoder.decode(payload)) for kind, _, stream, payload in h2.parse(received) if kind == h2.HEADERS}
     assert answers[1][":status"] == "405" and answers[3][":status"] == "415"
+
+
+def raw_echo(world, frames):
+    """The frames of stream 1 that answer a call of Echo whose body is `frames`."""
+    head = hpack.Encoder().encode([(":method", "POST"), (":scheme", "http"), (":path", UNARY), (":authority", "t"),
+                                   ("content-type", "application/grpc"), ("te", "trailers")])
+    with socket.create_connection(("127.0.0.1", world.port), timeout=PATIENCE_S) as peer:
+        peer.sendall(h2.PREFACE + h2.frame(h2.SETTINGS) + h2.frame(h2.HEADERS, h2.END_HEADERS, 1, head) + b"".join(frames))
+        received, answer = b"", []
+        while not any(flags & h2.END_STREAM for _, flags, _ in answer):
+            received += peer.recv(65536)
+            answer = [(kind, flags, payload) for kind, flags, stream, payload in h2.parse(received) if stream == 1]
+    return answer
+
+
+def test_messages__a_byte_a_frame__are_put_together(make_world):
+    messages = b"\0\0\0\0\5hello\0\0\0\0\0\0\0\0\0\1x"
+    frames = [h2.frame(h2.DATA, 0, 1, messages[i:i + 1]) for i in range(len(messages))] + [h2.frame(h2.DATA, h2.END_STREAM, 1)]
+    answer = raw_echo(make_world(), frames)
+    assert b"".join(payload for kind, _, payload in answer if kind == h2.DATA) == messages
+
+
+def test_message__cut_short_by_the_end__is_an_error(make_world):
+    answer = raw_echo(make_world(), [h2.frame(h2.DATA, h2.END_STREAM, 1, b"\0\0\0\0\5hel")])
+    decoder = hpack.Decoder()
+    fields = [dict(decoder.decode(payload)) for kind, _, payload in answer if kind == h2.HEADERS][-1]
+    assert fields["grpc-status"] == "13" and "cut short" in fields["grpc-message"]
