@@ -15,8 +15,8 @@
 #define OF(x) ISTIO__TELEMETRY__V1ALPHA1__METRIC_SELECTOR__ISTIO_METRIC__##x
 
 #define STATS(value_) "{\"@type\":\"type.googleapis.com/stats.PluginConfig\"" value_ "}"
-static const char plain_outbound[] = STATS("");
-static const char plain_inbound[] = STATS(",\"disable_host_header_fallback\":true");
+static const char plain_client[] = STATS("");
+static const char plain_server[] = STATS(",\"disable_host_header_fallback\":true");
 
 /* By the names of the API, which is istiod's order. */
 static const struct standard {
@@ -196,7 +196,7 @@ Google__Protobuf__Any *metrics_config(const struct translation *t, const struct 
     struct merging m = {.t = t, .chain = p};
     struct many names = default_names(t), configs = {0};
     struct str provider;
-    bool is_inbound = p->is_inbound && !p->is_gateway;
+    bool is_server = p->is_inbound || p->is_gateway; /* the host that a client names is nothing to go by */
     for (size_t i = 0; i < all.count; i++)
         for (size_t k = 0; k < all.items[i]->n_metrics; k++)
             if (all.items[i]->metrics[k]->n_providers)
@@ -207,13 +207,13 @@ Google__Protobuf__Any *metrics_config(const struct translation *t, const struct 
     if (m.is_off)
         return NULL;
     if (m.metrics.count == 0 && !m.interval)
-        return constant_any(t, is_inbound ? plain_inbound : plain_outbound);
+        return constant_any(t, is_server ? plain_server : plain_client);
     if (m.metrics.count)
         qsort(m.metrics.items, m.metrics.count, sizeof(void *), by_api_name);
     for (size_t i = 0; i < m.metrics.count; i++)
         many_add(t, &configs, metric_config(t, m.metrics.items[i]));
     PLUGIN *out = MAKE(t, PLUGIN, stats__plugin_config__descriptor);
-    out->disable_host_header_fallback = is_inbound;
+    out->disable_host_header_fallback = is_server;
     out->tcp_reporting_duration = m.interval;
     out->metrics = (METRIC **)configs.items;
     out->n_metrics = configs.count;

@@ -46,7 +46,10 @@ static inline void on_sent(struct resource_sink *sink, struct str name, const Pr
 
 static inline void sent_parts(struct sent *s)
 {
-    static const char *const parts[PART_COUNT] = {"cds", "cds", "lds", "lds", "rds", "nds", "ecds"};
+    static const char *const parts[PART_COUNT] = {
+        [PART_CDS_OUTBOUND] = "cds", [PART_CDS_INBOUND] = "cds", [PART_LDS_OUTBOUND] = "lds", [PART_LDS_INBOUND] = "lds",
+        [PART_RDS] = "rds", [PART_VHDS] = "vhds", [PART_NDS] = "nds", [PART_ECDS] = "ecds",
+    };
     for (int p = 0; p < PART_COUNT; p++) {
         s->part = parts[p];
         translate_part(&s->t, (enum part)p, &s->sink);
@@ -55,8 +58,8 @@ static inline void sent_parts(struct sent *s)
     translate_assignments(&s->t, STR_NULL, &s->sink);
 }
 
-/* `objects`: YAML documents; `node`: a Node as JSON. */
-static inline void sent_init(struct sent *s, const char *objects, const char *node)
+/* `mesh`, `objects`: YAML; `node`: a Node as JSON. */
+static inline void sent_init_in_mesh(struct sent *s, const char *mesh, const char *objects, const char *node)
 {
     struct err_list faults = {0};
     struct err err = {0};
@@ -64,7 +67,7 @@ static inline void sent_init(struct sent *s, const char *objects, const char *no
     struct strbuf packed = {0};
     ProtobufCMessage *message;
     *s = (struct sent){.sink = {on_sent}, .by_name = map_new()};
-    s->mesh = mesh_read(STR(""), "mesh.yaml", &faults);
+    s->mesh = mesh_read(str_from(mesh), "mesh.yaml", &faults);
     s->store = store_new();
     s->world = world_new(s->store, s->mesh, STR("cluster.local"));
     object_read_all(str_from(objects), "objects.yaml", 0, &list, &faults);
@@ -85,6 +88,11 @@ static inline void sent_init(struct sent *s, const char *objects, const char *no
                                              : scope_of_sidecar(s->world, s->node.ns, &s->node.labels);
     sent_parts(s);
     err_list_fini(&faults);
+}
+
+static inline void sent_init(struct sent *s, const char *objects, const char *node)
+{
+    sent_init_in_mesh(s, "", objects, node);
 }
 
 static inline void sent_fini(struct sent *s)
