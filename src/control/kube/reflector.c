@@ -4,7 +4,7 @@
  *      ^ ^------- 410, an order that isn't one -'
  *      '- ABSENT (404) <- LIST
  *
- * Invariants: there is one call under way, or the timer is set. `version` is the newest state that all of the store's objects of
+ * Invariants: there is one call under way, or the timer is set, or it waits for its turn to list. `version` is the newest state that all of the store's objects of
  * the kind have; a watch goes on from there whatever ended the one before, so that nothing is missed. What a list hasn't seen is
  * removed only when the list is whole. Versions that are numbers only grow along a watch; one that doesn't is not believed,
  * since it may be an object that was deleted since. Only a watch that held ends a row of failures: a server whose lists are good
@@ -31,8 +31,9 @@
 #define ABSENT_MS 20000u
 /* A watch that held for so long was none that failed. */
 #define SOUND_WATCH_US UINT64_C(5000000)
-/* So many failed watches in a row, and the version isn't trusted any more. */
-#define WATCHES_MAX 5u
+/* So many watches in a row that said what can't be, and the server is asked for all of it. One that breaks off is none of them:
+ * after an outage nobody lists everything. */
+#define ODD_WATCHES_MAX 2u
 
 enum reflector_step { STEP_LIST, STEP_WATCH };
 
@@ -42,11 +43,12 @@ struct reflector {
     struct loop *loop;
     struct kube_call *call;
     struct timer timer;
+    struct list turn;        /* waiting for one */
     struct kube_held *held;
     struct str api;          /* own: the version that is asked for: "v1" */
     struct str version;      /* own: resourceVersion */
     struct str page;         /* own: where the list goes on; "" from the start */
-    uint32_t page_objects, failures, failed_watches;
+    uint32_t page_objects, failures, odd_watches;
     enum reflector_step step;
     uint64_t watch_since_us;
     bool is_changed, wants_list; /* the watch that is under way has shown that */
@@ -55,6 +57,7 @@ struct reflector {
 };
 
 static void go_on(struct reflector *r);
+static void give_turns(struct reflector_turns *t);
 static void begin_list(struct reflector *r);
 
 /* ---- pauses ---- */
@@ -220,6 +223,7 @@ static void on_page(void *user, const struct kube_answer *a)
     struct reflector *r = user;
     struct err err = {0};
     r->call = NULL;
+    r->opts.turns->under_way--;
     if (!a->failure && a->status == 200) {
         if (read_page(r, a->body, &err))
             pause_after(r, &err, 0);
@@ -238,6 +242,7 @@ static void on_page(void *user, const struct kube_answer *a)
         kube_answer_fault(a, &err);
         pause_after(r, &err, a->retry_after_ms);
     }
+    give_turns(r->opts.turns);
 }
 
 /* ---- watching ---- */
@@ -297,16 +302,14 @@ static void watch_ended(struct reflector *r, const struct err *why, uint64_t ret
     struct err ended = *why;
     tell_change(r);
     if (was_sound)
-        r->failures = r->failed_watches = 0;
-    else
-        r->failed_watches++;
+        r->failures = r->odd_watches = 0;
     if (!ended.code)
         err_set(&ended, ERR_IO, "the watch ended at once");
     if (was_sound && !why->code)
         go_on(r);
     else
         pause_after(r, &ended, retry_after_ms);
-    if (r->wants_list || r->failed_watches > WATCHES_MAX)
+    if (r->wants_list || r->odd_watches >= ODD_WATCHES_MAX)
         begin_list(r);
 }
 
@@ -324,6 +327,7 @@ static bool on_event(void *user, struct str line)
     proto_arena_free(&pa);
     if (!goes_on) {
         kube_cancel(&r->call);
+        r->odd_watches++;
         watch_ended(r, &err, 0);
     } else {
         is_well(r);
@@ -374,8 +378,15 @@ static void ask_page(struct reflector *r)
         kube_escape(&path, r->page);
     }
     struct kube_request q = {.method = "GET", .path = strbuf_str(&path), .limit_bytes = PAGE_BYTES_MAX, .timeout_ms = LIST_TIMEOUT_MS};
+    r->opts.turns->under_way++;
     r->call = kube_call(r->opts.client, &q, on_page, r);
     strbuf_fini(&path);
+}
+
+static void give_turns(struct reflector_turns *t)
+{
+    while (t->under_way < REFLECTOR_PAGES_MAX && !list_is_empty(&t->waiting))
+        ask_page(LIST_ENTRY(list_pop_front(&t->waiting), reflector, turn));
 }
 
 static void ask_watch(struct reflector *r)
@@ -398,20 +409,28 @@ static void begin_list(struct reflector *r)
 {
     r->step = STEP_LIST;
     r->wants_list = false;
-    r->failed_watches = 0;
+    r->odd_watches = 0;
     str_replace(&r->page, STR(""));
     kube_held_begin_round(r->held);
 }
 
 static void go_on(struct reflector *r)
 {
-    if (r->step == STEP_LIST)
-        ask_page(r);
-    else
+    if (r->step == STEP_WATCH) {
         ask_watch(r);
+        return;
+    }
+    list_push_back(&r->opts.turns->waiting, &r->turn);
+    give_turns(r->opts.turns);
 }
 
 /* ---- life ---- */
+
+void reflector_turns_init(struct reflector_turns *t)
+{
+    list_init(&t->waiting);
+    t->under_way = 0;
+}
 
 struct reflector *reflector_new(const struct reflector_opts *o)
 {
@@ -424,6 +443,7 @@ struct reflector *reflector_new(const struct reflector_opts *o)
     r->page = str_dup(STR(""));
     r->version = str_dup(STR(""));
     r->page_objects = PAGE_OBJECTS;
+    list_init(&r->turn);
     timer_init(&r->timer, r->loop, on_timer);
     begin_list(r);
     go_on(r);
@@ -436,6 +456,9 @@ void reflector_free(struct reflector **p)
     *p = NULL;
     if (!r)
         return;
+    if (r->call && r->step == STEP_LIST)
+        r->opts.turns->under_way--;
+    list_remove(&r->turn);
     kube_cancel(&r->call);
     timer_clear(&r->timer);
     kube_held_free(&r->held);

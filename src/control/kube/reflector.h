@@ -8,11 +8,21 @@
 #ifndef CONTROL_KUBE_REFLECTOR_H
 #define CONTROL_KUBE_REFLECTOR_H
 
+#include "base/list.h"
 #include "control/kube/client.h"
 #include "model/store.h"
 
+/* Pages are large: few are under way at a time, and kinds take turns. Shared by reflectors, outlives them. */
+#define REFLECTOR_PAGES_MAX 3u
+struct reflector_turns {
+    struct list waiting;
+    uint32_t under_way;
+};
+void reflector_turns_init(struct reflector_turns *t);
+
 struct reflector_opts {
     struct kube_client *client;  /* kept */
+    struct reflector_turns *turns; /* kept */
     struct store *store;         /* kept; puts and removes, and doesn't commit */
     enum kind_id kind;
     const char *fields;          /* a field selector; "" all objects. Static */

@@ -23,6 +23,7 @@ static const struct wanted {
 struct registry_kubernetes {
     struct registry_kubernetes_opts opts;
     struct loop *loop;
+    struct reflector_turns turns;
     struct reflector *reflectors[ARRAY_LEN(wanted)];
     struct turn_task commit;
     bool is_synced;
@@ -62,9 +63,11 @@ struct registry_kubernetes *registry_kubernetes_new(const struct registry_kubern
     r->opts = *o;
     r->loop = kube_client_loop(o->client);
     r->commit.run = commit;
+    reflector_turns_init(&r->turns);
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
-        r->reflectors[i] = reflector_new(&(struct reflector_opts){.client = o->client, .store = o->store, .kind = wanted[i].kind,
-                                         .fields = wanted[i].fields, .absent_ms = o->absent_ms, .on_change = on_change, .user = r});
+        r->reflectors[i] = reflector_new(&(struct reflector_opts){
+            .client = o->client, .turns = &r->turns, .store = o->store, .kind = wanted[i].kind, .fields = wanted[i].fields,
+            .absent_ms = o->absent_ms, .on_change = on_change, .user = r});
     return r;
 }
 
