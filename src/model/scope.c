@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "istio/networking/destination_rule.pb-c.h"
 #include "istio/networking/sidecar.pb-c.h"
 #include "istio/networking/virtual_service.pb-c.h"
 
@@ -322,6 +323,65 @@ static void join_services(struct making *m)
     s->service_count = (uint32_t)kept;
 }
 
+/* ---- labels that rules tell distance by ---- */
+
+#define POLICY Istio__Networking__V1alpha3__TrafficPolicy
+#define BALANCER Istio__Networking__V1alpha3__LoadBalancerSettings
+
+struct place_labels {
+    struct arena *arena;
+    struct str *items;
+    uint32_t count, cap;
+};
+
+static void add_place_labels(struct place_labels *p, const BALANCER *b)
+{
+    for (size_t i = 0; b && b->locality_lb_setting && i < b->locality_lb_setting->n_failover_priority; i++) {
+        struct str rest, key = str_split(str_from(b->locality_lb_setting->failover_priority[i]), '=', &rest);
+        bool is_told = false;
+        for (uint32_t k = 0; k < p->count; k++)
+            is_told |= str_eq(p->items[k], key);
+        if (is_told)
+            continue;
+        if (p->count == p->cap) {
+            p->cap = p->cap ? p->cap * 2 : 8;
+            struct str *grown = arena_alloc(p->arena, p->cap * sizeof(*grown));
+            if (p->count)
+                memcpy(grown, p->items, p->count * sizeof(*grown));
+            p->items = grown;
+        }
+        p->items[p->count++] = arena_str(p->arena, key);
+    }
+}
+
+static void add_policy_labels(struct place_labels *p, const POLICY *t)
+{
+    if (!t)
+        return;
+    add_place_labels(p, t->load_balancer);
+    for (size_t i = 0; i < t->n_port_level_settings; i++)
+        add_place_labels(p, t->port_level_settings[i]->load_balancer);
+}
+
+static void fill_place_labels(struct making *m)
+{
+    struct scope *s = &m->b->scope;
+    struct place_labels p = {.arena = &m->b->arena};
+    for (uint32_t i = 0; i < s->service_count; i++) {
+        const struct rule *r = s->services[i].rule;
+        const Istio__Networking__V1alpha3__DestinationRule *rule = r ? (const Istio__Networking__V1alpha3__DestinationRule *)r->merged : NULL;
+        enum resolution resolution = s->services[i].service->resolution;
+        s->has_names_to_resolve |= resolution == RESOLUTION_DNS || resolution == RESOLUTION_DNS_ROUND_ROBIN;
+        if (!rule)
+            continue;
+        add_policy_labels(&p, rule->traffic_policy);
+        for (size_t k = 0; k < rule->n_subsets; k++)
+            add_policy_labels(&p, rule->subsets[k]->traffic_policy);
+    }
+    s->place_labels = p.items;
+    s->place_label_count = p.count;
+}
+
 static uint64_t services_hash(const struct scope *s)
 {
     uint64_t h = hash_text(7, s->ns);
@@ -379,6 +439,7 @@ static struct scope *make(struct world *w, struct str ns, const struct labels *l
     s->egress_count = (uint32_t)n;
     join_services(&m);
     fill_source_labels(&m);
+    fill_place_labels(&m);
     s->services_hash = services_hash(s);
     s->hash = hash_of(s);
     return s;

@@ -47,6 +47,8 @@ struct scope {
     uint64_t hash, services_hash; /* services_hash: but for the routes */
     /* Keys of labels that routes look at (sourceLabels), each once: proxies that differ in others alone have the same routes. */
     const struct str *source_labels; uint32_t source_label_count;
+    const struct str *place_labels; uint32_t place_label_count; /* those that rules tell distance by (failoverPriority) */
+    bool has_names_to_resolve; /* clusters with endpoints of their own (DNS) */
     bool connections_have_labels; /* TCP and TLS routes look at some: listeners differ by them, too */
 };
 const struct scope *scope_ref(const struct scope *s);

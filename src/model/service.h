@@ -74,7 +74,7 @@ const struct service *service_ref(const struct service *s);
 void service_unref(const struct service **s);
 const struct service_port *service_port_find(const struct service *s, uint32_t number);
 
-enum endpoint_health { ENDPOINT_HEALTHY, ENDPOINT_UNHEALTHY, ENDPOINT_DRAINING };
+enum endpoint_health { ENDPOINT_UNKNOWN /* nobody tells: it is sent to */, ENDPOINT_HEALTHY, ENDPOINT_UNHEALTHY, ENDPOINT_DRAINING };
 
 /* One address of a service's port (Istio: IstioEndpoint). */
 struct endpoint {

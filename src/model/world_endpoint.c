@@ -190,7 +190,8 @@ static void add_selected(struct builder *b)
 
 /* ---- a ServiceEntry's own list ---- */
 
-static void add_listed(struct builder *b, const WORKLOAD *from)
+/* Endpoints of a list have no names: they are told apart by the entry's and their place. */
+static void add_listed(struct builder *b, const WORKLOAD *from, size_t index)
 {
     struct arena *a = b->arena;
     for (uint32_t i = 0; i < b->service->port_count; i++) {
@@ -201,6 +202,7 @@ static void add_listed(struct builder *b, const WORKLOAD *from)
         e->port = port ? port : p->target;
         e->service_port = p->number;
         e->weight = from->weight;
+        e->workload = arena_printf(a, "%.*s-%zu", STR_ARG(b->service->object->name), index);
         e->network = arena_str(a, str_from(from->network));
         e->service_account = arena_str(a, str_from(from->service_account));
         locality_split(arena_str(a, str_from(from->locality)), &e->region, &e->zone, &e->sub_zone);
@@ -219,6 +221,7 @@ static void add_host(struct builder *b, struct str host)
     for (uint32_t i = 0; i < b->service->port_count; i++) {
         struct endpoint *e = add(b);
         e->address = arena_str(b->arena, host);
+        e->workload = arena_str(b->arena, b->service->object->name);
         e->port = b->service->ports[i].target;
         e->service_port = b->service->ports[i].number;
     }
@@ -229,7 +232,7 @@ static void add_entry(struct builder *b)
     const ENTRY *entry = (const ENTRY *)b->service->object->body;
     bool is_by_dns = b->service->resolution == RESOLUTION_DNS || b->service->resolution == RESOLUTION_DNS_ROUND_ROBIN;
     for (size_t i = 0; i < entry->n_endpoints; i++)
-        add_listed(b, entry->endpoints[i]);
+        add_listed(b, entry->endpoints[i], i);
     if (entry->n_endpoints == 0 && !entry->workload_selector && is_by_dns)
         add_host(b, b->service->host);
 }

@@ -69,7 +69,7 @@ void auto_mtls_apply(const struct translation *t, const struct cluster_purpose *
     const struct str *sans;
     size_t san_count = service_identities(t, s, &sans);
     bool is_http2 = protocol_is_http2(p->port->protocol);
-    if (cluster_resolution(t, s) == RESOLUTION_PASSTHROUGH) {
+    if (c->lb_policy == ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__CLUSTER_PROVIDED) {
         if (all_take_mtls(t, s, p->port->number))
             c->transport_socket = upstream_mtls(t, p->sni, sans, (uint32_t)san_count, is_http2);
         return;

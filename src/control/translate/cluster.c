@@ -12,6 +12,9 @@
 #define NO_LIMITS                                                                                                                   \
     "\"circuit_breakers\":{\"thresholds\":[{\"max_connections\":4294967295,\"max_pending_requests\":4294967295,"                     \
     "\"max_requests\":4294967295,\"max_retries\":4294967295}]}"
+#define RESOLVER                                                                                                                    \
+    "\"typed_dns_resolver_config\":{\"name\":\"envoy.network.dns_resolver.cares\",\"typed_config\":{\"@type\":"                 \
+    "\"type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig\",\"udp_max_queries\":100}}"
 #define PEERS                                                                                                                       \
     "\"filters\":[{\"name\":\"istio.metadata_exchange\",\"typed_config\":{\"@type\":\"type.googleapis.com/udpa.type.v1.TypedStruct\","    \
     "\"type_url\":\"type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange\","                                      \
@@ -36,10 +39,10 @@ static const char original_dst[] = "{\"type\":\"ORIGINAL_DST\",\"lb_policy\":\"C
                                    ",\"common_lb_config\":{\"healthy_panic_threshold\":{}}}";
 static const char strict_dns[] =
     "{\"type\":\"STRICT_DNS\",\"lb_policy\":\"LEAST_REQUEST\",\"dns_refresh_rate\":\"60s\",\"dns_jitter\":\"0.100s\",\"respect_dns_ttl\":true,"
-    "\"dns_lookup_family\":\"V4_ONLY\"," NO_LIMITS ",\"common_lb_config\":{\"healthy_panic_threshold\":{}}}";
+    "\"dns_lookup_family\":\"V4_ONLY\"," RESOLVER "," NO_LIMITS ",\"common_lb_config\":{\"healthy_panic_threshold\":{}}}";
 static const char logical_dns[] =
     "{\"type\":\"LOGICAL_DNS\",\"lb_policy\":\"LEAST_REQUEST\",\"dns_refresh_rate\":\"60s\",\"dns_jitter\":\"0.100s\",\"respect_dns_ttl\":true,"
-    "\"dns_lookup_family\":\"V4_ONLY\"," NO_LIMITS ",\"common_lb_config\":{\"healthy_panic_threshold\":{}}}";
+    "\"dns_lookup_family\":\"V4_ONLY\"," RESOLVER "," NO_LIMITS ",\"common_lb_config\":{\"healthy_panic_threshold\":{}}}";
 static const char peers[] = "{" PEERS "}";
 static const char http2[] =
     "{\"typed_extension_protocol_options\":{\"envoy.extensions.upstreams.http.v3.HttpProtocolOptions\":{\"@type\":"
@@ -95,6 +98,8 @@ static void set_metadata(const struct translation *t, const struct cluster_purpo
     c->metadata = metadata_of(t, "istio", istio);
     if (p->subset.n)
         struct_add(t, istio, "subset", p->subset);
+    if (p->service->service->is_external)
+        struct_add_value(t, istio, "external", value_of_bool(t, true));
     if (p->service->rule)
         metadata_add_config(t, &c->metadata, p->service->rule->objects[0]);
 }

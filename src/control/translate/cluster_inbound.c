@@ -52,6 +52,9 @@ static void add_port(const struct translation *t, const struct workload_service 
     Google__Protobuf__Struct *istio = struct_new(t);
     struct_add_value(t, istio, "services", services_value(t, ws->service));
     c->metadata = metadata_of(t, "istio", istio);
+    const struct scoped_service *scoped = scope_service(t->scope, ws->service->host);
+    if (scoped && scoped->rule)
+        metadata_add_config(t, &c->metadata, scoped->rule->objects[0]);
     const char *like = protocol_is_http2(protocol) ? http2 : protocol == PROTOCOL_AUTO ? as_downstream : NULL;
     if (like) {
         c->typed_extension_protocol_options = constant_cluster(t, like)->typed_extension_protocol_options;

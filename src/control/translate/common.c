@@ -190,6 +190,14 @@ static Google__Protobuf__Value *value_new(const struct translation *t)
     return MAKE(t, Google__Protobuf__Value, google__protobuf__value__descriptor);
 }
 
+Google__Protobuf__Value *value_of_bool(const struct translation *t, bool b)
+{
+    Google__Protobuf__Value *v = value_new(t);
+    v->kind_case = GOOGLE__PROTOBUF__VALUE__KIND_BOOL_VALUE;
+    v->bool_value = b;
+    return v;
+}
+
 Google__Protobuf__Value *value_of_text(const struct translation *t, struct str s)
 {
     Google__Protobuf__Value *v = value_new(t);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Destination rules on clusters: of the rule, its subset and its port, each replacing what stood above it component by component
- * (Istio: "Destination Rule"). Warm-up, locality settings, tunnels and credentials aren't read yet.
+ * (Istio: "Destination Rule"). Tunnels and credentials aren't read yet.
  */
-#include "control/translate/translate_priv.h"
+#include "control/translate/locality_priv.h"
 
 #include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb-c.h"
-#include "istio/networking/destination_rule.pb-c.h"
+#include "istio/mesh/mesh_config.pb-c.h"
 
 #define CLUSTER Envoy__Config__Cluster__V3__Cluster
 #define RULE Istio__Networking__V1alpha3__DestinationRule
@@ -178,7 +178,7 @@ static void apply_outlier(const struct translation *t, const OUTLIER *from, CLUS
 
 static void apply_hash(const struct translation *t, const Istio__Networking__V1alpha3__LoadBalancerSettings__ConsistentHashLB *h, CLUSTER *c)
 {
-    if (h->maglev) {
+    if (h->hash_algorithm_case == ISTIO__NETWORKING__V1ALPHA3__LOAD_BALANCER_SETTINGS__CONSISTENT_HASH_LB__HASH_ALGORITHM_MAGLEV) {
         c->lb_policy = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__MAGLEV;
         if (!h->maglev->table_size)
             return;
@@ -189,7 +189,8 @@ static void apply_hash(const struct translation *t, const Istio__Networking__V1a
         c->maglev_lb_config->table_size->value = h->maglev->table_size;
         return;
     }
-    uint64_t size = h->ring_hash && h->ring_hash->minimum_ring_size ? h->ring_hash->minimum_ring_size : h->minimum_ring_size;
+    bool has_ring = h->hash_algorithm_case == ISTIO__NETWORKING__V1ALPHA3__LOAD_BALANCER_SETTINGS__CONSISTENT_HASH_LB__HASH_ALGORITHM_RING_HASH;
+    uint64_t size = has_ring && h->ring_hash->minimum_ring_size ? h->ring_hash->minimum_ring_size : h->minimum_ring_size;
     c->lb_policy = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__RING_HASH;
     c->lb_config_case = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_RING_HASH_LB_CONFIG;
     c->ring_hash_lb_config = MAKE(t, Envoy__Config__Cluster__V3__Cluster__RingHashLbConfig,
@@ -218,6 +219,39 @@ static void apply_simple(Istio__Networking__V1alpha3__LoadBalancerSettings__Simp
     }
 }
 
+/* New endpoints get little at first. */
+static void apply_warmup(const struct translation *t, const BALANCER *b, CLUSTER *c)
+{
+    static const char skeleton[] = "{\"aggression\":{\"default_value\":1,\"runtime_key\":\"(\"},\"min_weight_percent\":{\"value\":10}}";
+    const Istio__Networking__V1alpha3__WarmupConfiguration *w = b->warmup;
+    if (!w && !b->warmup_duration_secs)
+        return;
+    Envoy__Config__Cluster__V3__Cluster__SlowStartConfig *s =
+        COPY_OF(t, Envoy__Config__Cluster__V3__Cluster__SlowStartConfig, envoy__config__cluster__v3__cluster__slow_start_config__descriptor, skeleton);
+    s->slow_start_window = w ? w->duration : b->warmup_duration_secs;
+    if (w && w->aggression) {
+        Envoy__Config__Core__V3__RuntimeDouble *d = proto_arena_alloc(t->protos, sizeof(*d));
+        *d = *s->aggression;
+        d->default_value = w->aggression->value;
+        s->aggression = d;
+    }
+    if (w && w->minimum_percent) {
+        s->min_weight_percent = MAKE(t, Envoy__Type__V3__Percent, envoy__type__v3__percent__descriptor);
+        s->min_weight_percent->value = w->minimum_percent->value;
+    }
+    if (c->lb_policy == ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__ROUND_ROBIN) {
+        c->lb_config_case = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_ROUND_ROBIN_LB_CONFIG;
+        c->round_robin_lb_config = MAKE(t, Envoy__Config__Cluster__V3__Cluster__RoundRobinLbConfig,
+                                        envoy__config__cluster__v3__cluster__round_robin_lb_config__descriptor);
+        c->round_robin_lb_config->slow_start_config = s;
+    } else if (c->lb_policy == ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__LEAST_REQUEST) {
+        c->lb_config_case = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_LEAST_REQUEST_LB_CONFIG;
+        c->least_request_lb_config = MAKE(t, Envoy__Config__Cluster__V3__Cluster__LeastRequestLbConfig,
+                                          envoy__config__cluster__v3__cluster__least_request_lb_config__descriptor);
+        c->least_request_lb_config->slow_start_config = s;
+    }
+}
+
 static void apply_balancer(const struct translation *t, const BALANCER *b, CLUSTER *c)
 {
     if (!b || c->lb_policy == ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_POLICY__CLUSTER_PROVIDED)
@@ -226,6 +260,7 @@ static void apply_balancer(const struct translation *t, const BALANCER *b, CLUST
         apply_hash(t, b->consistent_hash, c);
     else if (b->lb_policy_case == ISTIO__NETWORKING__V1ALPHA3__LOAD_BALANCER_SETTINGS__LB_POLICY_SIMPLE)
         apply_simple(b->simple, c);
+    apply_warmup(t, b, c);
 }
 
 /* ---- TLS ---- */
@@ -254,11 +289,11 @@ static void apply_tls(const struct translation *t, const struct cluster_purpose 
         return;
     }
     default:
-        c->transport_socket = upstream_tls_of_files(t, p, &tls->base);
+        cluster_tls_of_files(t, p, &tls->base, c);
     }
 }
 
-void traffic_policy_apply(const struct translation *t, const struct cluster_purpose *p, CLUSTER *c)
+static struct effective effective_of(const struct cluster_purpose *p)
 {
     struct effective e = {0};
     const RULE *rule = rule_of(p->service->rule);
@@ -266,8 +301,46 @@ void traffic_policy_apply(const struct translation *t, const struct cluster_purp
         take(&e, rule->traffic_policy, p->port->number);
     if (p->subset_spec)
         take(&e, ((const SUBSET *)p->subset_spec)->traffic_policy, p->port->number);
+    return e;
+}
+
+struct endpoint_purpose endpoint_purpose_of(const struct translation *t, const struct cluster_purpose *p)
+{
+    static const char by_default[] = "{\"enabled\":true}";
+    const Istio__Mesh__V1alpha1__MeshConfig *mesh = (const Istio__Mesh__V1alpha1__MeshConfig *)world_mesh(t->world)->config;
+    const LOCALITY_SETTING *setting = mesh ? mesh->locality_lb_setting : NULL;
+    struct effective e = effective_of(p);
+    if (e.balancer && e.balancer->locality_lb_setting)
+        setting = e.balancer->locality_lb_setting;
+    return (struct endpoint_purpose){
+        .locality = setting ? &setting->base
+                            : constant(t, &istio__networking__v1alpha3__locality_load_balancer_setting__descriptor, by_default),
+        .has_outliers = e.outlier,
+        .is_mesh_tls = !e.tls || e.tls->mode == ISTIO__NETWORKING__V1ALPHA3__CLIENT_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL};
+}
+
+/* Envoy looks at the weights of localities only when it is told to. */
+static void apply_locality(const struct translation *t, const struct cluster_purpose *p, CLUSTER *c)
+{
+    struct endpoint_purpose e = endpoint_purpose_of(t, p);
+    const LOCALITY_SETTING *s = (const LOCALITY_SETTING *)e.locality;
+    if (!s->n_distribute && !(e.has_outliers && (s->n_failover || s->n_failover_priority)))
+        return;
+    Envoy__Config__Cluster__V3__Cluster__CommonLbConfig *lb = proto_arena_alloc(t->protos, sizeof(*lb));
+    *lb = *c->common_lb_config;
+    lb->locality_config_specifier_case =
+        ENVOY__CONFIG__CLUSTER__V3__CLUSTER__COMMON_LB_CONFIG__LOCALITY_CONFIG_SPECIFIER_LOCALITY_WEIGHTED_LB_CONFIG;
+    lb->locality_weighted_lb_config = MAKE(t, Envoy__Config__Cluster__V3__Cluster__CommonLbConfig__LocalityWeightedLbConfig,
+                                           envoy__config__cluster__v3__cluster__common_lb_config__locality_weighted_lb_config__descriptor);
+    c->common_lb_config = lb;
+}
+
+void traffic_policy_apply(const struct translation *t, const struct cluster_purpose *p, CLUSTER *c)
+{
+    struct effective e = effective_of(p);
     apply_pool(t, e.pool, c);
     apply_outlier(t, e.outlier, c);
     apply_balancer(t, e.balancer, c);
+    apply_locality(t, p, c);
     apply_tls(t, p, e.tls, c);
 }

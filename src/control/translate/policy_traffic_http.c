@@ -2,9 +2,8 @@
  *
  * Pools of HTTP and TLS that isn't the mesh's, as destination rules ask for them.
  */
-#include "control/translate/translate_priv.h"
+#include "control/translate/tls_priv.h"
 
-#include "envoy/extensions/transport_sockets/tls/v3/tls.pb-c.h"
 #include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb-c.h"
 #include "istio/networking/destination_rule.pb-c.h"
 
@@ -12,8 +11,8 @@
 #define OPTIONS Envoy__Extensions__Upstreams__Http__V3__HttpProtocolOptions
 #define HTTP Istio__Networking__V1alpha3__ConnectionPoolSettings__HTTPSettings
 #define TLS Istio__Networking__V1alpha3__ClientTLSSettings
-#define COMMON Envoy__Extensions__TransportSockets__Tls__V3__CommonTlsContext
-#define VALIDATION Envoy__Extensions__TransportSockets__Tls__V3__CertificateValidationContext
+#define UPSTREAM_TLS Envoy__Extensions__TransportSockets__Tls__V3__UpstreamTlsContext
+#define SECRET_CONFIG Envoy__Extensions__TransportSockets__Tls__V3__SdsSecretConfig
 
 static const char key[] = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 static const char http1[] = "{\"explicit_http_config\":{\"http_protocol_options\":{}}}";
@@ -51,61 +50,101 @@ void cluster_http_options(const struct translation *t, const ProtobufCMessage *s
     set_options(t, o, c);
 }
 
+/* What is there already, to be added to. */
+static OPTIONS *options_of(const struct translation *t, const CLUSTER *c)
+{
+    ProtobufCMessage *m;
+    struct err err;
+    if (c->n_typed_extension_protocol_options) {
+        const Google__Protobuf__Any *any = c->typed_extension_protocol_options[0]->value;
+        if (proto_unpack(t->protos, &envoy__extensions__upstreams__http__v3__http_protocol_options__descriptor,
+                         str_make((const char *)any->value.data, any->value.len), &m, &err) == 0)
+            return (OPTIONS *)m;
+    }
+    return COPY_OF(t, OPTIONS, envoy__extensions__upstreams__http__v3__http_protocol_options__descriptor, http1);
+}
+
 /* ---- TLS by files ---- */
 
-static Envoy__Config__Core__V3__DataSource *file(const struct translation *t, const char *path)
+static const char of_agent[] =
+    "{\"sds_config\":{\"api_config_source\":{\"api_type\":\"GRPC\",\"transport_api_version\":\"V3\","
+    "\"grpc_services\":[{\"envoy_grpc\":{\"cluster_name\":\"sds-grpc\"}}],\"set_node_on_first_message_only\":true},"
+    "\"resource_api_version\":\"V3\"}}";
+
+static SECRET_CONFIG *secret_config(const struct translation *t, char *name)
 {
-    Envoy__Config__Core__V3__DataSource *d =
-        MAKE(t, Envoy__Config__Core__V3__DataSource, envoy__config__core__v3__data_source__descriptor);
-    d->specifier_case = ENVOY__CONFIG__CORE__V3__DATA_SOURCE__SPECIFIER_FILENAME;
-    d->filename = text(t, str_from(path));
-    return d;
+    SECRET_CONFIG *s = COPY_OF(t, SECRET_CONFIG, envoy__extensions__transport_sockets__tls__v3__sds_secret_config__descriptor, of_agent);
+    s->name = name;
+    return s;
 }
 
-static VALIDATION *validation(const struct translation *t, const TLS *tls)
+static bool is_insecure(const TLS *tls)
 {
-    VALIDATION *v = MAKE(t, VALIDATION, envoy__extensions__transport_sockets__tls__v3__certificate_validation_context__descriptor);
-    if (tls->ca_certificates[0] && strcmp(tls->ca_certificates, "system") != 0)
-        v->trusted_ca = file(t, tls->ca_certificates);
-    v->match_subject_alt_names = pointers(t, tls->n_subject_alt_names);
-    v->n_match_subject_alt_names = tls->n_subject_alt_names;
-    for (size_t i = 0; i < tls->n_subject_alt_names; i++) {
-        Envoy__Type__Matcher__V3__StringMatcher *m =
-            MAKE(t, Envoy__Type__Matcher__V3__StringMatcher, envoy__type__matcher__v3__string_matcher__descriptor);
-        m->match_pattern_case = ENVOY__TYPE__MATCHER__V3__STRING_MATCHER__MATCH_PATTERN_EXACT;
-        m->exact = text(t, str_from(tls->subject_alt_names[i]));
-        v->match_subject_alt_names[i] = m;
+    return tls->insecure_skip_verify && tls->insecure_skip_verify->value;
+}
+
+/* Without roots of its own the system's: whoever answers is looked at, unless that is turned off. */
+static void set_validation(const struct translation *t, const TLS *tls, TLS_COMMON *c)
+{
+    struct str *names = arena_alloc(t->arena, (tls->n_subject_alt_names + 1) * sizeof(*names));
+    for (size_t i = 0; i < tls->n_subject_alt_names; i++)
+        names[i] = str_from(tls->subject_alt_names[i]);
+    TLS_VALIDATION *v = tls_validation_of_names(t, names, (uint32_t)tls->n_subject_alt_names, false);
+    const char *roots = tls->ca_certificates[0] ? tls->ca_certificates : is_insecure(tls) ? NULL : "system";
+    if (!roots) {
+        c->validation_context_type_case =
+            ENVOY__EXTENSIONS__TRANSPORT_SOCKETS__TLS__V3__COMMON_TLS_CONTEXT__VALIDATION_CONTEXT_TYPE_VALIDATION_CONTEXT;
+        c->validation_context = v;
+        return;
     }
-    return v;
+    c->validation_context_type_case = TLS_VALIDATION_COMBINED;
+    c->combined_validation_context = MAKE(
+        t, TLS_COMBINED, envoy__extensions__transport_sockets__tls__v3__common_tls_context__combined_certificate_validation_context__descriptor);
+    c->combined_validation_context->default_validation_context = v;
+    c->combined_validation_context->validation_context_sds_secret_config = secret_config(t, textf(t, "file-root:%s", roots));
 }
 
-Envoy__Config__Core__V3__TransportSocket *upstream_tls_of_files(const struct translation *t, const struct cluster_purpose *p,
-                                                                const ProtobufCMessage *settings)
+/* Without a name of its own the request's host is asked for, and looked for in what is shown. */
+static void set_auto_sni(const struct translation *t, const TLS *tls, CLUSTER *c)
 {
+    OPTIONS *o = options_of(t, c);
+    o->upstream_http_protocol_options =
+        MAKE(t, Envoy__Config__Core__V3__UpstreamHttpProtocolOptions, envoy__config__core__v3__upstream_http_protocol_options__descriptor);
+    o->upstream_http_protocol_options->auto_sni = true;
+    o->upstream_http_protocol_options->auto_san_validation = tls->n_subject_alt_names == 0 && !is_insecure(tls);
+    set_options(t, o, c);
+}
+
+void cluster_note(const struct translation *t, CLUSTER *c, const char *name, Google__Protobuf__Value *value)
+{
+    if (!c->metadata)
+        c->metadata = metadata_of(t, "istio", struct_new(t));
+    struct_add_value(t, c->metadata->filter_metadata[0]->value, name, value);
+}
+
+void cluster_tls_of_files(const struct translation *t, const struct cluster_purpose *p, const ProtobufCMessage *settings, CLUSTER *c)
+{
+    static const char skeleton[] = "{\"common_tls_context\":{\"tls_params\":{\"tls_minimum_protocol_version\":\"TLSv1_2\","
+                                   "\"tls_maximum_protocol_version\":\"TLSv1_3\"}}}";
     const TLS *tls = (const TLS *)settings;
-    Envoy__Extensions__TransportSockets__Tls__V3__UpstreamTlsContext *u =
-        MAKE(t, Envoy__Extensions__TransportSockets__Tls__V3__UpstreamTlsContext,
-             envoy__extensions__transport_sockets__tls__v3__upstream_tls_context__descriptor);
-    COMMON *c = MAKE(t, COMMON, envoy__extensions__transport_sockets__tls__v3__common_tls_context__descriptor);
+    UPSTREAM_TLS *u =
+        COPY_OF(t, UPSTREAM_TLS, envoy__extensions__transport_sockets__tls__v3__upstream_tls_context__descriptor, skeleton);
+    TLS_COMMON *common = u->common_tls_context = tls_common_copy(t, u->common_tls_context);
     if (tls->client_certificate[0]) {
-        Envoy__Extensions__TransportSockets__Tls__V3__TlsCertificate *cert =
-            MAKE(t, Envoy__Extensions__TransportSockets__Tls__V3__TlsCertificate,
-                 envoy__extensions__transport_sockets__tls__v3__tls_certificate__descriptor);
-        cert->certificate_chain = file(t, tls->client_certificate);
-        cert->private_key = file(t, tls->private_key);
-        c->tls_certificates = pointers(t, 1);
-        c->tls_certificates[0] = cert;
-        c->n_tls_certificates = 1;
+        common->tls_certificate_sds_secret_configs = pointers(t, 1);
+        common->tls_certificate_sds_secret_configs[0] =
+            secret_config(t, textf(t, "file-cert:%s~%s", tls->client_certificate, tls->private_key));
+        common->n_tls_certificate_sds_secret_configs = 1;
     }
-    c->validation_context_type_case =
-        ENVOY__EXTENSIONS__TRANSPORT_SOCKETS__TLS__V3__COMMON_TLS_CONTEXT__VALIDATION_CONTEXT_TYPE_VALIDATION_CONTEXT;
-    c->validation_context = validation(t, tls);
+    set_validation(t, tls, common);
     if (protocol_is_http2(p->port->protocol)) {
-        c->alpn_protocols = pointers(t, 1);
-        c->alpn_protocols[0] = text(t, STR("h2"));
-        c->n_alpn_protocols = 1;
+        common->alpn_protocols = pointers(t, 1);
+        common->alpn_protocols[0] = text(t, STR("h2"));
+        common->n_alpn_protocols = 1;
     }
-    u->common_tls_context = c;
     u->sni = text(t, str_from(tls->sni));
-    return transport_socket_tls(t, &u->base);
+    if (!tls->sni[0])
+        set_auto_sni(t, tls, c);
+    cluster_note(t, c, "alpn_override", value_of_text(t, STR("false"))); /* its ALPN isn't the mesh's: istio.alpn leaves it alone */
+    c->transport_socket = transport_socket_tls(t, &u->base);
 }

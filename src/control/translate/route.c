@@ -150,6 +150,15 @@ struct served {
     bool of_all_ports; /* as a proxy that applications name: "host:port" tells which */
 };
 
+/* A hash leads to one host, again too. */
+static Envoy__Config__Route__V3__RetryPolicy *retries_anywhere(const struct translation *t, const Envoy__Config__Route__V3__RetryPolicy *from)
+{
+    Envoy__Config__Route__V3__RetryPolicy *r = proto_arena_alloc(t->protos, sizeof(*r));
+    *r = *from;
+    r->n_retry_host_predicate = 0;
+    return r;
+}
+
 static VHOST *vhost_of_service(const struct translation *t, const struct scope_egress *e, const struct scoped_service *s, uint32_t port,
                                struct map *taken)
 {
@@ -165,6 +174,8 @@ static VHOST *vhost_of_service(const struct translation *t, const struct scope_e
         route_set_hash(t, s, STR(""), &hashes);
         r->route->hash_policy = (void *)hashes.items;
         r->route->n_hash_policy = hashes.count;
+        if (hashes.count)
+            r->route->retry_policy = retries_anywhere(t, r->route->retry_policy);
         many_add(t, &routes, r);
     }
     VHOST *v = vhost_new(t, textf(t, "%.*s:%u", STR_ARG(service->host), port), &domains, &routes);

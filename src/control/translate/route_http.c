@@ -174,7 +174,9 @@ static const CONSISTENT *consistent_of(const struct scoped_service *s, struct st
     const Istio__Networking__V1alpha3__TrafficPolicy *p = rule ? rule->traffic_policy : NULL;
     for (size_t i = 0; rule && i < rule->n_subsets; i++)
         if (str_eq(str_from(rule->subsets[i]->name), subset) && rule->subsets[i]->traffic_policy &&
-            rule->subsets[i]->traffic_policy->load_balancer)
+            rule->subsets[i]->traffic_policy->load_balancer &&
+            rule->subsets[i]->traffic_policy->load_balancer->lb_policy_case ==
+                ISTIO__NETWORKING__V1ALPHA3__LOAD_BALANCER_SETTINGS__LB_POLICY_CONSISTENT_HASH)
             p = rule->subsets[i]->traffic_policy;
     const Istio__Networking__V1alpha3__LoadBalancerSettings *b = p ? p->load_balancer : NULL;
     return b && b->lb_policy_case == ISTIO__NETWORKING__V1ALPHA3__LOAD_BALANCER_SETTINGS__LB_POLICY_CONSISTENT_HASH ? b->consistent_hash : NULL;
@@ -313,6 +315,8 @@ static void set_action(const struct making *m, const HTTP_ROUTE *h, ROUTE *r)
     set_rewrite(t, h->rewrite, a);
     set_mirrors(m, h, a);
     set_hashes(m, h, a);
+    if (a->n_hash_policy && a->retry_policy && h->n_route == 1)
+        a->retry_policy->n_retry_host_predicate = 0; /* the hash leads to one host, again too */
     const char *authority = h->headers ? authority_of(h->headers->request) : NULL;
     if (authority && a->host_rewrite_specifier_case == 0) {
         a->host_rewrite_specifier_case = ENVOY__CONFIG__ROUTE__V3__ROUTE_ACTION__HOST_REWRITE_SPECIFIER_HOST_REWRITE_LITERAL;

@@ -13,13 +13,23 @@
 #define TARGETS Istio__Networking__V1alpha3__RouteDestination
 #define WEIGHT Envoy__Extensions__Filters__Network__TcpProxy__V3__TcpProxy__WeightedCluster__ClusterWeight
 
+/* A service with one port needs none named. */
+static struct str cluster_of(const struct translation *t, const struct scoped_route *vs, const DESTINATION *d, uint32_t port)
+{
+    uint32_t number;
+    struct str host;
+    struct str cluster = destination_cluster(t, vs, d, port, &number, &host);
+    const struct scoped_service *s = scope_service(t->scope, host);
+    if ((d->port && d->port->number) || !s || s->service->port_count != 1)
+        return cluster;
+    return cluster_name(t->arena, "outbound", str_from(d->subset), host, s->service->ports[0].number);
+}
+
 static struct tcp_target target_of(const struct translation *t, const struct scoped_route *vs, TARGETS *const *routes, size_t count, uint32_t port)
 {
     struct tcp_target to = {0};
-    uint32_t number;
-    struct str host;
     if (count == 1) {
-        to.cluster = to.stat_prefix = destination_cluster(t, vs, routes[0]->destination, port, &number, &host);
+        to.cluster = to.stat_prefix = cluster_of(t, vs, routes[0]->destination, port);
         return to;
     }
     to.stat_prefix = arena_printf(t->arena, "%.*s.%.*s", STR_ARG(vs->object->name), STR_ARG(vs->object->ns));
@@ -27,7 +37,7 @@ static struct tcp_target target_of(const struct translation *t, const struct sco
         if (routes[i]->weight == 0)
             continue;
         WEIGHT *w = MAKE(t, WEIGHT, envoy__extensions__filters__network__tcp_proxy__v3__tcp_proxy__weighted_cluster__cluster_weight__descriptor);
-        w->name = text(t, destination_cluster(t, vs, routes[i]->destination, port, &number, &host));
+        w->name = text(t, cluster_of(t, vs, routes[i]->destination, port));
         w->weight = (uint32_t)routes[i]->weight;
         many_add(t, &to.weights, w);
     }

@@ -4,6 +4,8 @@
  */
 #include "control/translate/translate_priv.h"
 
+#include "istio/mesh/mesh_config.pb-c.h"
+
 #define KIND(id_) (UINT64_C(1) << KIND_##id_)
 
 static const struct part_row {
@@ -75,6 +77,8 @@ static void add_workload_services(const struct translation *t, struct strbuf *ke
     const struct node *n = t->node;
     size_t count = world_services_of(t->world, n->addresses, n->address_count, n->ns, &n->labels, t->arena, &all);
     for (size_t i = 0; i < count; i++) {
+        const struct scoped_service *scoped = scope_service(t->scope, all[i].service->host);
+        add_number(key, scoped && scoped->rule ? scoped->rule->objects[0]->hash : 0);
         add_number(key, all[i].service->hash);
         add_number(key, all[i].target);
     }
@@ -92,6 +96,21 @@ static void add_who(const struct node *n, struct strbuf *key)
                         n->http10 << 11 | n->self_discovery << 12 | n->unprivileged << 13);
     add_number(key, n->http_proxy_port);
     add_number(key, n->idle_timeout_ms);
+}
+
+/* How near endpoints are is told by it. */
+static void add_place(const struct translation *t, struct strbuf *key)
+{
+    const struct node *n = t->node;
+    const Istio__Mesh__V1alpha1__MeshConfig *mesh = (const Istio__Mesh__V1alpha1__MeshConfig *)world_mesh(t->world)->config;
+    add_text(key, n->region);
+    add_text(key, n->zone);
+    add_text(key, n->sub_zone);
+    add_text(key, n->network);
+    for (uint32_t i = 0; i < t->scope->place_label_count; i++)
+        add_text(key, labels_get(&n->labels, t->scope->place_labels[i]));
+    if (mesh && mesh->locality_lb_setting && mesh->locality_lb_setting->n_failover_priority)
+        add_labels(key, &n->labels);
 }
 
 void translate_key(const struct translation *t, enum part p, struct strbuf *key)
@@ -124,6 +143,8 @@ void translate_key(const struct translation *t, enum part p, struct strbuf *key)
                 add_text(key, t->node->addresses[i]);
     if (t->node->type == NODE_ROUTER)
         add_labels(key, &t->node->labels);
+    if (p == PART_CDS_OUTBOUND && t->scope->has_names_to_resolve)
+        add_place(t, key);
     bool has_sources = p == PART_RDS || p == PART_VHDS || (p == PART_LDS_OUTBOUND && t->scope->connections_have_labels);
     for (uint32_t i = 0; has_sources && i < t->scope->source_label_count; i++)
         add_text(key, labels_get(&t->node->labels, t->scope->source_labels[i]));
@@ -187,10 +208,7 @@ void translate_assignments_key(const struct translation *t, struct strbuf *key)
 {
     add_number(key, t->scope->services_hash);
     add_number(key, t->node->type);
-    add_text(key, t->node->region);
-    add_text(key, t->node->zone);
-    add_text(key, t->node->sub_zone);
-    add_text(key, t->node->network);
     add_text(key, t->node->cluster_id);
     add_number(key, world_mesh(t->world)->hash);
+    add_place(t, key);
 }

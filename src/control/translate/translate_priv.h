@@ -62,6 +62,7 @@ Google__Protobuf__Struct *struct_new(const struct translation *t);
 void struct_add(const struct translation *t, Google__Protobuf__Struct *s, const char *key, struct str value);
 void struct_add_value(const struct translation *t, Google__Protobuf__Struct *s, const char *key, Google__Protobuf__Value *value);
 Google__Protobuf__Value *value_of_struct(const struct translation *t, Google__Protobuf__Struct *s);
+Google__Protobuf__Value *value_of_bool(const struct translation *t, bool b);
 Google__Protobuf__Value *value_of_text(const struct translation *t, struct str s);
 Google__Protobuf__Value *value_of_list(const struct translation *t, Google__Protobuf__Value **items, size_t count);
 
@@ -92,10 +93,20 @@ void traffic_policy_apply(const struct translation *t, const struct cluster_purp
 /* Subsets of the rule, in its order; 0 without one. */
 size_t rule_subset_count(const struct rule *r);
 const ProtobufCMessage *rule_subset(const struct rule *r, size_t i, struct str *name);
+/* What a rule says of one cluster's endpoints. */
+struct endpoint_purpose {
+    const ProtobufCMessage *locality; /* istio.networking.v1alpha3.LocalityLoadBalancerSetting; NULL: none */
+    bool has_outliers;                /* without them nobody would turn elsewhere */
+    bool is_mesh_tls;                 /* by the mesh's own mutual TLS where they take it */
+};
+struct endpoint_purpose endpoint_purpose_of(const struct translation *t, const struct cluster_purpose *p);
 /* policy_traffic_http.c: connectionPool.http, and TLS of a mode that isn't the mesh's own. */
 void cluster_http_options(const struct translation *t, const ProtobufCMessage *settings, Envoy__Config__Cluster__V3__Cluster *c);
-Envoy__Config__Core__V3__TransportSocket *upstream_tls_of_files(const struct translation *t, const struct cluster_purpose *p,
-                                                                const ProtobufCMessage *settings);
+/* `settings`: istio.networking.v1alpha3.ClientTLSSettings of mode SIMPLE or MUTUAL. */
+void cluster_tls_of_files(const struct translation *t, const struct cluster_purpose *p, const ProtobufCMessage *settings,
+                          Envoy__Config__Cluster__V3__Cluster *c);
+/* Adds to filter_metadata.istio. */
+void cluster_note(const struct translation *t, Envoy__Config__Cluster__V3__Cluster *c, const char *key, Google__Protobuf__Value *value);
 /* The labels that endpoints of the subset have. NULL name or none: empty. */
 void rule_subset_labels(const struct translation *t, const struct rule *r, struct str subset, struct labels *out);
 
