@@ -155,3 +155,23 @@ METADATA *match_metadata(const struct translation *t, const char *filter, const 
     m->value = value;
     return m;
 }
+
+METADATA *match_claim(const struct translation *t, const struct str *path, size_t depth, VALUE *value)
+{
+    struct str whole[CLAIM_DEPTH_MAX + 1] = {STR("payload")};
+    memcpy(whole + 1, path, depth * sizeof(*path));
+    return match_metadata(t, "envoy.filters.http.jwt_authn", whole, depth + 1, value);
+}
+
+size_t names_in_brackets(struct str s, struct str *out, size_t max)
+{
+    size_t n = 0;
+    while (s.n) {
+        ptrdiff_t end = str_find_char(s, ']');
+        if (s.p[0] != '[' || end < 2 || n == max)
+            return 0;
+        out[n++] = str_make(s.p + 1, (size_t)end - 1);
+        s = str_make(s.p + end + 1, s.n - (size_t)end - 1);
+    }
+    return n;
+}

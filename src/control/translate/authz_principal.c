@@ -5,9 +5,6 @@
  */
 #include "control/translate/authz_priv.h"
 
-#define JWT_FILTER "envoy.filters.http.jwt_authn"
-#define CLAIM_DEPTH_MAX 8 /* Istio's validation has no limit; deeper claims than this are nobody's */
-
 #define TERM(t_, case_, field_, value_)                                                                                             \
     ({                                                                                                                              \
         PRINCIPAL *term_ = MAKE(t_, PRINCIPAL, envoy__config__rbac__v3__principal__descriptor);                                     \
@@ -134,9 +131,7 @@ static void *remote_ip(const struct translation *t, const struct clause *c, stru
 
 static PRINCIPAL *claim(const struct translation *t, const struct str *path, size_t depth, Envoy__Type__Matcher__V3__ValueMatcher *value)
 {
-    struct str whole[CLAIM_DEPTH_MAX + 1] = {STR("payload")};
-    memcpy(whole + 1, path, depth * sizeof(*path));
-    return TERM(t, METADATA, metadata, match_metadata(t, JWT_FILTER, whole, depth + 1, value));
+    return TERM(t, METADATA, metadata, match_claim(t, path, depth, value));
 }
 
 static PRINCIPAL *claim_is(const struct translation *t, const char *name, struct str value)
@@ -193,20 +188,6 @@ static void *presenter(const struct translation *t, const struct clause *c, char
 {
     (void)c;
     return claim_in(t, (struct str[]){STR("azp")}, 1, values, count);
-}
-
-/* "[a][b]" */
-static size_t names_in_brackets(struct str s, struct str *out, size_t max)
-{
-    size_t n = 0;
-    while (s.n) {
-        ptrdiff_t end = str_find_char(s, ']');
-        if (s.p[0] != '[' || end < 2 || n == max)
-            return 0;
-        out[n++] = str_make(s.p + 1, (size_t)end - 1);
-        s = str_make(s.p + end + 1, s.n - (size_t)end - 1);
-    }
-    return n;
 }
 
 static void *claims(const struct translation *t, const struct clause *c, char *const *values, size_t count)

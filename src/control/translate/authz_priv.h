@@ -78,6 +78,12 @@ Envoy__Type__Matcher__V3__ValueMatcher *value_in_list(const struct translation *
 /* `path`: strings in the metadata of the filter. */
 Envoy__Type__Matcher__V3__MetadataMatcher *match_metadata(const struct translation *t, const char *filter, const struct str *path,
                                                           size_t depth, Envoy__Type__Matcher__V3__ValueMatcher *value);
+/* A claim of the request's token, where policy_jwt.c has it left: at most CLAIM_DEPTH_MAX names deep. */
+#define CLAIM_DEPTH_MAX 8 /* Istio has no limit; deeper claims than this are nobody's */
+Envoy__Type__Matcher__V3__MetadataMatcher *match_claim(const struct translation *t, const struct str *path, size_t depth,
+                                                       Envoy__Type__Matcher__V3__ValueMatcher *value);
+/* "[a][b]": 2; 0: not of that form, or more than `max`. */
+size_t names_in_brackets(struct str s, struct str *out, size_t max);
 
 /* ---- policy_jwt.c ---- */
 void policy_jwt_filter(const struct translation *t, const struct chain_purpose *p, struct many *http_filters);

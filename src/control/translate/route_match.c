@@ -103,10 +103,11 @@ static void set_headers(const struct translation *t, const HTTP_MATCH *from, MAT
 {
     struct many all = {0};
     for (size_t i = 0; i < from->n_headers; i++)
-        if (!str_has_prefix(str_from(from->headers[i]->key), STR("@request.auth.claims")))
+        if (!is_claim(from->headers[i]->key))
             many_add(t, &all, header(t, from->headers[i]->key, from->headers[i]->value));
     for (size_t i = 0; i < from->n_without_headers; i++)
-        many_add(t, &all, header_without(t, from->without_headers[i]->key, from->without_headers[i]->value));
+        if (!is_claim(from->without_headers[i]->key))
+            many_add(t, &all, header_without(t, from->without_headers[i]->key, from->without_headers[i]->value));
     if (all.count)
         qsort(all.items, all.count, sizeof(void *), by_name);
     if (is_text(from->method))
@@ -148,6 +149,7 @@ MATCH *route_match(const struct translation *t, const HTTP_MATCH *from)
     if (!from)
         return m;
     set_headers(t, from, m);
+    set_claims(t, from, m);
     set_query(t, from, m);
     /* a match that says nothing but where it is for is no match */
     m->case_sensitive = bool_of(t, !from->ignore_uri_case);

@@ -18,6 +18,9 @@ bool match_catches_all(const HTTP_MATCH *m);
 /* Port, source and gateway of a match, for this proxy. */
 bool match_is_for(const struct translation *t, const struct scoped_route *vs, const HTTP_MATCH *m, struct str gateway, uint32_t port);
 bool match_gateways_take(const struct scoped_route *vs, char *const *names, size_t count, struct str gateway);
+/* route_claims.c: does the header stand for a claim of the request's token? */
+bool is_claim(const char *header);
+void set_claims(const struct translation *t, const HTTP_MATCH *from, Envoy__Config__Route__V3__RouteMatch *m);
 /* `match`: istio.networking.v1alpha3.StringMatch, set. */
 Envoy__Type__Matcher__V3__StringMatcher *string_matcher(const struct translation *t, const ProtobufCMessage *match);
 

@@ -176,6 +176,24 @@ static void test_secret__of_a_sidecar__is_not_given(void **state)
     assert_false(has_secret("kubernetes://cred"));
 }
 
+#define CLAIMS(headers_) GATEWAY(HTTP) ROUTE("a", "a.example.com", "gw", "match: [{" headers_ "}], ")
+
+static void test_route__claims_among_headers__are_matched_in_what_the_token_left(void **state)
+{
+    (void)state;
+    given(CLAIMS("headers: {'@request.auth.claims.a.b': {exact: x}}, withoutHeaders: {'@request.auth.claims[c][d]': {prefix: why}}"), NODE("gw"));
+    assert_sent(&s, "rds http.80", "\"path\":[{\"key\":\"payload\"},{\"key\":\"a\"},{\"key\":\"b\"}],\"value\":{\"or_match\"");
+    assert_sent(&s, "rds http.80", "{\"string_match\":{\"prefix\":\"why\"}}]}},\"invert\":true}");
+    assert_not_sent(&s, "rds http.80", "\"@request");
+}
+
+static void test_route__claim_too_deep__is_nobodys(void **state)
+{
+    (void)state;
+    given(CLAIMS("headers: {'@request.auth.claims.a.b.c.d.e.f.g.h.i': {exact: x}}"), NODE("gw"));
+    assert_sent(&s, "rds http.80", "{\"key\":\"@request.auth.claims.a.b.c.d.e.f.g.h.i\"}");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +210,8 @@ int main(void)
         cmocka_unit_test_teardown(test_secret__for_a_gateway_that_is_not_selected__is_not_given, teardown),
         cmocka_unit_test_teardown(test_secret__of_one_whose_pod_is_no_gateway__is_not_given, teardown),
         cmocka_unit_test_teardown(test_secret__of_a_sidecar__is_not_given, teardown),
+        cmocka_unit_test_teardown(test_route__claims_among_headers__are_matched_in_what_the_token_left, teardown),
+        cmocka_unit_test_teardown(test_route__claim_too_deep__is_nobodys, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
