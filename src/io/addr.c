@@ -74,6 +74,17 @@ bad:
     return err_set(err, ERR_INVALID, "malformed IP address: %.*s", STR_ARG(ip));
 }
 
+int addr_from_ip_port(struct addr *a, struct str text, struct err *err)
+{
+    uint64_t port;
+    size_t colon = text.n;
+    while (colon > 0 && text.p[colon - 1] != ':')
+        colon--;
+    if (colon == 0 || !str_to_u64(str_make(text.p + colon, text.n - colon), &port) || port > UINT16_MAX)
+        return err_set(err, ERR_INVALID, "'%.*s' is not IP:PORT", STR_ARG(text));
+    return addr_from_ip(a, str_make(text.p, colon - 1), (uint16_t)port, err);
+}
+
 int addr_from_unix(struct addr *a, struct str path, struct err *err)
 {
     size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;

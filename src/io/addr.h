@@ -30,6 +30,8 @@ void addr_fini(struct addr *a);
 void addr_copy(struct addr *dst, const struct addr *src);
 /* A literal IP (v6 with or without brackets, with zone). ERR_INVALID otherwise. */
 int addr_from_ip(struct addr *a, struct str ip, uint16_t port, struct err *err);
+/* "1.2.3.4:80", "[::1]:80". */
+int addr_from_ip_port(struct addr *a, struct str text, struct err *err);
 int addr_from_unix(struct addr *a, struct str path, struct err *err);
 void addr_from_sockaddr(struct addr *a, const struct sockaddr *sa, socklen_t len);
 socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *out);

@@ -12,15 +12,6 @@ static void on_accept(void *user, int fd, const struct addr *remote)
     e->fn(e->user, conn_new_accepted(e->loop, fd, remote, NULL));
 }
 
-static int parse(struct addr *a, const char *text, struct err *err)
-{
-    const char *colon = strrchr(text, ':');
-    uint64_t port;
-    if (!colon || !str_to_u64(str_from(colon + 1), &port) || port > UINT16_MAX)
-        return err_set(err, ERR_INVALID, "'%s' is not IP:PORT", text);
-    return addr_from_ip(a, str_make(text, (size_t)(colon - text)), (uint16_t)port, err);
-}
-
 int entry_open(struct entry *e, struct loop *loop, const char *address, entry_fn fn, void *user, struct err *err)
 {
     struct addr at = {0}, bound = {0};
@@ -28,7 +19,7 @@ int entry_open(struct entry *e, struct loop *loop, const char *address, entry_fn
     *e = (struct entry){.loop = loop, .fd = -1, .fn = fn, .user = user};
     if (!*address)
         return 0;
-    int rc = parse(&at, address, err);
+    int rc = addr_from_ip_port(&at, str_from(address), err);
     if (rc == 0)
         rc = listen_open(&at, &opts, &e->fd, &bound, err);
     if (rc == 0) {

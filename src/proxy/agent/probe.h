@@ -8,7 +8,7 @@
 
 #include "proxy/agent/command.h"
 #include "proxy/agent/env.h"
-#include "proxy/agent/fetch.h"
+#include "http/fetch.h"
 
 enum probe_kind { PROBE_NONE, PROBE_HTTP, PROBE_TCP, PROBE_GRPC, PROBE_EXEC };
 struct probe { /* texts in the reading's arena */

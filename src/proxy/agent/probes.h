@@ -7,7 +7,7 @@
 #define PROXY_AGENT_PROBES_H
 
 #include "proxy/agent/env.h"
-#include "proxy/agent/fetch.h"
+#include "http/fetch.h"
 
 struct probes;
 struct probes *probes_new(const struct agent_env *e, struct err_list *faults); /* faults: nothing is probed where JSON is bad */

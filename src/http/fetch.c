@@ -3,7 +3,7 @@
  * A connection, one request, its answer, the end. The answer is told at once when it is whole; everything is freed at the
  * turn's end. A source address that can't be bound is left out at the second try. Main loop.
  */
-#include "proxy/agent/fetch.h"
+#include "http/fetch.h"
 
 #include "base/mem.h"
 #include "http/client.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One question to one address, on a connection of its own: what probes and the merged metrics ask of the application. Main
- * loop.
+ * One question to one address, on a connection of its own: what probes and the merged metrics ask of the application, and the
+ * tool of the daemons. On the loop's own thread.
  */
-#ifndef PROXY_AGENT_FETCH_H
-#define PROXY_AGENT_FETCH_H
+#ifndef HTTP_FETCH_H
+#define HTTP_FETCH_H
 
 #include "http/codec/headers.h"
 #include "io/addr.h"
