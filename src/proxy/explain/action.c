@@ -162,6 +162,7 @@ void explain_action(struct explain_report *r)
     }
     if (!e)
         return;
+    explain_object(r, &r->says, e->metadata);
     switch (e->action) {
     case ROUTE_DIRECT_RESPONSE:
         SAY("action", "direct_response");

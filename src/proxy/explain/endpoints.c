@@ -134,6 +134,7 @@ static void say_facts(struct explain_report *r, struct explain_cluster *c, const
 {
     static const char *const protocols[] = {"HTTP/1.1", "HTTP/2"};
     struct explain_list *l = &c->facts;
+    explain_object(r, l, spec->metadata);
     explain_note(r, l, STR("protocol"), "%s", spec->http->use_downstream_protocol ? "as downstream"
                                               : spec->http->alpn ? "by ALPN" : protocols[spec->http->protocol == HTTP_2]);
     explain_note(r, l, STR("transport"), "%s", spec->transport->tls ? "tls" : "raw");

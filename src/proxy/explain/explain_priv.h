@@ -13,6 +13,9 @@ void explain_note(struct explain_report *r, struct explain_list *l, struct str n
 struct str explain_take(struct explain_report *r, struct strbuf *b); /* its text into the arena; the buffer is empty after */
 void explain_header_changes(struct explain_report *r, struct explain_list *l, const struct headers *before, const struct headers *after);
 
+/* "object": what of Istio's it was made of, as its metadata names it. */
+void explain_object(struct explain_report *r, struct explain_list *l, const struct metadata *m);
+
 void explain_connection(struct explain_report *r); /* connection.c: listener, chain */
 void explain_routing(struct explain_report *r);    /* routing.c: virtual host, route */
 void explain_action(struct explain_report *r);     /* action.c: what the route says */

@@ -30,6 +30,13 @@ struct str explain_take(struct explain_report *r, struct strbuf *b)
     return s;
 }
 
+void explain_object(struct explain_report *r, struct explain_list *l, const struct metadata *m)
+{
+    const struct meta_value *v = metadata_find(m, STR("istio"), &STR("config"), 1);
+    if (v && v->kind == META_STRING)
+        explain_note(r, l, STR("object"), "%.*s", STR_ARG(v->u.string));
+}
+
 static void note_change(struct explain_report *r, struct explain_list *l, struct str name, struct str was, struct str is)
 {
     if (!was.p)
