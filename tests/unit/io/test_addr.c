@@ -32,6 +32,20 @@ static void test_addr_from_ip__literals__print_as_envoy_does(void **state)
     check_ip("::ffff:1.2.3.4", 1, "[::ffff:1.2.3.4]:1");
 }
 
+static void test_addr_from_ip_port__both_families_and_what_is_none(void **state)
+{
+    static const char *const bad[] = {"", "1.2.3.4", ":80", "1.2.3.4:", "1.2.3.4:65536", "1.2.3.4:-1", "name:80", "1.2.3.4:80 "};
+    char text[ADDR_TEXT_BYTES];
+    struct addr a = {0};
+    (void)state;
+    assert_int_equal(addr_from_ip_port(&a, STR("10.0.0.1:8080"), NULL), 0);
+    assert_string_equal(addr_text(&a, text), "10.0.0.1:8080");
+    assert_int_equal(addr_from_ip_port(&a, STR("[::1]:0"), NULL), 0);
+    assert_string_equal(addr_text(&a, text), "[::1]:0");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(addr_from_ip_port(&a, str_from(bad[i]), NULL), ERR_INVALID);
+}
+
 static void test_addr_from_ip__not_an_address__is_refused(void **state)
 {
     (void)state;
@@ -132,6 +146,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_addr_from_ip__literals__print_as_envoy_does),
+        cmocka_unit_test(test_addr_from_ip_port__both_families_and_what_is_none),
         cmocka_unit_test(test_addr_from_ip__not_an_address__is_refused),
         cmocka_unit_test(test_addr_from_unix__path_and_abstract__survive_the_kernel_s_form),
         cmocka_unit_test(test_cidr_has__ranges__match_by_prefix),
