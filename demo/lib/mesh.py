@@ -123,7 +123,7 @@ class Mesh:
 
     def weft(self, *arguments):
         """The tool beside weftd."""
-        return run(self.programs["weft"], *arguments, "--xds-address", f"127.0.0.1:{self.control.ports['grpc']}", check=False)
+        return run(self.programs["weft"], *arguments, "--weftd", f"127.0.0.1:{self.control.ports['http']}", check=False)
 
     def explain(self, url, workload_name):
         workload = BY_NAME[workload_name]

@@ -15,13 +15,6 @@
 
 #define RESOLV_BYTES_MAX (64 * 1024)
 
-static int fail(const struct err *err, int code)
-{
-    char text[ERR_MESSAGE_BYTES + ERR_PATH_BYTES];
-    fprintf(stderr, "weft capture: %s\n", err_format(err, text, sizeof text));
-    return code;
-}
-
 static int help(FILE *to)
 {
     struct strbuf text = {0};
@@ -131,9 +124,9 @@ int cli_capture(int argc, char **argv)
     struct err err = {0};
     int code = CLI_DONE;
     if (understand(&o, verb, argc - 2, argv + 2, &err) < 0)
-        code = fail(&err, CLI_USAGE);
+        code = cli_fail("capture", &err, CLI_USAGE);
     else if ((o.netns.n && !o.is_dry_run && capture_enter(o.netns, &err) < 0) || verb->run(&o, &err) < 0)
-        code = fail(&err, CLI_FAILED);
+        code = cli_fail("capture", &err, CLI_FAILED);
     capture_opts_fini(&o);
     return code;
 }

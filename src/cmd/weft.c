@@ -20,6 +20,11 @@ static const struct command {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"capture", "captures a network namespace's traffic for its proxy", cli_capture},
+    {"explain", "says where a request of a proxy goes, and which objects decide that", cli_explain},
+    {"proxy-config", "shows what a proxy has: listeners, routes, clusters, endpoints, secrets", cli_proxy_config},
+    {"pc", "proxy-config", cli_proxy_config},
+    {"proxy-status", "shows the proxies of weftd, and whether they have what it sent", cli_proxy_status},
+    {"ps", "proxy-status", cli_proxy_status},
     {"validate", "says what is wrong with files of mesh objects", cli_validate},
     {"version", "the version", version},
 };
