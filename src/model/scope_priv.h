@@ -24,6 +24,8 @@ void route_index_free(struct route_index **x);
 /* Those that the namespace may see, oldest first; arena's array. */
 size_t routes_visible(const struct world *w, const struct route_index *x, struct str ns, struct arena *a, const struct scoped_route ***out);
 
+bool route_is_exported(const struct world *w, const struct object *route, struct str ns);
+
 /* delegate.c. The body itself where there is nothing to merge. */
 const ProtobufCMessage *route_with_delegates(const struct world *w, const struct object *root, struct proto_arena *pa);
 uint64_t delegates_hash(const ProtobufCMessage *merged);

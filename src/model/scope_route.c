@@ -16,7 +16,7 @@ struct route_index {
     size_t count;
 };
 
-static bool is_exported(const struct world *w, const struct object *o, struct str ns)
+bool route_is_exported(const struct world *w, const struct object *o, struct str ns)
 {
     const ROUTE *vs = (const ROUTE *)o->body;
     if (vs->n_export_to == 0)
@@ -85,7 +85,7 @@ size_t routes_visible(const struct world *w, const struct route_index *x, struct
     size_t n = 0;
     *out = arena_alloc(a, (x->count + 1) * sizeof(**out));
     for (size_t i = 0; i < x->count; i++)
-        if (is_exported(w, x->items[i].object, ns))
+        if (route_is_exported(w, x->items[i].object, ns))
             (*out)[n++] = &x->items[i];
     return n;
 }
