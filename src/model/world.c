@@ -104,6 +104,11 @@ static void enter_addresses(struct world *w, struct place *p)
     }
 }
 
+static struct map *selecting_of(const struct world *w, const struct place *p)
+{
+    return p->service->is_kubernetes ? w->selecting_entries : w->selecting;
+}
+
 static void place_add(struct world *w, struct bag *owner, const struct service *take_service)
 {
     struct place *p = NEW(place);
@@ -120,7 +125,7 @@ static void place_add(struct world *w, struct bag *owner, const struct service *
     bag_add(&w->places, p);
     bag_add(owner, p);
     if (p->service->selector.count)
-        bag_add(bag_at(w->selecting, p->service->ns), p);
+        bag_add(bag_at(selecting_of(w, p), p->service->ns), p);
     w->is_sorted = false;
     map_set(w->changed_services, p->service->host, w);
     place_mark(w, p);
@@ -139,7 +144,7 @@ static void place_remove(struct world *w, struct place *p)
     if (p->is_dirty)
         bag_remove(&w->dirty, p);
     if (p->service->selector.count)
-        bag_remove(map_get(w->selecting, p->service->ns), p);
+        bag_remove(map_get(selecting_of(w, p), p->service->ns), p);
     map_set(w->changed_services, p->service->host, w);
     w->is_sorted = false;
     if (p->set)
@@ -345,6 +350,9 @@ struct world *world_new(struct store *keep_store, const struct mesh *keep_mesh, 
     w->workloads = map_new();
     w->at_address = map_new();
     w->selecting = map_new();
+    w->selecting_entries = map_new();
+    w->pods_in = map_new();
+    w->entries_in = map_new();
     w->changed_services = map_new();
     w->changed_endpoints = map_new();
     scopes_forget(&w->scopes);
@@ -395,6 +403,9 @@ void world_free(struct world **pw)
     free_workloads(w);
     bag_map_free(&w->at_address);
     bag_map_free(&w->selecting);
+    bag_map_free(&w->selecting_entries);
+    bag_map_free(&w->pods_in);
+    bag_map_free(&w->entries_in);
     map_free(&w->changed_services);
     map_free(&w->changed_endpoints);
     mem_free(w->sorted);

@@ -170,22 +170,23 @@ static bool is_running(const struct workload *wl)
     return !pod->status || (strcmp(pod->status->phase, "Succeeded") != 0 && strcmp(pod->status->phase, "Failed") != 0);
 }
 
+static void add_matching(struct builder *b, const struct bag *workloads)
+{
+    for (size_t i = 0; workloads && i < workloads->count; i++) {
+        const struct workload *wl = workloads->items[i];
+        if ((wl->object->kind->id != KIND_POD || is_running(wl)) && labels_have_all(&wl->labels, &b->service->selector))
+            add_workload(b, wl);
+    }
+}
+
 /* Pods too for a ServiceEntry; a Kubernetes Service has its Pods by slices. */
 static void add_selected(struct builder *b)
 {
-    size_t pos = 0;
-    struct str key;
-    void *value;
     if (b->service->selector.count == 0)
         return;
-    while (map_next(b->w->workloads, &pos, &key, &value)) {
-        const struct workload *wl = value;
-        bool is_pod = wl->object->kind->id == KIND_POD;
-        if (!str_eq(wl->ns, b->service->ns) || (is_pod && (b->service->is_kubernetes || !is_running(wl))))
-            continue;
-        if (labels_have_all(&wl->labels, &b->service->selector))
-            add_workload(b, wl);
-    }
+    add_matching(b, map_get(b->w->entries_in, b->service->ns));
+    if (!b->service->is_kubernetes)
+        add_matching(b, map_get(b->w->pods_in, b->service->ns));
 }
 
 /* ---- a ServiceEntry's own list ---- */

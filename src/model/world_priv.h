@@ -48,7 +48,9 @@ struct world {
     struct map *slices;     /* "ns/service" -> bag of EndpointSlices (referenced) */
     struct map *workloads;  /* address -> struct workload */
     struct map *at_address; /* address -> bag of places with an endpoint there */
-    struct map *selecting;  /* ns -> bag of places that select workloads by labels */
+    struct map *selecting;  /* ns -> bag of places that select workloads by labels, Pods too: of ServiceEntries */
+    struct map *selecting_entries; /* ns -> bag of those that select WorkloadEntries alone: Services have Pods by slices */
+    struct map *pods_in, *entries_in; /* ns -> bag of workloads */
     struct bag places;      /* all */
     struct bag dirty;       /* places whose endpoints have to be worked out again */
     const struct service **sorted;

@@ -117,15 +117,32 @@ static void mark_bag(struct world *w, const struct bag *b)
         place_mark(w, b->items[i]);
 }
 
+static void mark_matching(struct world *w, const struct bag *b, const struct workload *wl)
+{
+    for (size_t i = 0; b && i < b->count; i++) {
+        struct place *p = b->items[i];
+        if (labels_have_all(&wl->labels, &p->service->selector))
+            place_mark(w, p);
+    }
+}
+
 /* Places that select by labels, in the workload's namespace. */
 static void mark_selecting(struct world *w, const struct workload *wl)
 {
-    const struct bag *b = map_get(w->selecting, wl->ns);
-    for (size_t i = 0; b && i < b->count; i++) {
-        struct place *p = b->items[i];
-        if (p->service->selector.count && labels_have_all(&wl->labels, &p->service->selector))
-            place_mark(w, p);
-    }
+    mark_matching(w, map_get(w->selecting, wl->ns), wl);
+    if (wl->object->kind->id == KIND_WORKLOAD_ENTRY)
+        mark_matching(w, map_get(w->selecting_entries, wl->ns), wl);
+}
+
+static struct map *kept_in(struct world *w, const struct workload *wl)
+{
+    return wl->object->kind->id == KIND_POD ? w->pods_in : w->entries_in;
+}
+
+static void leave(struct world *w, struct workload *wl)
+{
+    bag_remove(map_get(kept_in(w, wl), wl->ns), wl);
+    workload_free(wl);
 }
 
 static void forget(struct world *w, const struct object *o)
@@ -136,7 +153,7 @@ static void forget(struct world *w, const struct object *o)
         mark_bag(w, map_get(w->at_address, held->address));
         mark_selecting(w, held);
         map_del(w->workloads, held->address);
-        workload_free(held);
+        leave(w, held);
     }
     workload_free(probe);
 }
@@ -155,6 +172,7 @@ void workload_changed(struct world *w, const struct change *c)
     }
     mark_bag(w, map_get(w->at_address, wl->address));
     struct workload *old = map_set(w->workloads, wl->address, wl);
+    bag_add(bag_at(kept_in(w, wl), wl->ns), wl);
     if (old)
-        workload_free(old);
+        leave(w, old);
 }
