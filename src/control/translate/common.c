@@ -91,6 +91,12 @@ void many_add(const struct translation *t, struct many *m, const void *item)
     m->items[m->count++] = (void *)(uintptr_t)item;
 }
 
+void many_add_all(const struct translation *t, struct many *m, const struct many *items)
+{
+    for (size_t i = 0; i < items->count; i++)
+        many_add(t, m, items->items[i]);
+}
+
 /* ---- names ---- */
 
 struct str cluster_name(struct arena *a, const char *direction, struct str subset, struct str host, uint32_t port)

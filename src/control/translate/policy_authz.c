@@ -188,34 +188,36 @@ static void add_custom(const struct translation *t, const struct object *const *
 
 /* ---- the workload's ---- */
 
-static size_t policies_of(const struct translation *t, const struct object *const **out)
+static void add_own(const struct translation *t, const struct object *const *policies, size_t n, bool is_tcp, struct many *filters)
 {
-    return policies_for(t->world, KIND_AUTHORIZATION_POLICY, t->node->ns, &t->node->labels, t->arena, out);
-}
-
-static void add_own(const struct translation *t, bool is_tcp, struct many *filters)
-{
-    const struct object *const *policies;
-    size_t n = policies_of(t, &policies);
     add_action(t, policies, n, ACTION_(AUDIT), AUTHZ_LOG, is_tcp, filters);
     add_action(t, policies, n, ACTION_(DENY), AUTHZ_DENY, is_tcp, filters);
     add_action(t, policies, n, ACTION_(ALLOW), AUTHZ_ALLOW, is_tcp, filters);
 }
 
-void policy_http_filters(const struct translation *t, const struct chain_purpose *p, struct many *filters)
+static void make(const struct translation *t, const struct chain_purpose *p, bool is_tcp, struct made_list *out)
 {
     const struct object *const *policies;
-    size_t n = policies_of(t, &policies);
-    add_custom(t, policies, n, false, filters);
-    policy_jwt_filter(t, p, filters);
-    add_own(t, false, filters);
+    size_t n = policies_for(t->world, KIND_AUTHORIZATION_POLICY, t->node->ns, &t->node->labels, t->arena, &policies);
+    out->is_made = true;
+    add_custom(t, policies, n, is_tcp, &out->items);
+    if (!is_tcp)
+        policy_jwt_filter(t, p, &out->items);
+    add_own(t, policies, n, is_tcp, &out->items);
+}
+
+void policy_http_filters(const struct translation *t, const struct chain_purpose *p, struct many *filters)
+{
+    struct made_list *made = &t->made->http_policies[chain_side(p)];
+    if (!made->is_made)
+        make(t, p, false, made);
+    many_add_all(t, filters, &made->items);
 }
 
 void policy_network_filters(const struct translation *t, const struct chain_purpose *p, struct many *filters)
 {
-    const struct object *const *policies;
-    size_t n = policies_of(t, &policies);
-    (void)p;
-    add_custom(t, policies, n, true, filters);
-    add_own(t, true, filters);
+    struct made_list *made = &t->made->network_policies[chain_side(p)];
+    if (!made->is_made)
+        make(t, p, true, made);
+    many_add_all(t, filters, &made->items);
 }

@@ -88,16 +88,15 @@ void telemetry_network_filters(const struct translation *t, const struct chain_p
 
 void telemetry_hcm(const struct translation *t, const struct chain_purpose *p, HCM *hcm)
 {
-    struct many logs = {0};
+    const struct many *logs = access_logs(t, p);
     tracing_apply(t, p, hcm);
-    access_logs(t, p, &logs);
-    hcm->access_log = (ACCESS_LOG **)logs.items;
-    hcm->n_access_log = logs.count;
+    hcm->access_log = (ACCESS_LOG **)logs->items;
+    hcm->n_access_log = logs->count;
 }
 
 void telemetry_access_logs(const struct translation *t, const struct chain_purpose *p, struct many *out)
 {
-    access_logs(t, p, out);
+    many_add_all(t, out, access_logs(t, p));
 }
 
 /* Connections for which no chain is found end without one that could log them. */
@@ -124,11 +123,13 @@ static const Envoy__Config__Accesslog__V3__AccessLogFilter *also_without_chain(c
 void telemetry_listener(const struct translation *t, bool is_inbound, Envoy__Config__Listener__V3__Listener *l)
 {
     struct chain_purpose p = {.is_inbound = is_inbound};
+    const struct many *of_chains = access_logs(t, &p);
     struct many logs = {0};
-    access_logs(t, &p, &logs);
-    for (size_t i = 0; i < logs.count; i++) {
-        ACCESS_LOG *log = logs.items[i];
+    for (size_t i = 0; i < of_chains->count; i++) {
+        ACCESS_LOG *log = proto_arena_alloc(t->protos, sizeof(*log));
+        *log = *(const ACCESS_LOG *)of_chains->items[i];
         log->filter = (Envoy__Config__Accesslog__V3__AccessLogFilter *)(uintptr_t)also_without_chain(t, log->filter);
+        many_add(t, &logs, log);
     }
     l->access_log = (ACCESS_LOG **)logs.items;
     l->n_access_log = logs.count;

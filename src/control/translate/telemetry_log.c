@@ -364,7 +364,7 @@ static void set_filter(const struct translation *t, const Istio__Telemetry__V1al
     log->filter->extension_filter->typed_config = any_of(t, &cel->base);
 }
 
-void access_logs(const struct translation *t, const struct chain_purpose *p, struct many *out)
+static void make(const struct translation *t, const struct chain_purpose *p, struct many *out)
 {
     const struct mesh *m = world_mesh(t->world);
     struct telemetries all = telemetries_of(t);
@@ -379,4 +379,13 @@ void access_logs(const struct translation *t, const struct chain_purpose *p, str
         set_filter(t, w->filter, log);
         many_add(t, out, log);
     }
+}
+
+const struct many *access_logs(const struct translation *t, const struct chain_purpose *p)
+{
+    struct made_list *made = &t->made->access_logs[chain_side(p)];
+    if (!made->is_made)
+        make(t, p, &made->items);
+    made->is_made = true;
+    return &made->items;
 }

@@ -190,7 +190,7 @@ static METRIC *metric_config(const struct translation *t, const struct metric *f
     return out;
 }
 
-Google__Protobuf__Any *metrics_config(const struct translation *t, const struct chain_purpose *p)
+static Google__Protobuf__Any *make(const struct translation *t, const struct chain_purpose *p)
 {
     struct telemetries all = telemetries_of(t);
     struct merging m = {.t = t, .chain = p};
@@ -218,4 +218,13 @@ Google__Protobuf__Any *metrics_config(const struct translation *t, const struct 
     out->metrics = (METRIC **)configs.items;
     out->n_metrics = configs.count;
     return any_of(t, &out->base);
+}
+
+Google__Protobuf__Any *metrics_config(const struct translation *t, const struct chain_purpose *p)
+{
+    struct made_list *made = &t->made->metrics[chain_side(p)];
+    if (!made->is_made)
+        many_add(t, &made->items, make(t, p));
+    made->is_made = true;
+    return made->items.items[0];
 }

@@ -39,7 +39,7 @@ struct tracer tracer_of(const struct translation *t, const PROVIDER *p, struct e
 /* As the proxy calls itself (its cluster), else by its Pod. */
 struct str tracing_service_name(const struct translation *t);
 void tracing_apply(const struct translation *t, const struct chain_purpose *p, HCM *hcm);
-/* The loggers of a chain, without a listener's own filter. */
-void access_logs(const struct translation *t, const struct chain_purpose *p, struct many *out);
+/* The loggers of a chain, without a listener's own filter; shared. */
+const struct many *access_logs(const struct translation *t, const struct chain_purpose *p);
 
 #endif

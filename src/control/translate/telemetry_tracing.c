@@ -209,21 +209,36 @@ static bool set_provider(const struct translation *t, const struct tracing *from
     return true;
 }
 
-void tracing_apply(const struct translation *t, const struct chain_purpose *p, HCM *hcm)
+/* The fields of a connection manager that tracing sets; NULL: none. */
+static TRACING *make(const struct translation *t, const struct chain_purpose *p, bool *uses_request_id)
 {
     const Istio__Mesh__V1alpha1__MeshConfig *mesh = mesh_config(t);
     struct tracing from = merged(t, p);
     TRACING *out = COPY_OF(t, TRACING, PREFIX_(http_connection_manager__tracing__descriptor), skeleton);
     if (from.is_said ? from.is_disabled || !set_provider(t, &from, out) : !world_mesh(t->world)->tracing)
-        return;
+        return NULL;
     out->random_sampling = MAKE(t, Envoy__Type__V3__Percent, envoy__type__v3__percent__descriptor);
     out->random_sampling->value = from.percent;
     if (!out->max_path_tag_length && mesh->default_config && mesh->default_config->tracing && mesh->default_config->tracing->max_path_tag_length)
         out->max_path_tag_length = u32_of(t, mesh->default_config->tracing->max_path_tag_length);
     set_tags(t, &from, out);
-    hcm->tracing = out;
-    if (!from.use_request_id)
-        hcm->request_id_extension = (void *)(uintptr_t)constant(t, &PREFIX_(request_idextension__descriptor), random_request_id);
+    *uses_request_id = from.use_request_id;
+    return out;
+}
+
+void tracing_apply(const struct translation *t, const struct chain_purpose *p, HCM *hcm)
+{
+    struct made_list *made = &t->made->tracing[chain_side(p)];
+    if (!made->is_made) {
+        bool uses_request_id = true;
+        many_add(t, &made->items, make(t, p, &uses_request_id));
+        if (!uses_request_id)
+            many_add(t, &made->items, constant(t, &PREFIX_(request_idextension__descriptor), random_request_id));
+    }
+    made->is_made = true;
+    hcm->tracing = made->items.items[0];
+    if (made->items.count > 1)
+        hcm->request_id_extension = made->items.items[1];
 }
 
 /* Spans bear the proxy's own name: only where somebody gets them does a listener depend on it. */

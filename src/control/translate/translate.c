@@ -155,6 +155,7 @@ void translate_part(const struct translation *t, enum part p, struct resource_si
     void (*make)(const struct translation *, struct resource_sink *) = t->node->type == NODE_ROUTER ? rows[p].gateway : rows[p].sidecar;
     struct translation with = *t;
     with.patches = envoy_filter_patches(t);
+    with.made = arena_zalloc(t->arena, sizeof(*with.made));
     if (make)
         make(&with, out);
     envoy_filter_added(&with, p, out);

@@ -14,6 +14,7 @@
 
 struct constants; /* what is the same in every resource, made once (translate_priv.h) */
 struct patches;   /* of EnvoyFilters (envoy_filter_priv.h) */
+struct made;      /* what a part's resources share (translate_priv.h) */
 struct translation {
     struct world *world;
     const struct node *node;
@@ -21,7 +22,8 @@ struct translation {
     struct arena *arena;        /* for scratch; reset by the caller */
     struct proto_arena *protos; /* for messages; reset by the caller */
     struct constants *constants;
-    struct patches *patches;    /* translate_part's: others leave it NULL */
+    struct patches *patches;    /* these two are translate_part's: others leave them NULL */
+    struct made *made;
 };
 /* One for the process, or one a thread. */
 struct constants *constants_new(void);

@@ -176,6 +176,22 @@ struct chain_purpose {
     Envoy__Config__Route__V3__RouteConfiguration *routes;
     const struct service *service; /* may be NULL */
 };
+/* What policies and telemetry say is the same in all chains of a side: the first that needs it makes it for the part. */
+enum chain_side { SIDE_OUTBOUND, SIDE_INBOUND, SIDE_GATEWAY, SIDE_COUNT };
+static inline enum chain_side chain_side(const struct chain_purpose *p)
+{
+    return p->is_gateway ? SIDE_GATEWAY : p->is_inbound ? SIDE_INBOUND : SIDE_OUTBOUND;
+}
+struct made_list {
+    bool is_made;
+    struct many items; /* shared: nobody may change them */
+};
+struct made {
+    struct made_list http_policies[SIDE_COUNT], network_policies[SIDE_COUNT], access_logs[SIDE_COUNT];
+    struct made_list metrics[SIDE_COUNT]; /* a configuration or NULL */
+    struct made_list tracing[SIDE_COUNT]; /* Tracing or NULL, and a RequestIDExtension where it isn't the common one */
+};
+void many_add_all(const struct translation *t, struct many *m, const struct many *items);
 /* What comes before and after; in the order in which they shall stand. */
 Envoy__Config__Listener__V3__Filter *filter_hcm(const struct translation *t, const struct chain_purpose *p);
 /* Fills a chain's filters: metadata exchange (inbound), policies, statistics, then tcp_proxy to `cluster`; also the statistics' prefix. */
