@@ -197,8 +197,8 @@ static void say_cluster(struct strbuf *b, const json_t *r)
         strbuf_addf(b, "%llu of its %llu endpoints may be chosen:\n", (unsigned long long)ask_number(cluster, "stand_by"),
                     (unsigned long long)ask_number(cluster, "endpoint_count"));
     json_array_foreach(ask_field(cluster, "endpoints"), i, one)
-        strbuf_addf(b, "  %s %s: %s%s%s\n", ask_text(one, "address"), json_is_true(ask_field(one, "stands_by")) ? "may be chosen" : "may not",
-                    ask_text(one, "health"), *ask_text(one, "ejection") ? ", " : "", ask_text(one, "ejection"));
+        strbuf_addf(b, "  %s %s: %s%s%s%s\n", ask_text(one, "address"), json_is_true(ask_field(one, "stands_by")) ? "may be chosen" : "may not",
+                    ask_text(one, "health"), strcmp(ask_text(one, "transport"), "tls") == 0 ? ", over TLS" : "", *ask_text(one, "ejection") ? ", " : "", ask_text(one, "ejection"));
     if (ask_number(cluster, "endpoints_left_out"))
         strbuf_addf(b, "  and %llu more\n", (unsigned long long)ask_number(cluster, "endpoints_left_out"));
 }

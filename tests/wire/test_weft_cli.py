@@ -210,12 +210,12 @@ def test_explain__names_what_decided__and_what_did_not_fit(mesh):
     assert 'VirtualService bookinfo/reviews decides by route 1 of 2, others (prefix "/").\n' in text
     assert 'Not route 0 jason: its headers[0] wants end-user exact "jason", the request has absent.\n' in text
     assert f"DestinationRule bookinfo/versions shapes the cluster outbound|9080|v1|{HOST} " in text
-    assert "10.1.0.1:9080 may be chosen: healthy\n" in text
+    assert "10.1.0.1:9080 may be chosen: healthy, over TLS\n" in text
     text = explained(sidecar, "http://reviews:9080/x", "--header", "end-user: jason", "--method", "PUT")
     assert text.startswith("PUT ") and "route 0 of 2, jason" in text and "10.1.0.2:9080 may be chosen" in text
     text = explained(sidecar, "http://ratings:9080/x")
     assert "No VirtualService decides, but route 0 of 1" in text and "No DestinationRule shapes the cluster" in text
-    assert "No policy of this proxy looks at it" in text
+    assert "No policy of this proxy looks at it" in text and "10.1.0.5:9080 may be chosen: healthy\n" in text
 
 
 def test_explain__policy_that_denies__is_named(mesh):

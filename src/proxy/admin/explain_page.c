@@ -188,6 +188,7 @@ static void endpoint_json(struct json_out *j, const struct explain_host *h)
     if (h->hostname.n)
         json_str(j, "hostname", h->hostname);
     json_bool(j, "stands_by", h->stands_by);
+    json_str(j, "transport", h->is_tls ? STR("tls") : STR("raw"));
     json_str(j, "health", h->health);
     if (h->ejection.n)
         json_str(j, "ejection", h->ejection);

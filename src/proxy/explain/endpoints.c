@@ -88,6 +88,7 @@ static void look_at_host(struct explain_report *r, struct explain_cluster *c, co
         .locality = locality_text(r, h->locality),
         .ejection = ejection_text(r, h, health),
         .stands_by = ready,
+        .is_tls = h->transport && h->transport->tls,
         .weight = h->weight,
         .priority = h->priority,
         .active = stat_of(h, HOST_RQ_ACTIVE),
@@ -137,7 +138,8 @@ static void say_facts(struct explain_report *r, struct explain_cluster *c, const
     explain_object(r, l, spec->metadata);
     explain_note(r, l, STR("protocol"), "%s", spec->http->use_downstream_protocol ? "as downstream"
                                               : spec->http->alpn ? "by ALPN" : protocols[spec->http->protocol == HTTP_2]);
-    explain_note(r, l, STR("transport"), "%s", spec->transport->tls ? "tls" : "raw");
+    explain_note(r, l, STR("transport"), "%s%s", spec->transport->tls ? "tls" : "raw",
+                 spec->transport_match_count ? " where the endpoint's metadata asks for no other" : "");
     if (spec->transport->sni.n)
         explain_note(r, l, STR("sni"), "%.*s", STR_ARG(spec->transport->sni));
     explain_note(r, l, STR("connect_timeout"), "%llu ms", (unsigned long long)(spec->connection->connect_timeout_us / 1000));

@@ -41,6 +41,7 @@ struct explain_filter {
 struct explain_host {
     struct str address, hostname, health, locality, ejection;
     bool stands_by;       /* may be chosen now */
+    bool is_tls;          /* what goes there, by its own transport socket */
     uint32_t weight, priority, active, connections, successes, errors;
 };
 struct explain_priority {

@@ -204,7 +204,7 @@ static void endpoint(struct strbuf *out, const struct explain_host *h)
 {
     strbuf_addz(out, h->stands_by ? "  + " : "  - ");
     pad(out, h->address, 22);
-    strbuf_addf(out, "%.*s; weight %u, priority %u", STR_ARG(h->health), h->weight, h->priority);
+    strbuf_addf(out, "%.*s%s; weight %u, priority %u", STR_ARG(h->health), h->is_tls ? ", over TLS" : "", h->weight, h->priority);
     if (h->locality.n)
         strbuf_addf(out, ", %.*s", STR_ARG(h->locality));
     strbuf_addf(out, "; %u requests and %u connections now, %u answered well, %u badly", h->active, h->connections, h->successes, h->errors);
