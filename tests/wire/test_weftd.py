@@ -91,6 +91,46 @@ def test_edit__of_a_route__reaches_the_proxy(weftd, sidecar):
     assert proxy.stat("http.outbound_0.0.0.0_9080;.rds.9080.update_success") == whole  # virtual hosts came alone
 
 
+POLICIES = [
+    document("AuthorizationPolicy", "deny", {"action": "DENY", "rules": [{"to": [{"operation": {"paths": ["/secret*"], "methods": ["GET"]}}],
+                                                                         "from": [{"source": {"notNamespaces": ["bookinfo"]}}]}]},
+             version="security.istio.io/v1"),
+    document("RequestAuthentication", "jwt", {"jwtRules": [{"issuer": "me", "jwks": '{"keys": []}', "fromHeaders": [{"name": "x-jwt"}]}]},
+             version="security.istio.io/v1"),
+    document("Telemetry", "logs", {"accessLogging": [{"providers": [{"name": "envoy"}], "filter": {"expression": "response.code >= 400"}}],
+                                   "metrics": [{"overrides": [{"match": {"metric": "REQUEST_SIZE"}, "disabled": True}]}]},
+             version="telemetry.istio.io/v1"),
+    document("EnvoyFilter", "buffer", {"configPatches": [{
+        "applyTo": "HTTP_FILTER", "match": {"context": "SIDECAR_INBOUND"},
+        "patch": {"operation": "INSERT_FIRST", "value": {"name": "mine", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": 7}}}}]},
+             version="networking.istio.io/v1alpha3")]
+
+
+def http_filters(weftd):
+    """Of every connection manager of virtualInbound, in order; none where they aren't all equal."""
+    found = [tuple(h["name"] for h in f["typed_config"]["http_filters"])
+             for chain in weftd.sent(ID, "lds")["virtualInbound"]["filter_chains"] for f in chain["filters"]
+             if "http_filters" in f.get("typed_config", {})]
+    return found[0] if len(set(found)) == 1 else ()
+
+
+def test_policies__that_come_and_go__are_in_force_with_the_proxy(weftd, sidecar):
+    proxy = sidecar()
+    wait_until(lambda: http_filters(weftd), "listeners")
+    before = http_filters(weftd)
+    taken = proxy.stat("listener_manager.lds.update_success")
+    weftd.put("policies.yaml", POLICIES)
+    wanted = ("mine", before[0], "envoy.filters.http.jwt_authn", "envoy.filters.http.rbac", *before[1:])
+    wait_until(lambda: http_filters(weftd) == wanted, "the policies' filters")
+    wait_until(lambda: proxy.stat("listener_manager.lds.update_success") + proxy.stat("listener_manager.lds.update_rejected") > taken,
+               "the proxy's answer")
+    assert proxy.stat("listener_manager.lds.update_rejected") == 0
+    weftd.remove("policies.yaml")
+    wait_until(lambda: http_filters(weftd) == before, "the filters of before")
+    assert proxy.stat("listener_manager.lds.update_rejected") == 0
+
+
 def test_file_with_a_fault__keeps_what_it_gave__and_is_named(weftd, sidecar):
     sidecar()
     weftd.put("route.json", [RULE, route(("v1", 100), ("v2", 0))])

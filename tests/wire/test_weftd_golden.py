@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.weft_only, pytest.mark.skipif(
 # Scenarios in which nothing else differs; docs/status.md tells of the others.
 WHOLE = ["plain", "proxyconfig", "pa-strict", "telemetry-metrics", "telemetry-tracing-otlp", "telemetry-tracing-zipkin",
          "vs-match-split", "vs-fault-retry-timeout", "vs-tcp-tls", "dr-loadbalancer", "dr-locality-failover", "dr-locality-priority",
-         "dr-tls-modes", "egress-gateway", "se-dns", "se-static", "dns-capture"]
+         "dr-tls-modes", "egress-gateway", "se-dns", "se-static", "dns-capture", "authz-allow", "authz-audit", "authz-custom",
+         "reqauth-jwks", "envoyfilter"]
 
 DEFENDED = [
     # hosts behind waypoints and tunnels: they come with HBONE
