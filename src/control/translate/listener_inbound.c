@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * virtualInbound: one listener for all that comes to the workload. For each of its ports the chains that its protocol and the
- * peers' authentication ask for; behind them chains for ports that no service tells of. Sidecar ingress listeners aren't read yet.
+ * peers' authentication ask for; behind them chains for ports that no service tells of. Ports that nothing redirects to
+ * have listeners of their own.
  */
 #include "control/translate/translate_priv.h"
 
@@ -88,15 +89,16 @@ static void chains_sniffed(struct inbound *in, enum mtls_mode mode)
         add_chain(in, any_tls, false, false);
 }
 
-static void add_port(struct inbound *in, const struct workload_service *ws)
+static void add_port(struct inbound *in, const struct inbound_port *p)
 {
+    const struct workload_service *ws = &p->ws;
     const struct translation *t = in->t;
     enum protocol protocol = ws->port->protocol;
     enum mtls_mode mode = mtls_mode_for(t->world, t->node->ns, &t->node->labels, ws->target);
     struct str operation = arena_printf(t->arena, "%.*s:%u/*", STR_ARG(ws->service->host), ws->port->number);
     in->name = textf(t, "0.0.0.0_%u", ws->target);
     in->http_name = NULL;
-    in->match_port = ws->target;
+    in->match_port = p->bind.p ? 0 : ws->target;
     in->cluster = cluster_name(t->arena, "inbound", STR(""), STR(""), ws->target);
     in->tcp = (struct chain_purpose){.is_inbound = true, .port = ws->target, .protocol = protocol, .service = ws->service};
     in->http = in->tcp;
@@ -194,29 +196,57 @@ static void add_listener_filters(const struct translation *t, Envoy__Config__Lis
     l->n_listener_filters = filters.count;
 }
 
+/* Listeners that take their connections themselves. */
+static void add_bound(const struct translation *t, const struct inbound_port *ports, size_t count, struct resource_sink *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct inbound in = {.t = t};
+        struct many filters = {0};
+        uint32_t port = ports[i].ws.target;
+        if (!ports[i].bind.p)
+            continue;
+        add_port(&in, &ports[i]);
+        const char *name = textf(t, "%.*s_%u", STR_ARG(ports[i].bind), port);
+        Envoy__Config__Listener__V3__Listener *l = listener_new(t, skeleton, name, ports[i].bind, port);
+        l->filter_chains = (Envoy__Config__Listener__V3__FilterChain **)in.chains.items;
+        l->n_filter_chains = in.chains.count;
+        if (mtls_mode_for(t->world, t->node->ns, &t->node->labels, port) != MTLS_DISABLE)
+            many_add(t, &filters, constant(t, &envoy__config__listener__v3__listener_filter__descriptor, tls_inspector));
+        if (ports[i].ws.port->protocol == PROTOCOL_AUTO)
+            many_add(t, &filters, constant(t, &envoy__config__listener__v3__listener_filter__descriptor, http_inspector));
+        l->listener_filters = (Envoy__Config__Listener__V3__ListenerFilter **)filters.items;
+        l->n_listener_filters = filters.count;
+        telemetry_listener(t, true, l);
+        if (envoy_filter_listener(t, l, true))
+            out->add(out, str_from(name), &l->base);
+    }
+}
+
 void listeners_inbound(const struct translation *t, struct resource_sink *out)
 {
     const struct mesh *mesh = world_mesh(t->world);
     const struct node *n = t->node;
     struct inbound in = {.t = t};
     struct many tls_off = {0}, http_off = {0};
-    const struct workload_service *services;
-    size_t count = world_services_of(t->world, n->addresses, n->address_count, n->ns, &n->labels, t->arena, &services);
+    const struct inbound_port *ports;
+    size_t count = inbound_ports(t, &ports);
+    add_bound(t, ports, count, out);
     if (n->interception == INTERCEPT_NONE)
         return;
     add_blackhole(&in, mesh->inbound_listen_port);
     add_passthrough(&in);
     bool takes_plain = mtls_mode_for(t->world, n->ns, &n->labels, 0) != MTLS_STRICT;
     for (size_t i = 0; i < count; i++) {
-        if (workload_port_is_told(services, i))
+        const struct workload_service *ws = &ports[i].ws;
+        if (ports[i].bind.p)
             continue;
-        add_port(&in, &services[i]);
-        enum protocol p = services[i].port->protocol;
-        takes_plain |= p == PROTOCOL_AUTO && mtls_mode_for(t->world, n->ns, &n->labels, services[i].target) != MTLS_STRICT;
+        add_port(&in, &ports[i]);
+        enum protocol p = ws->port->protocol;
+        takes_plain |= p == PROTOCOL_AUTO && mtls_mode_for(t->world, n->ns, &n->labels, ws->target) != MTLS_STRICT;
         if (p != PROTOCOL_AUTO)
-            many_add(t, &http_off, port_predicate(t, services[i].target));
-        if (mtls_mode_for(t->world, n->ns, &n->labels, services[i].target) == MTLS_DISABLE)
-            many_add(t, &tls_off, port_predicate(t, services[i].target));
+            many_add(t, &http_off, port_predicate(t, ws->target));
+        if (mtls_mode_for(t->world, n->ns, &n->labels, ws->target) == MTLS_DISABLE)
+            many_add(t, &tls_off, port_predicate(t, ws->target));
     }
     many_add(t, &tls_off, port_predicate(t, mesh->inbound_listen_port));
     many_add(t, &http_off, port_predicate(t, mesh->inbound_listen_port));

@@ -21,7 +21,7 @@ static const struct part_row {
     [PART_LDS_INBOUND] = {"envoy.config.listener.v3.Listener", listeners_inbound, NULL, false, KIND(PEER_AUTHENTICATION)},
     [PART_RDS] = {"envoy.config.route.v3.RouteConfiguration", routes_sidecar, routes_gateway, true, KIND(GATEWAY)},
     [PART_VHDS] = {"envoy.config.route.v3.VirtualHost", routes_sidecar_hosts, NULL, true, 0},
-    [PART_NDS] = {"istio.networking.nds.v1.NameTable", name_table, NULL, true, 0},
+    [PART_NDS] = {"istio.networking.nds.v1.NameTable", name_table, name_table, true, 0},
     [PART_ECDS] = {"envoy.config.core.v3.TypedExtensionConfig", extensions, extensions, true, 0},
 };
 
@@ -83,6 +83,9 @@ static void add_workload_services(const struct translation *t, struct strbuf *ke
         add_number(key, all[i].target);
     }
     add_number(key, count);
+    add_number(key, t->scope->sidecar ? t->scope->sidecar->hash : 0); /* ingress listeners */
+    if (t->scope->sidecar || n->interception == INTERCEPT_NONE)
+        add_text(key, n->addresses[0]); /* where they bind or lead */
 }
 
 static void add_who(const struct node *n, struct strbuf *key)

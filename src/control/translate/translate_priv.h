@@ -141,8 +141,16 @@ uint32_t http_proxy_port(const struct translation *t);
 void listeners_outbound(const struct translation *t, struct resource_sink *out);
 void listeners_inbound(const struct translation *t, struct resource_sink *out);
 void listeners_gateway(const struct translation *t, struct resource_sink *out);
-/* Does an entry before this one lead to the same port of the workload? The first service wins. */
-bool workload_port_is_told(const struct workload_service *services, size_t i);
+
+/* ---- inbound.c ---- */
+struct inbound_port {
+    struct workload_service ws;
+    struct str bind;     /* the null str: captured, virtualInbound has it */
+    struct str address;  /* of the application; the null str: where the connection was going */
+    uint32_t port;
+};
+/* Each port of the workload once, in t->arena. */
+size_t inbound_ports(const struct translation *t, const struct inbound_port **out);
 
 /* ---- route.c, route_http.c, route_gateway.c ---- */
 void routes_sidecar(const struct translation *t, struct resource_sink *out);

@@ -4,11 +4,6 @@
  */
 #include "control/translate/translate_priv.h"
 
-void name_table(const struct translation *t, struct resource_sink *out)
-{
-    (void)t, (void)out;
-}
-
 void extensions(const struct translation *t, struct resource_sink *out)
 {
     (void)t, (void)out;

@@ -138,6 +138,75 @@ static void test_outbound_policy__of_the_sidecar__closes_what_is_unknown(void **
     assert_not_sent(&s, "lds virtualOutbound", "PassthroughCluster");
 }
 
+/* ---- ingress ---- */
+
+#define OWN                                                                                                                         \
+    "---\napiVersion: v1\nkind: Service\nmetadata: {name: own, namespace: foo}\n"                                                   \
+    "spec: {clusterIP: 10.1.0.9, selector: {app: a}, ports: [{name: http, port: 80, targetPort: 8080}]}\n"                           \
+    "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n"                                               \
+    "metadata: {name: own-1, namespace: foo, labels: {kubernetes.io/service-name: own}}\n"                                          \
+    "endpoints: [{addresses: [10.0.0.9], conditions: {ready: true}}]\n"                                                             \
+    "ports: [{name: http, port: 8080, protocol: TCP}]\n"
+#define INGRESS(listener_) OWN OBJECT("Sidecar", "default") "  ingress: [{port: {number: 9090, protocol: HTTP, name: in}, " listener_ "}]\n"
+
+static void test_ingress__takes_the_place_of_services(void **state)
+{
+    (void)state;
+    given(INGRESS("defaultEndpoint: '127.0.0.1:8081'"), NODE(""));
+    assert_sent(&s, "lds virtualInbound", "\"destination_port\":9090");
+    assert_not_sent(&s, "lds virtualInbound", "\"destination_port\":8080");
+    assert_sent(&s, "cds inbound|9090||", "\"address\":\"127.0.0.1\",\"port_value\":8081");
+    assert_not_sent(&s, "cds inbound|8080||", NULL);
+}
+
+static void test_ingress__to_a_unix_socket(void **state)
+{
+    (void)state;
+    given(INGRESS("defaultEndpoint: 'unix:///run/app.sock'"), NODE(""));
+    assert_sent(&s, "cds inbound|9090||", "\"pipe\":{\"path\":\"/run/app.sock\"}");
+}
+
+static void test_ingress__without_an_endpoint__keeps_the_destination(void **state)
+{
+    (void)state;
+    given(INGRESS("bind: 0.0.0.0"), NODE(""));
+    assert_sent(&s, "cds inbound|9090||", "ORIGINAL_DST");
+}
+
+static void test_ingress__uncaptured__binds_its_port(void **state)
+{
+    (void)state;
+    given(INGRESS("bind: 10.0.0.9, captureMode: NONE, defaultEndpoint: '127.0.0.1:8081'"), NODE(""));
+    assert_sent(&s, "lds 10.0.0.9_9090", "\"cluster\":\"inbound|9090||\"");
+    assert_sent(&s, "lds 10.0.0.9_9090", "tls_inspector");
+    assert_not_sent(&s, "lds 10.0.0.9_9090", "destination_port");
+    assert_not_sent(&s, "lds virtualInbound", "9090");
+}
+
+static void test_interception__none__binds_the_services_ports_before_the_application(void **state)
+{
+    (void)state;
+    given(OWN, NODE(",\"INTERCEPTION_MODE\":\"NONE\""));
+    assert_not_sent(&s, "lds virtualInbound", NULL);
+    assert_sent(&s, "lds 10.0.0.9_8080", "\"cluster\":\"inbound|8080||\"");
+    assert_sent(&s, "cds inbound|8080||", "\"address\":\"127.0.0.1\",\"port_value\":8080");
+}
+
+/* ---- names ---- */
+
+static void test_names__are_those_with_addresses(void **state)
+{
+    (void)state;
+    given(WEB OWN SERVICE("headless", "None", "{name: tcp, port: 1}")
+          OBJECT("ServiceEntry", "out") "  hosts: [x.test]\n  addresses: [240.0.0.1, 10.9.0.0/16]\n  resolution: NONE\n"
+          "  ports: [{number: 80, name: http, protocol: HTTP}]\n"
+          OBJECT("ServiceEntry", "bare") "  hosts: [y.test]\n  resolution: DNS\n  ports: [{number: 80, name: http, protocol: HTTP}]\n", NODE(""));
+    assert_sent(&s, "nds nametable", "\"web.foo.svc.cluster.local\":{\"ips\":[\"10.1.0.1\"],\"registry\":\"Kubernetes\",\"shortname\":\"web\",\"namespace\":\"foo\"}");
+    assert_sent(&s, "nds nametable", "\"x.test\":{\"ips\":[\"240.0.0.1\"],\"registry\":\"External\"}");
+    assert_not_sent(&s, "nds nametable", "y.test");
+    assert_not_sent(&s, "nds nametable", "headless");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +220,12 @@ int main(void)
         cmocka_unit_test_teardown(test_interception__none__has_no_listener_that_needs_it, teardown),
         cmocka_unit_test_teardown(test_http_proxy__leads_to_each_host_by_its_port, teardown),
         cmocka_unit_test_teardown(test_outbound_policy__of_the_sidecar__closes_what_is_unknown, teardown),
+        cmocka_unit_test_teardown(test_ingress__takes_the_place_of_services, teardown),
+        cmocka_unit_test_teardown(test_ingress__to_a_unix_socket, teardown),
+        cmocka_unit_test_teardown(test_ingress__without_an_endpoint__keeps_the_destination, teardown),
+        cmocka_unit_test_teardown(test_ingress__uncaptured__binds_its_port, teardown),
+        cmocka_unit_test_teardown(test_interception__none__binds_the_services_ports_before_the_application, teardown),
+        cmocka_unit_test_teardown(test_names__are_those_with_addresses, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
