@@ -30,7 +30,7 @@ ROOMS = {
               ["pcre2", "xxhash", "zlib", "brotli", "zstd"]),
     "control": (["base", "io", "pki", "proto", "http", "http/codec", "xds", "model"], ["jansson"]),
     "capture": (["base", "io"], ["libnftables"]),
-    "cli": (["base", "io", "proto", "http", "http/codec", "model", "capture"], ["jansson"]),
+    "cli": (["base", "io", "pki", "proto", "http", "http/codec", "model", "capture"], ["jansson"]),
     "cmd": (None, []),  # wires rooms together: may use all, nobody may use it
 }
 

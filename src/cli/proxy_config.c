@@ -9,6 +9,7 @@
 #include "cli/ask.h"
 #include "cli/owner.h"
 #include "cli/proxies.h"
+#include "cli/secrets.h"
 #include "cli/table.h"
 
 #include <string.h>
@@ -246,19 +247,6 @@ static void add_endpoints(struct table *t, const json_t *assignment)
         }
 }
 
-/* ---- secrets ---- */
-
-static void add_secret(struct table *t, const json_t *item)
-{
-    const json_t *secret = ask_field(item, "secret");
-    table_add(t, ask_text(item, "name"));
-    table_add(t, ask_field(secret, "tls_certificate")      ? "Cert Chain"
-                 : ask_field(secret, "validation_context") ? "CA"
-                 : ask_field(secret, "session_ticket_keys") ? "Ticket Keys" : "");
-    table_add(t, ask_text(item, "version_info"));
-    table_add(t, ask_text(item, "last_updated"));
-}
-
 /* ---- the whole ---- */
 
 #define COLUMNS(...) {__VA_ARGS__}, sizeof((const char *[]){__VA_ARGS__}) / sizeof(const char *)
@@ -272,7 +260,7 @@ static const struct kind {
     {"routes", "route", COLUMNS("NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE"), add_routes},
     {"clusters", "cluster", COLUMNS("SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE"), add_cluster},
     {"endpoints", "endpoint", COLUMNS("ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER"), add_endpoints},
-    {"secrets", "secret", COLUMNS("RESOURCE NAME", "TYPE", "VERSION", "UPDATED"), add_secret},
+    {"secrets", "secret", COLUMNS(SECRETS_HEAD), secrets_add_row},
 };
 
 static const struct kind *find_kind(const char *name)

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from lib import http1
 from lib.ca import CA
 from lib.mesh_ca import MeshCA, pem
 from lib.proxy import weft
@@ -175,8 +176,12 @@ def test_config__all__and_as_json(mesh):
 def test_config__secrets__of_the_proxy_alone_and_without_keys(mesh):
     weftd, sidecar = mesh
     head, *told = rows(shown("pc", "secrets", sidecar.address))
-    assert head == ["RESOURCE NAME", "TYPE", "VERSION", "UPDATED"]
-    assert sorted(row[:2] for row in told) == [["ROOTCA", "CA"], ["default", "Cert Chain"]]
+    assert head == ["RESOURCE NAME", "TYPE", "STATUS", "VALID CERT", "SERIAL NUMBER", "NOT AFTER", "NOT BEFORE"]
+    assert sorted(row[:4] for row in told) == [["ROOTCA", "CA", "ACTIVE", "true"], ["default", "Cert Chain", "ACTIVE", "true"]]
+    known = [(c["serial_number"], c["expiration_time"], c["valid_from"]) for context in
+             json.loads(http1.fetch(sidecar.admin_address, target="/certs").body)["certificates"]
+             for c in context.get("cert_chain", []) + context.get("ca_cert", [])]
+    assert all(tuple(row[4:]) in known for row in told)
     text = shown("pc", "secrets", sidecar.address, "-o", "json")
     chain = [s for s in json.loads(text) if s["name"] == "default"][0]["secret"]["tls_certificate"]
     assert "certificate_chain" in chain and chain["private_key"] == {"inline_bytes": "W3JlZGFjdGVkXQ=="}  # [redacted]
