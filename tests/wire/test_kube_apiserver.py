@@ -86,6 +86,19 @@ def test_restart__of_the_server__goes_on(server, weftd):
     wait_until(lambda: "later" not in hosts(weftd), "its end")
 
 
+def test_history__that_is_gone__lists_again_and_what_vanished_goes(server, weftd):
+    made = service("short", 8080)
+    del made["spec"]["clusterIP"]
+    server.put(made)
+    wait_until(lambda: "short" in hosts(weftd), "the service")
+    server.stop_server()
+    server.erase("/registry/services/specs/bookinfo/short")
+    server.start()
+    wait_until(lambda: "short" not in hosts(weftd), "its end", 60)
+    assert hosts(weftd)["reviews"] == 2
+    assert weftd.metric('weftd_kubernetes_expired_total{kind="Service"}') >= 1
+
+
 def test_pages__more_than_one__are_all_read(server, weftd, started, tmp_path):
     for i in range(510):
         server.put(document("ServiceEntry", f"entry-{i}", {"hosts": [f"h{i}.example"], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}]}))
