@@ -44,17 +44,6 @@ static const FILTER *spec_of(const struct object *o)
     return (const FILTER *)o->body;
 }
 
-static struct str metadata_text(const struct node *n, const char *key)
-{
-    const Envoy__Config__Core__V3__Node *message = (const Envoy__Config__Core__V3__Node *)n->message;
-    for (size_t i = 0; message->metadata && i < message->metadata->n_fields; i++) {
-        const Google__Protobuf__Struct__FieldsEntry *e = message->metadata->fields[i];
-        if (strcmp(e->key, key) == 0)
-            return e->value->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE ? str_from(e->value->string_value) : STR_NULL;
-    }
-    return STR_NULL;
-}
-
 static bool is_for_proxy(const struct node *n, const PATCH_MATCH *m)
 {
     if (!m || !m->proxy)
@@ -62,8 +51,8 @@ static bool is_for_proxy(const struct node *n, const PATCH_MATCH *m)
     if (m->proxy->proxy_version[0] && (n->version.n == 0 || !pattern_finds(str_from(m->proxy->proxy_version), n->version)))
         return false;
     for (size_t i = 0; i < m->proxy->n_metadata; i++) {
-        struct str value = metadata_text(n, m->proxy->metadata[i]->key);
-        if (!value.p || !str_eq(value, str_from(m->proxy->metadata[i]->value)))
+        const Google__Protobuf__Value *v = node_metadata(n, m->proxy->metadata[i]->key);
+        if (!v || v->kind_case != GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE || strcmp(v->string_value, m->proxy->metadata[i]->value) != 0)
             return false;
     }
     return true;

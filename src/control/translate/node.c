@@ -17,7 +17,7 @@ struct reading {
     struct err *err;
 };
 
-static const Google__Protobuf__Value *field_of(const Google__Protobuf__Struct *s, const char *key)
+const Google__Protobuf__Value *struct_member(const Google__Protobuf__Struct *s, const char *key)
 {
     for (size_t i = 0; s && i < s->n_fields; i++)
         if (strcmp(s->fields[i]->key, key) == 0)
@@ -25,16 +25,21 @@ static const Google__Protobuf__Value *field_of(const Google__Protobuf__Struct *s
     return NULL;
 }
 
+const Google__Protobuf__Value *node_metadata(const struct node *n, const char *key)
+{
+    return struct_member(((const NODE *)n->message)->metadata, key);
+}
+
 static struct str meta(const struct reading *r, const char *key)
 {
-    const Google__Protobuf__Value *v = field_of(r->message->metadata, key);
+    const Google__Protobuf__Value *v = struct_member(r->message->metadata, key);
     return v && v->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE ? str_from(v->string_value) : STR("");
 }
 
 /* Switches are texts ("true", "1"), now and then booleans. */
 static bool meta_is(const struct reading *r, const char *key)
 {
-    const Google__Protobuf__Value *v = field_of(r->message->metadata, key);
+    const Google__Protobuf__Value *v = struct_member(r->message->metadata, key);
     if (v && v->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_BOOL_VALUE)
         return v->bool_value;
     struct str s = meta(r, key);
@@ -101,7 +106,7 @@ static int read_addresses(struct reading *r, struct str first)
 
 static void read_labels(struct reading *r)
 {
-    const Google__Protobuf__Value *v = field_of(r->message->metadata, "LABELS");
+    const Google__Protobuf__Value *v = struct_member(r->message->metadata, "LABELS");
     if (!v || v->kind_case != GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE)
         return;
     const Google__Protobuf__Struct *s = v->struct_value;

@@ -6,6 +6,7 @@
 #ifndef CONTROL_TRANSLATE_NODE_H
 #define CONTROL_TRANSLATE_NODE_H
 
+#include "google/protobuf/struct.pb-c.h"
 #include "model/scope.h"
 
 enum node_type { NODE_SIDECAR, NODE_ROUTER, NODE_WAYPOINT, NODE_ZTUNNEL, NODE_GRPC /* GENERATOR=grpc */, NODE_OTHER };
@@ -33,6 +34,9 @@ struct node {
 
 /* Everything in `a`. ERR_INVALID with what is wrong with the id or the metadata. */
 int node_read(struct arena *a, struct proto_arena *pa, struct str packed, const struct world *w, struct node *out, struct err *err);
+/* A member of metadata, or of a Struct within it; NULL: there is none. */
+const Google__Protobuf__Value *struct_member(const Google__Protobuf__Struct *s, const char *key);
+const Google__Protobuf__Value *node_metadata(const struct node *n, const char *key);
 bool node_has_address(const struct node *n, struct str address);
 
 #endif

@@ -52,12 +52,28 @@ static void merge_one(const Istio__Telemetry__V1alpha1__Tracing *from, struct tr
     }
 }
 
+static const Google__Protobuf__Struct *struct_of(const Google__Protobuf__Value *v)
+{
+    return v && v->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE ? v->struct_value : NULL;
+}
+
+/* What the proxy was started with (annotation proxy.istio.io/config) before what the mesh has for all. */
+static double base_percent(const struct translation *t, const Istio__Mesh__V1alpha1__Tracing *mesh)
+{
+    const Google__Protobuf__Struct *own = struct_of(node_metadata(t->node, "PROXY_CONFIG"));
+    const Google__Protobuf__Value *v = struct_member(struct_of(struct_member(own, "tracing")), "sampling");
+    double percent = v && v->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_NUMBER_VALUE ? v->number_value : 0;
+    if (percent > 0 && percent <= 100)
+        return percent;
+    return mesh && mesh->sampling > 0 ? mesh->sampling : SAMPLING_DEFAULT;
+}
+
 static struct tracing merged(const struct translation *t, const struct chain_purpose *p)
 {
     const Istio__Mesh__V1alpha1__MeshConfig *mesh = mesh_config(t);
     const Istio__Mesh__V1alpha1__Tracing *base = mesh->default_config ? mesh->default_config->tracing : NULL;
     struct telemetries all = telemetries_of(t);
-    struct tracing out = {.use_request_id = true, .percent = base && base->sampling > 0 ? base->sampling : SAMPLING_DEFAULT};
+    struct tracing out = {.use_request_id = true, .percent = base_percent(t, base)};
     out.has_istio_tags = proto_bool_or(base ? base->enable_istio_tags : NULL, true);
     if (mesh->default_providers && mesh->default_providers->n_tracing) {
         out.is_said = true;
@@ -241,10 +257,12 @@ void tracing_apply(const struct translation *t, const struct chain_purpose *p, H
         hcm->request_id_extension = made->items.items[1];
 }
 
-/* Spans bear the proxy's own name: only where somebody gets them does a listener depend on it. */
+/* What a proxy says of itself: how much is sampled, and where somebody gets spans the name that they bear. */
 void tracing_key(const struct translation *t, struct strbuf *key)
 {
     struct tracing client = merged(t, &(struct chain_purpose){0}), server = merged(t, &(struct chain_purpose){.is_inbound = true});
+    strbuf_add(key, &client.percent, sizeof(client.percent));
+    strbuf_add(key, &server.percent, sizeof(server.percent));
     if (client.provider.p || server.provider.p)
         strbuf_adds(key, tracing_service_name(t));
 }

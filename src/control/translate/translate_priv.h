@@ -234,7 +234,7 @@ void telemetry_hcm(const struct translation *t, const struct chain_purpose *p,
                    Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager *hcm); /* tracing, access logs */
 void telemetry_access_logs(const struct translation *t, const struct chain_purpose *p, struct many *access_logs); /* of tcp_proxy */
 void telemetry_listener(const struct translation *t, bool is_inbound, Envoy__Config__Listener__V3__Listener *l);
-/* What spans say of the proxy alone, where there is anybody who gets them. */
+/* What the proxy itself says that tracing depends on. */
 void tracing_key(const struct translation *t, struct strbuf *key);
 
 /* ---- envoy_filter.c: patches, after everything else ---- */

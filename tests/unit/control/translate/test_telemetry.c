@@ -124,6 +124,26 @@ static void test_tracing__otlp__bears_the_proxys_own_name_and_key(void **state)
     strbuf_fini(&key);
 }
 
+static void test_tracing__sampling_of_the_proxy__is_before_the_meshs(void **state)
+{
+    struct strbuf all = {0};
+    (void)state;
+    strbuf_addz(&all, WORKLOAD);
+    strbuf_addc(&all, '\0');
+    sent_init_in_mesh(&s, "defaultConfig: {tracing: {sampling: 5}}\n", all.p,
+                      "{\"id\":\"sidecar~10.0.0.9~app-0.foo~foo.svc.cluster.local\",\"metadata\":{\"NAMESPACE\":\"foo\","
+                      "\"PROXY_CONFIG\":{\"tracing\":{\"sampling\":42}}}}");
+    strbuf_fini(&all);
+    assert_sent(&s, OUTBOUND, "\"random_sampling\":{\"value\":42}");
+}
+
+static void test_tracing__sampling_of_the_mesh__is_taken(void **state)
+{
+    (void)state;
+    given("defaultConfig: {tracing: {sampling: 5}}\n", "");
+    assert_sent(&s, OUTBOUND, "\"random_sampling\":{\"value\":5}");
+}
+
 /* ---- metrics ---- */
 
 static void test_metrics__all_disabled__has_no_filter(void **state)
@@ -162,6 +182,8 @@ int main(void)
         cmocka_unit_test_teardown(test_tracing__reporting_disabled__is_none, teardown),
         cmocka_unit_test_teardown(test_tracing__without_istios_tags__keeps_those_of_dry_runs, teardown),
         cmocka_unit_test_teardown(test_tracing__otlp__bears_the_proxys_own_name_and_key, teardown),
+        cmocka_unit_test_teardown(test_tracing__sampling_of_the_proxy__is_before_the_meshs, teardown),
+        cmocka_unit_test_teardown(test_tracing__sampling_of_the_mesh__is_taken, teardown),
         cmocka_unit_test_teardown(test_metrics__all_disabled__has_no_filter, teardown),
         cmocka_unit_test_teardown(test_metrics__override_of_clients__leaves_servers, teardown),
         cmocka_unit_test_teardown(test_metrics__no_default_provider__has_no_filter, teardown),
