@@ -229,17 +229,29 @@ static int add_text(const char *text, size_t n, void *arg)
     return 0;
 }
 
-static int ask(const struct question *q, const char *admin, json_t **out, struct err *err)
+static json_t *body_of(const struct question *q, struct err *err)
 {
     json_t *body = json_object(), *headers = json_array();
-    struct strbuf text = {0};
-    json_object_set_new(body, "url", json_string(q->url));
+    int failed = json_object_set_new(body, "url", json_string(q->url)); /* all that can fail is text that isn't UTF-8 */
     for (size_t i = 0; i < ARRAY_LEN(field_names); i++)
         if (q->fields[i])
-            json_object_set_new(body, field_names[i], json_string(q->fields[i]));
+            failed |= json_object_set_new(body, field_names[i], json_string(q->fields[i]));
     for (uint32_t i = 0; i < q->header_count; i++)
-        json_array_append_new(headers, json_string(q->headers[i]));
+        failed |= json_array_append_new(headers, json_string(q->headers[i]));
     json_object_set_new(body, "headers", headers);
+    if (!failed)
+        return body;
+    err_set(err, ERR_INVALID, "the question has text that isn't UTF-8");
+    json_decref(body);
+    return NULL;
+}
+
+static int ask(const struct question *q, const char *admin, json_t **out, struct err *err)
+{
+    json_t *body = body_of(q, err);
+    struct strbuf text = {0};
+    if (!body)
+        return err->code;
     json_dump_callback(body, add_text, &text, JSON_COMPACT);
     int rc = ask_json(admin, "/explain?format=json", strbuf_str(&text), out, err);
     if (rc == 0 && !*ask_text(*out, "verdict.text"))

@@ -285,12 +285,14 @@ static void print(const json_t *config, const struct kind *kind)
 
 static void print_all(const json_t *config)
 {
+    bool is_first = true;
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         if (json_array_size(json_object_get(config, kinds[i].name)) == 0)
             continue;
-        if (i)
+        if (!is_first)
             putchar('\n');
         print(config, &kinds[i]);
+        is_first = false;
     }
 }
 

@@ -8,10 +8,10 @@ import threading
 
 import pytest
 
-from lib import http1
+from lib import config, http1
 from lib.ca import CA
 from lib.mesh_ca import MeshCA, pem
-from lib.proxy import weft
+from lib.proxy import Proxy, envoy, weft
 from lib.sidecar import Sidecar, pod as pod_env
 from lib.wait import wait_until
 from lib.weftd import Weftd, document, pod, service, slice_of
@@ -189,6 +189,21 @@ def test_config__secrets__of_the_proxy_alone_and_without_keys(mesh):
     assert (refused.returncode, refused.stdout) == (1, "") and "--admin" in refused.stderr
 
 
+@pytest.mark.parametrize("binary", [weft, pytest.param(envoy, marks=pytest.mark.skipif(not envoy(), reason="no ENVOY"))])
+def test_config__of_a_static_proxy__weft_or_envoy(started, tmp_path, binary):
+    bootstrap = config.bootstrap([config.http_listener(virtual_hosts=[config.virtual_host([config.route()], "all", ["*"])])],
+                                 [config.cluster("origin", 9)])
+    proxy = Proxy({**bootstrap, "node": {"id": "sidecar~10.0.0.1~a.ns~ns.svc", "cluster": "a"}}, tmp_path, binary=binary())
+    started.add(proxy, proxy.stop)
+    text = shown("pc", "all", "a.ns", "--admin", "127.0.0.1:%d" % proxy.admin_address[1])
+    told = [row for row in rows(text) if row]
+    assert not text.startswith("\n")
+    assert ["SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE"] in told
+    assert ["origin", "-", "-", "-", "STATIC", "-"] in told
+    assert ["127.0.0.1:9", "HEALTHY", "OK", "origin"] in told
+    assert ["127.0.0.1", "0", "ALL", "Inline Route: all"] in told and "/*" in sum(told, [])
+
+
 def test_proxy__that_is_not_there__or_is_another__is_named(mesh, peer):
     weftd, sidecar = mesh
     for args, said in ((("pc", "routes", "nobody", "--weftd", weftd.address), "no proxy 'nobody' among the 1"),
@@ -279,6 +294,13 @@ def test_other_json__and_nobody__are_told(peer, args):
 def test_arguments__not_understood__are_named(args, said):
     done = run(*args)
     assert (done.returncode, done.stdout) == (2, "") and said in done.stderr
+
+
+def test_question__the_proxy_does_not_take__is_told(mesh):
+    _, sidecar = mesh
+    for url, header, said in (("ftp://reviews/", "a: b", "answers 400: "), ("http://reviews/", b"a: \xff", "isn't UTF-8")):
+        done = run("explain", url, "--admin", sidecar.address, "--header", header)
+        assert (done.returncode, done.stdout) == (1, "") and said in done.stderr, done.stderr
 
 
 def test_address__that_is_none__is_named():
