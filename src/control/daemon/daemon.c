@@ -20,6 +20,7 @@
 #include "io/signals.h"
 
 #define MESH_BYTES_MAX (16u << 20)
+#define INTERVAL_MS_MAX 30000u /* the graph is of the last minute */
 
 struct daemon {
     const struct daemon_options *options;
@@ -31,6 +32,8 @@ struct daemon {
     struct world *world;
     struct view *view;
     struct source *source;
+    struct graph *graph;
+    struct load_reports *reports;
     struct grpc_server *plain;
     struct secure *secure;
     struct pages *pages;
@@ -115,7 +118,7 @@ static void write_ports(const struct daemon *d)
 static int serve_pages(struct daemon *d, struct err *err)
 {
     const struct daemon_options *o = d->options;
-    d->pages = pages_new(d->loop, &(struct pages_about){d->world, d->view, d->source, d->secure});
+    d->pages = pages_new(d->loop, &(struct pages_about){d->world, d->view, d->source, d->secure, d->graph, d->reports});
     int rc = entry_open(&d->http_entry, d->loop, o->http_addr, on_http, d, err);
     return rc ? rc : entry_open(&d->monitoring_entry, d->loop, o->monitoring_addr, on_http, d, err);
 }
@@ -124,7 +127,7 @@ static int serve_proxies(struct daemon *d, struct err *err)
 {
     int rc = entry_open(&d->plain_entry, d->loop, d->options->grpc_addr, on_plain, d, err);
     if (rc == 0)
-        rc = secure_serve(d->secure, view_push(d->view), err);
+        rc = secure_serve(d->secure, view_push(d->view), d->reports, err);
     if (rc == 0)
         LOG(MAIN, INFO, "weftd serves: discovery %u, secure %u, pages %u, metrics %u", d->plain_entry.port, secure_port(d->secure),
             d->http_entry.port, d->monitoring_entry.port);
@@ -191,6 +194,8 @@ static void finish(struct daemon *d)
         grpc_server_free(&d->plain);
     pages_free(&d->pages);
     secure_free(&d->secure);
+    load_reports_free(&d->reports);
+    graph_free(&d->graph);
     view_free(&d->view);
     source_free(&d->source);
     world_free(&d->world);
@@ -203,6 +208,18 @@ static void finish(struct daemon *d)
         loop_turn(d->loop, 0);
         loop_free(&d->loop);
     }
+}
+
+/* Who calls whom. */
+static int begin_graph(struct daemon *d, struct err *err)
+{
+    const char *text = d->options->load_report_interval_ms;
+    uint64_t ms;
+    if (!str_to_u64(str_from(text), &ms) || ms == 0 || ms > INTERVAL_MS_MAX)
+        return err_set(err, ERR_INVALID, "--load-report-interval-ms: '%s' is not a number from 1 to %u", text, INTERVAL_MS_MAX);
+    d->graph = graph_new(&(struct graph_opts){.domain = str_from(d->options->domain)});
+    d->reports = load_reports_new(d->loop, &(struct load_reports_opts){.interval_ms = ms}, d->graph, d->world, secure_gate(d->secure));
+    return 0;
 }
 
 static int begin(struct daemon *d, struct err *err)
@@ -234,6 +251,9 @@ static int begin(struct daemon *d, struct err *err)
                        secure_gate(d->secure));
     d->plain = grpc_server_new(d->loop, &(struct grpc_server_opts){0});
     push_serve(view_push(d->view), d->plain, true);
+    if (begin_graph(d, err))
+        return ERR_INVALID;
+    load_reports_serve(d->reports, d->plain, true);
     d->complete.run = on_complete;
     int rc = source_begin(d->source, d->store, on_synced, d, err);
     if (rc == 0)

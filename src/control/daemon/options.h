@@ -26,6 +26,7 @@
     X(token_dir, "token-dir", "", "folder of tokens, NAMESPACE/ACCOUNT a file: who may ask for which identity")                     \
     X(jwt_rule, "jwt-rule", "", "JSON, as istiod's JWT_RULE: tokens of an issuer outside (issuer, audiences, jwks or jwksFile)")     \
     X(root_cert_file, "root-cert-file", "", "where the roots are written to, for proxies to trust")                                 \
+    X(load_report_interval_ms, "load-report-interval-ms", "5000", "how often proxies that do tell of their load shall do it")         \
     X(ports_file, "ports-file", "", "where the ports are written to once weftd listens, as JSON")                                   \
     X(log_level, "log-level", "info", "trace, debug, info, warning, error, critical or off")
 

@@ -94,6 +94,7 @@ static void page_metrics(struct asking *q, struct strbuf *out)
     secure_metrics(a->secure, out);
     strbuf_addf(out, "# TYPE pilot_services gauge\npilot_services %zu\n", services);
     source_metrics(a->source, out);
+    load_reports_metrics(a->reports, out);
     strbuf_addf(out, "# TYPE weftd_parts_translated_total counter\nweftd_parts_translated_total %lu\n", (unsigned long)v.parts_made);
     strbuf_addf(out, "# TYPE weftd_parts_shared_total counter\nweftd_parts_shared_total %lu\n", (unsigned long)v.parts_shared);
     strbuf_addf(out, "# TYPE weftd_parts gauge\nweftd_parts %u\n", v.parts_held);
@@ -164,6 +165,11 @@ static void page_endpointz(struct asking *q, struct strbuf *out)
     strbuf_addz(out, "]\n");
 }
 
+static void page_graph(struct asking *q, struct strbuf *out)
+{
+    graph_json(q->pages->about.graph, loop_now_us(q->pages->loop), out);
+}
+
 /* ---- what one proxy was sent ---- */
 
 static void add_resource(const char *type, struct xds_item item, const char *comma, struct strbuf *out)
@@ -227,6 +233,7 @@ static const struct page {
     {"/debug/registryz", "application/json", page_registryz},
     {"/debug/endpointz", "application/json", page_endpointz},
     {"/debug/config_dump", "application/json", page_config_dump},
+    {"/debug/graph", "application/json", page_graph},
     {"/debug/faults", "text/plain", page_faults},
 };
 

@@ -14,6 +14,8 @@ struct pages_about { /* borrowed for as long as the pages are served */
     struct view *view;
     const struct source *source;
     const struct secure *secure;
+    struct graph *graph;
+    const struct load_reports *reports;
 };
 struct pages;
 struct pages *pages_new(struct loop *loop, const struct pages_about *about);

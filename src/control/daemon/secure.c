@@ -238,12 +238,13 @@ struct secure *secure_new(struct loop *loop, const struct daemon_options *keep_o
     return s;
 }
 
-int secure_serve(struct secure *s, struct push *push, struct err *err)
+int secure_serve(struct secure *s, struct push *push, struct load_reports *reports, struct err *err)
 {
     if (!s->ca)
         return 0;
     s->grpc = grpc_server_new(s->loop, &(struct grpc_server_opts){0});
     push_serve(push, s->grpc, false);
+    load_reports_serve(reports, s->grpc, false);
     ca_serve(s->ca, s->grpc);
     return entry_open(&s->entry, s->loop, s->options->secure_grpc_addr, on_conn, s, err);
 }

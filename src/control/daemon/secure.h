@@ -8,6 +8,7 @@
 
 #include "control/ca/ca.h"
 #include "control/daemon/options.h"
+#include "control/graph/lrs.h"
 #include "control/view/view.h"
 
 struct secure;
@@ -16,8 +17,8 @@ struct secure;
 struct secure *secure_new(struct loop *loop, const struct daemon_options *keep_o, const struct mesh *mesh,
                           const struct token_reviewer *keep_reviewer, struct err *err);
 struct view_gate *secure_gate(struct secure *s); /* lets plaintext through: nobody is asked there */
-/* Listens, for what `push` gives. */
-int secure_serve(struct secure *s, struct push *push, struct err *err);
+/* Listens, for what `push` gives and what `reports` takes. */
+int secure_serve(struct secure *s, struct push *push, struct load_reports *reports, struct err *err);
 uint16_t secure_port(const struct secure *s); /* 0: closed */
 
 void secure_set_mesh(struct secure *s, const struct mesh *mesh); /* says what of it can't change while weftd runs */
@@ -28,6 +29,6 @@ const char *secure_fault(const struct secure *s);
 void secure_metrics(const struct secure *s, struct strbuf *out);
 /* Proxies are sent away; on_drained comes once, not from inside; at the end of this turn where nobody is. */
 void secure_drain(struct secure *s, void (*on_drained)(void *user), void *user);
-void secure_free(struct secure **s); /* before the push */
+void secure_free(struct secure **s); /* before the push and the reports */
 
 #endif
