@@ -69,7 +69,8 @@ class Mesh:
         return {"POD_NAME": workload.name, "POD_NAMESPACE": workload.namespace, "INSTANCE_IP": self.ground.ip(workload),
                 "SERVICE_ACCOUNT": workload.app, "PROXY_CONFIG": json.dumps(config), "ISTIO_META_WORKLOAD_NAME": workload.name,
                 "ISTIO_META_CLUSTER_ID": "Kubernetes", "ISTIO_META_INTERCEPTION_MODE": self.ground.interception,
-                "ISTIO_METAJSON_LABELS": json.dumps(self.labels(workload)), "PILOT_CERT_PROVIDER": "istiod", "ENVOY_PROMETHEUS_PORT": "0", "ENVOY_STATUS_PORT": "0",
+                "ISTIO_METAJSON_LABELS": json.dumps(self.labels(workload)), "PILOT_CERT_PROVIDER": "istiod", "WEFT_LOAD_REPORTS": "true",
+                "ENVOY_PROMETHEUS_PORT": "0", "ENVOY_STATUS_PORT": "0",
                 **self.ground.sidecar_env(workload)}
 
     @staticmethod

@@ -425,6 +425,14 @@ static void add_sinks(struct writing *w)
     strbuf_addc(w->out, ']');
 }
 
+/* To weftd, for its service graph. */
+static void add_load_reports(struct writing *w)
+{
+    if (w->e->reports_load)
+        json_addf(w->out, ",'cluster_manager':{'load_stats_config':{'api_type':'GRPC','transport_api_version':'V3','grpc_services':[{"
+                  "'envoy_grpc':{'cluster_name':'" AGENT_XDS_CLUSTER "'}}]}}");
+}
+
 int agent_bootstrap(const struct agent_env *e, struct strbuf *out, struct err_list *faults)
 {
     struct writing w = {e, out, faults, memchr(e->ips.items[0].p, ':', e->ips.items[0].n) != NULL};
@@ -439,6 +447,7 @@ int agent_bootstrap(const struct agent_env *e, struct strbuf *out, struct err_li
     add_tracing(&w);
     add_sinks(&w);
     add_overload(&w);
+    add_load_reports(&w);
     strbuf_addc(out, '}');
     return faults->count == before ? 0 : ERR_INVALID;
 }

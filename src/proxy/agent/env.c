@@ -48,6 +48,7 @@ static const struct var vars[] = {
     {"DNS_PROXY_ADDR", VAR_TEXT, AT(dns_address), "localhost:15053"},
     {"DNS_FORWARD_PARALLEL", VAR_BOOL, AT(dns_forward_parallel), NULL},
     {"DNS_FORWARD_TIMEOUT", VAR_DURATION, AT(dns_forward_ms), "5s"},
+    {"WEFT_LOAD_REPORTS", VAR_BOOL, AT(reports_load), NULL},
     {"WEFT_RESOLV_CONF", VAR_TEXT, AT(resolv_conf_path), NULL},
 };
 
@@ -182,6 +183,7 @@ int agent_env_read(struct agent_env *out, int argc, char **argv, char **envp, st
     read_vars(&r);
     env_read_pod(&r);
     choose_concurrency(&r);
+    out->reports_load |= read_meta_bool(&r, "ISTIO_META_WEFT_LOAD_REPORTS");
     read_dns(&r);
     env_read_control(&r);
     return faults->count == before ? 0 : ERR_INVALID;

@@ -71,6 +71,7 @@ struct agent_env {
     bool takes_proxy_config;         /* PROXY_CONFIG_XDS_AGENT: roots pushed by PCDS are trusted too */
     struct str token_path;           /* "" without a token */
     struct str client_dir;           /* PROV_CERT: cert-chain.pem and key.pem to present; "" none */
+    bool reports_load;               /* WEFT_LOAD_REPORTS, ISTIO_META_WEFT_LOAD_REPORTS: to weftd's graph; istiod takes none */
     struct text_pairs xds_headers, ca_headers; /* names in lower case */
     uint64_t keepalive_ms, keepalive_timeout_ms;
 

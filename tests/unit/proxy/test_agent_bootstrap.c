@@ -74,6 +74,7 @@ static void test_agent_bootstrap__usual_pod__loads_as_any_other(void **state)
     assert_str_equal(spec_of(&l, "xds-grpc")->transport->sni, "istiod.istio-system.svc");
     assert_non_null(spec_of(&l, "ca-grpc"));
     assert_null(spec_of(&l, "sds-grpc"));
+    assert_null(l.result->lrs);
     assert_int_equal(l.result->admin.enabled, true);
     unload(&l);
     drop(&m);
@@ -83,7 +84,7 @@ static void test_agent_bootstrap__everything_asked_for__loads(void **state)
 {
     (void)state;
     static const char *const more[] = {
-        "INSTANCE_IP=fd00::1", "ISTIO_DUAL_STACK=true", "CA_ADDR=[fd00::2]:15012",
+        "INSTANCE_IP=fd00::1", "ISTIO_DUAL_STACK=true", "WEFT_LOAD_REPORTS=true", "CA_ADDR=[fd00::2]:15012",
         "PROXY_CONFIG={\"tracing\":{\"zipkin\":{\"address\":\"zipkin:9411\"}},\"statsdUdpAddress\":\"127.0.0.1:8125\","
         "\"envoyMetricsService\":{\"address\":\"m:1\"},\"envoyAccessLogService\":{\"address\":\"a:2\"},\"extraStatTags\":[\"x\\\"y\"],"
         "\"proxyStatsMatcher\":{\"inclusionPrefixes\":[\"p\"],\"inclusionSuffixes\":[\"s\"],\"inclusionRegexps\":[\"r.*\"]},"
@@ -97,6 +98,7 @@ static void test_agent_bootstrap__everything_asked_for__loads(void **state)
     struct loaded l = load_made(&m);
     assert_int_equal(spec_of(&l, "ca-grpc")->type, CLUSTER_STATIC);
     assert_int_equal(spec_of(&l, "ca-grpc")->transport->sni.n, 0);
+    assert_non_null(l.result->lrs);
     assert_non_null(spec_of(&l, "zipkin"));
     assert_non_null(spec_of(&l, "envoy_metrics_service"));
     assert_int_equal(l.result->sink_count, 2);
