@@ -65,7 +65,7 @@ void name_table(const struct translation *t, struct resource_sink *out)
 {
     TABLE *table = MAKE(t, TABLE, istio__networking__nds__v1__name_table__descriptor);
     struct many entries = {0};
-    for (uint32_t i = 0; i < t->scope->service_count; i++) {
+    for (uint32_t i = 0; t->node->type == NODE_SIDECAR && i < t->scope->service_count; i++) { /* others resolve for nobody */
         const struct service *s = t->scope->services[i].service;
         struct many ips = addresses_of(t, s);
         if (ips.count)

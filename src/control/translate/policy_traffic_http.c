@@ -66,10 +66,7 @@ static OPTIONS *options_of(const struct translation *t, const CLUSTER *c)
 
 /* ---- TLS by files ---- */
 
-static const char of_agent[] =
-    "{\"sds_config\":{\"api_config_source\":{\"api_type\":\"GRPC\",\"transport_api_version\":\"V3\","
-    "\"grpc_services\":[{\"envoy_grpc\":{\"cluster_name\":\"sds-grpc\"}}],\"set_node_on_first_message_only\":true},"
-    "\"resource_api_version\":\"V3\"}}";
+static const char of_agent[] = FILE_SDS_OF_AGENT;
 
 static SECRET_CONFIG *secret_config(const struct translation *t, char *name)
 {

@@ -19,7 +19,7 @@ static const char simple[] = "{\"common_tls_context\":{\"alpn_protocols\":[\"h2\
 static const char mutual[] = "{\"common_tls_context\":{\"alpn_protocols\":[\"h2\",\"http/1.1\"]},\"require_client_certificate\":true}";
 /* Without initial_fetch_timeout: a listener whose secret is missing shall not hold the others back for ever. */
 static const char of_weftd[] = "{\"sds_config\":{\"ads\":{},\"resource_api_version\":\"V3\"}}";
-static const char of_agent[] = SDS_OF_AGENT("");
+static const char of_agent[] = FILE_SDS_OF_AGENT;
 
 struct str credential_resource(struct arena *a, const char *name)
 {

@@ -8,11 +8,14 @@
 #include "control/translate/translate_priv.h"
 #include "envoy/extensions/transport_sockets/tls/v3/tls.pb-c.h"
 
-/* A secret from the proxy's own agent: the workload's certificate and roots, files. */
-#define SDS_OF_AGENT(name_)                                                                                                         \
-    "{\"name\":\"" name_ "\",\"sds_config\":{\"api_config_source\":{\"api_type\":\"GRPC\",\"transport_api_version\":\"V3\","        \
-    "\"grpc_services\":[{\"envoy_grpc\":{\"cluster_name\":\"sds-grpc\"}}],\"set_node_on_first_message_only\":true},"                \
-    "\"initial_fetch_timeout\":\"0s\",\"resource_api_version\":\"V3\"}}"
+#define AGENT_SDS(name_, timeout_)                                                                                                  \
+    "{" name_ "\"sds_config\":{\"api_config_source\":{\"api_type\":\"GRPC\",\"transport_api_version\":\"V3\","                    \
+    "\"grpc_services\":[{\"envoy_grpc\":{\"cluster_name\":\"sds-grpc\"}}],\"set_node_on_first_message_only\":true}," timeout_      \
+    "\"resource_api_version\":\"V3\"}}"
+/* A secret from the proxy's own agent: the workload's certificate and roots; waited for without an end. */
+#define SDS_OF_AGENT(name_) AGENT_SDS("\"name\":\"" name_ "\",", "\"initial_fetch_timeout\":\"0s\",")
+/* Files ("file-cert:…", "file-root:…"), whose name is added; they may be missing. */
+#define FILE_SDS_OF_AGENT AGENT_SDS("", "")
 
 #define TLS_COMMON Envoy__Extensions__TransportSockets__Tls__V3__CommonTlsContext
 #define TLS_COMBINED Envoy__Extensions__TransportSockets__Tls__V3__CommonTlsContext__CombinedCertificateValidationContext
