@@ -202,6 +202,7 @@ static bool read_config(struct mesh_body *b, struct str text, const struct sourc
     fill_names(b, c);
     fill_values(&b->mesh, c);
     fill_said(&b->mesh, root, c);
+    b->mesh.hash += 2 * (uint64_t)b->mesh.outbound + b->mesh.tracing; /* what is said and is the schema's default isn't in the bytes */
     return true;
 }
 

@@ -79,6 +79,15 @@ static void test_mesh_read__values__as_said(void **state)
     mesh_unref(&m);
 }
 
+static void test_mesh_read__said_or_not__has_another_hash(void **state)
+{
+    (void)state;
+    const struct mesh *silent = mesh_from("rootNamespace: root\n", ""), *off = mesh_from("{rootNamespace: root, enableTracing: false}\n", "");
+    assert_int_not_equal(silent->hash, off->hash);
+    mesh_unref(&silent);
+    mesh_unref(&off);
+}
+
 static void test_mesh_read__config_map__mesh_and_networks(void **state)
 {
     (void)state;
@@ -167,6 +176,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mesh_read__nothing_said__istios_defaults),
         cmocka_unit_test(test_mesh_read__values__as_said),
+        cmocka_unit_test(test_mesh_read__said_or_not__has_another_hash),
         cmocka_unit_test(test_mesh_read__config_map__mesh_and_networks),
         cmocka_unit_test(test_mesh_read__rules__each_at_its_place),
         cmocka_unit_test(test_mesh_read__providers__wrong_ones_are_warned_of),
