@@ -94,7 +94,7 @@ static int refuse(struct push_refusal *why, enum grpc_status status)
 
 /* One stream. Who comes is asked of all that know callers, some of which have to ask others. */
 struct visitor {
-    struct push_proxy *proxy;
+    struct grpc_stream *stream;
     struct auth_call *call;   /* under way */
     struct strbuf identity, why, peer;
 };
@@ -107,7 +107,7 @@ static void on_caller(void *user, const struct auth_caller *caller, struct str w
         strbuf_adds(&w->identity, caller->identity);
     else
         strbuf_adds(&w->why, why);
-    push_admit(w->proxy);
+    grpc_stream_pause(w->stream, false);
 }
 
 static void *arrive(struct view_gate *g, const struct push_peer *peer, bool *is_asking)
@@ -118,7 +118,7 @@ static void *arrive(struct view_gate *g, const struct push_peer *peer, bool *is_
     if (peer->is_plain)
         return NULL;
     struct visitor *w = NEW(visitor);
-    w->proxy = peer->proxy;
+    w->stream = peer->stream;
     arena_init(&a, 0);
     auth_request_of(peer->stream, &a, &q);
     strbuf_adds(&w->peer, q.peer);

@@ -29,6 +29,7 @@ struct reporting {
     struct load_reports *reports;
     struct grpc_stream *stream;
     struct graph_reporter *reporter; /* NULL until the node is known */
+    void *visitor;                   /* the gate's */
     bool is_plain;
     struct deferred deferred;
 };
@@ -143,10 +144,26 @@ static struct str service_of(const struct node *n)
     return n->workload_name.n ? n->workload_name : n->name;
 }
 
+static struct push_peer peer_of(const struct reporting *x)
+{
+    return (struct push_peer){.stream = x->stream, .is_plain = x->is_plain, .visitor = x->visitor};
+}
+
+static void arrive(struct reporting *x)
+{
+    struct view_gate *gate = x->reports->gate;
+    struct push_peer peer = peer_of(x);
+    bool is_asking = false;
+    if (gate)
+        x->visitor = gate->arrive(gate, &peer, &is_asking);
+    if (is_asking)
+        grpc_stream_pause(x->stream, true);
+}
+
 static int pass_gate(struct reporting *x, const struct node *n, struct push_refusal *why)
 {
     struct view_gate *gate = x->reports->gate;
-    const struct push_peer peer = {.stream = x->stream, .is_plain = x->is_plain};
+    const struct push_peer peer = peer_of(x);
     int rc = gate ? gate->check(gate, &peer, n, why) : 0;
     if (rc == 0 && (rc = graph_reporter_new(x->reports->graph, n->ns, service_of(n), &x->reporter, &why->err)) != 0)
         why->status = GRPC_INVALID_ARGUMENT;
@@ -206,6 +223,7 @@ static void *on_call(void *owner, struct grpc_stream *s)
     x->stream = s;
     x->is_plain = door->is_plain;
     l->streams++;
+    arrive(x);
     return x;
 }
 
@@ -239,6 +257,8 @@ static void on_closed(void *call, struct grpc_stream *s)
     struct reporting *x = call;
     (void)s;
     graph_reporter_free(&x->reporter);
+    if (x->visitor)
+        x->reports->gate->leave(x->reports->gate, x->visitor);
     x->reports->streams--;
     loop_defer(x->reports->loop, &x->deferred, destroy);
 }

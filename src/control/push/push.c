@@ -222,11 +222,6 @@ static void arrive(struct push_proxy *x)
         grpc_stream_pause(x->stream, true);
 }
 
-void push_admit(struct push_proxy *x)
-{
-    grpc_stream_pause(x->stream, false);
-}
-
 static void *begin(const struct push_door *door, struct grpc_stream *s, bool is_delta)
 {
     struct push *p = door->push;

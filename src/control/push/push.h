@@ -41,7 +41,7 @@ const char *push_type_name(enum push_type t); /* "envoy.config.cluster.v3.Cluste
 
 struct push_proxy;              /* a connected one */
 struct push_peer {              /* valid during the call */
-    struct push_proxy *proxy;   /* for push_touch and push_end, until close */
+    struct push_proxy *proxy;   /* for push_touch and push_end, until close; NULL: a stream of load reports */
     struct grpc_stream *stream; /* for metadata, addresses and the peer's certificate */
     bool is_delta;
     bool is_plain;              /* of the listener for plaintext: nobody vouches for the peer */
@@ -64,7 +64,7 @@ enum push_kind {
 struct push_source;
 struct push_source_ops {
     /* A stream has begun, and hasn't said who it is yet: what is kept of it until it ends. *is_asking: who it is must be asked
-     * elsewhere; its messages wait for push_admit, which comes once, not from inside. NULL: nobody is asked. */
+     * elsewhere; its messages wait until the source resumes the stream, once, not from inside. NULL: nobody is asked. */
     void *(*arrive)(struct push_source *s, const struct push_peer *peer, bool *is_asking);
     void (*leave)(struct push_source *s, void *visitor);
     /* A proxy has said who it is: *client is the source's own record of it, kept until close. Other than 0: refused. */
@@ -119,7 +119,6 @@ void push_changed(struct push *p, enum push_kind kind, uint64_t since_us);
 /* Something changed that concerns one proxy alone (its labels, a secret of its own): these types (1 << push_type) are looked at
  * without waiting. */
 void push_touch(struct push_proxy *proxy, uint32_t types);
-void push_admit(struct push_proxy *proxy);
 /* Ends its stream (its identity was withdrawn ...); close follows, not inside. */
 void push_end(struct push_proxy *proxy, enum grpc_status status, struct str message);
 
