@@ -106,6 +106,8 @@ struct making {
     struct world *w;
     struct scope_body *b;
     const struct labels *labels;
+    struct scoped_service *extra; /* outside the egress listeners, led to by their routes */
+    size_t extra_count, extra_cap;
 };
 
 /* "ns/host" of an egress listener. */
@@ -304,10 +306,60 @@ static int by_host(const void *a, const void *b)
     return str_cmp(((const struct scoped_service *)a)->service->host, ((const struct scoped_service *)b)->service->host);
 }
 
+/* ---- where visible routes lead ---- */
+
+/* A service outside what the Sidecar imports, for routes that it does import lead there (Istio: its destinations are added). */
+static void add_destination(struct making *m, const struct scoped_route *r, const Istio__Networking__V1alpha3__Destination *d)
+{
+    struct scope *s = &m->b->scope;
+    if (!d)
+        return;
+    struct str host = host_whole(&m->b->arena, str_from(d->host), r->object->ns, m->w->domain);
+    const struct service *service = world_service(m->w, host, s->ns);
+    if (!service || service->external_name.n)
+        return;
+    for (uint32_t e = 0; e < s->egress_count; e++)
+        for (uint32_t i = 0; i < s->egress[e].service_count; i++)
+            if (str_eq(s->egress[e].services[i].service->host, host))
+                return;
+    for (size_t i = 0; i < m->extra_count; i++)
+        if (str_eq(m->extra[i].service->host, host))
+            return;
+    m->extra = mem_grow(m->extra, &m->extra_cap, m->extra_count + 1, sizeof(*m->extra));
+    add_service(m, service, &m->extra[m->extra_count++]);
+}
+
+static void add_destinations(struct making *m, const struct scoped_route *r)
+{
+    const Istio__Networking__V1alpha3__VirtualService *vs = (const Istio__Networking__V1alpha3__VirtualService *)r->spec;
+    for (size_t i = 0; i < vs->n_http; i++) {
+        for (size_t k = 0; k < vs->http[i]->n_route; k++)
+            add_destination(m, r, vs->http[i]->route[k]->destination);
+        for (size_t k = 0; k < vs->http[i]->n_mirrors; k++)
+            add_destination(m, r, vs->http[i]->mirrors[k]->destination);
+        add_destination(m, r, vs->http[i]->mirror);
+    }
+    for (size_t i = 0; i < vs->n_tcp; i++)
+        for (size_t k = 0; k < vs->tcp[i]->n_route; k++)
+            add_destination(m, r, vs->tcp[i]->route[k]->destination);
+    for (size_t i = 0; i < vs->n_tls; i++)
+        for (size_t k = 0; k < vs->tls[i]->n_route; k++)
+            add_destination(m, r, vs->tls[i]->route[k]->destination);
+}
+
+/* Without a Sidecar everything visible is there already. */
+static void fill_destinations(struct making *m)
+{
+    const struct scope *s = &m->b->scope;
+    for (uint32_t e = 0; s->sidecar && e < s->egress_count; e++)
+        for (uint32_t i = 0; i < s->egress[e].route_count; i++)
+            add_destinations(m, &s->egress[e].routes[i]);
+}
+
 static void join_services(struct making *m)
 {
     struct scope *s = &m->b->scope;
-    size_t most = 0, kept = 0;
+    size_t most = m->extra_count, kept = 0;
     for (uint32_t i = 0; i < s->egress_count; i++)
         most += s->egress[i].service_count;
     struct scoped_service *all = arena_alloc(&m->b->arena, (most + 1) * sizeof(*all));
@@ -315,6 +367,8 @@ static void join_services(struct making *m)
     for (uint32_t i = 0; i < s->egress_count; i++)
         for (uint32_t k = 0; k < s->egress[i].service_count; k++)
             all[most++] = s->egress[i].services[k];
+    for (size_t i = 0; i < m->extra_count; i++)
+        all[most++] = m->extra[i];
     qsort(all, most, sizeof(*all), by_host);
     for (size_t i = 0; i < most; i++)
         if (kept == 0 || by_host(&all[kept - 1], &all[i]) != 0)
@@ -382,16 +436,23 @@ static void fill_place_labels(struct making *m)
     s->place_label_count = p.count;
 }
 
-static uint64_t services_hash(const struct scope *s)
+static uint64_t hash_of_service(uint64_t h, const struct scoped_service *s)
 {
+    h = hash_number(h, s->service->hash);
+    for (uint32_t k = 0; s->rule && k < s->rule->object_count; k++)
+        h = hash_number(h, s->rule->objects[k]->hash);
+    return h;
+}
+
+static uint64_t services_hash(const struct making *m)
+{
+    const struct scope *s = &m->b->scope;
     uint64_t h = hash_text(7, s->ns);
     for (uint32_t e = 0; e < s->egress_count; e++)
-        for (uint32_t i = 0; i < s->egress[e].service_count; i++) {
-            const struct rule *r = s->egress[e].services[i].rule;
-            h = hash_number(h, s->egress[e].services[i].service->hash);
-            for (uint32_t k = 0; r && k < r->object_count; k++)
-                h = hash_number(h, r->objects[k]->hash);
-        }
+        for (uint32_t i = 0; i < s->egress[e].service_count; i++)
+            h = hash_of_service(h, &s->egress[e].services[i]);
+    for (size_t i = 0; i < m->extra_count; i++)
+        h = hash_of_service(h, &m->extra[i]);
     return hash_number(h, s->sidecar ? s->sidecar->hash : 0);
 }
 
@@ -412,7 +473,7 @@ static uint64_t hash_of(const struct scope *s)
 
 static struct scope *make(struct world *w, struct str ns, const struct labels *labels, const struct object *sidecar, bool of_mesh)
 {
-    struct making m = {w, NEW(scope_body), labels};
+    struct making m = {.w = w, .b = NEW(scope_body), .labels = labels};
     struct scope *s = &m.b->scope;
     const SIDECAR *spec = sidecar ? (const SIDECAR *)sidecar->body : NULL;
     size_t n = spec && spec->n_egress ? spec->n_egress : 1;
@@ -437,10 +498,12 @@ static struct scope *make(struct world *w, struct str ns, const struct labels *l
     }
     s->egress = egress;
     s->egress_count = (uint32_t)n;
+    fill_destinations(&m);
     join_services(&m);
     fill_source_labels(&m);
     fill_place_labels(&m);
-    s->services_hash = services_hash(s);
+    s->services_hash = services_hash(&m);
+    mem_free(m.extra);
     s->hash = hash_of(s);
     return s;
 }

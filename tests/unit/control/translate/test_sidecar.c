@@ -138,6 +138,20 @@ static void test_outbound_policy__of_the_sidecar__closes_what_is_unknown(void **
     assert_not_sent(&s, "lds virtualOutbound", "PassthroughCluster");
 }
 
+static void test_scope__has_where_imported_routes_lead(void **state)
+{
+    (void)state;
+    given(WEB "---\napiVersion: v1\nkind: Service\nmetadata: {name: far, namespace: bar}\n"
+          "spec: {clusterIP: 10.1.0.7, ports: [{name: http, port: 80}]}\n"
+          "---\napiVersion: v1\nkind: Service\nmetadata: {name: other, namespace: bar}\n"
+          "spec: {clusterIP: 10.1.0.8, ports: [{name: http, port: 80}]}\n"
+          OBJECT("Sidecar", "default") "  egress: [{hosts: ['./*']}]\n"
+          OBJECT("VirtualService", "web") "  hosts: [web]\n  http: [{route: [{destination: {host: far.bar.svc.cluster.local}}]}]\n", NODE(""));
+    assert_sent(&s, "cds outbound|80||far.bar.svc.cluster.local", "EDS");
+    assert_not_sent(&s, "rds 80", "\"far.bar.svc.cluster.local:80\"");
+    assert_not_sent(&s, "cds outbound|80||other.bar.svc.cluster.local", NULL);
+}
+
 /* ---- ingress ---- */
 
 #define OWN                                                                                                                         \
@@ -220,6 +234,7 @@ int main(void)
         cmocka_unit_test_teardown(test_interception__none__has_no_listener_that_needs_it, teardown),
         cmocka_unit_test_teardown(test_http_proxy__leads_to_each_host_by_its_port, teardown),
         cmocka_unit_test_teardown(test_outbound_policy__of_the_sidecar__closes_what_is_unknown, teardown),
+        cmocka_unit_test_teardown(test_scope__has_where_imported_routes_lead, teardown),
         cmocka_unit_test_teardown(test_ingress__takes_the_place_of_services, teardown),
         cmocka_unit_test_teardown(test_ingress__to_a_unix_socket, teardown),
         cmocka_unit_test_teardown(test_ingress__without_an_endpoint__keeps_the_destination, teardown),
