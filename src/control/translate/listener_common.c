@@ -8,6 +8,13 @@
 
 #define POLICY Istio__Networking__V1alpha3__OutboundTrafficPolicy
 
+const char listener_tls_inspector[] =
+    "{\"name\":\"envoy.filters.listener.tls_inspector\",\"typed_config\":{\"@type\":"
+    "\"type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector\",\"initial_read_buffer_size\":512}}";
+const char listener_http_inspector[] =
+    "{\"name\":\"envoy.filters.listener.http_inspector\",\"typed_config\":{\"@type\":"
+    "\"type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector\"}}";
+
 Envoy__Config__Listener__V3__Listener *listener_new(const struct translation *t, const char *skeleton, const char *name, struct str address,
                                                     uint32_t port)
 {

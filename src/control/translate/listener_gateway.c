@@ -11,9 +11,6 @@
 
 static const char skeleton[] = "{\"traffic_direction\":\"OUTBOUND\",\"max_connections_to_accept_per_socket_event\":1}";
 static const char connect_timeout[] = "{\"transport_socket_connect_timeout\":\"15s\"}";
-static const char tls_inspector[] =
-    "{\"name\":\"envoy.filters.listener.tls_inspector\",\"typed_config\":{\"@type\":"
-    "\"type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector\",\"initial_read_buffer_size\":512}}";
 
 struct making {
     const struct translation *t;
@@ -157,7 +154,7 @@ static void add_listener(const struct translation *t, const struct gateway_port 
     const char *name = textf(t, "%.*s_%u", STR_ARG(port->bind), port->number);
     LISTENER *l = listener_new(t, skeleton, name, port->bind, port->number);
     if (port->is_tls) {
-        many_add(t, &filters, constant(t, &envoy__config__listener__v3__listener_filter__descriptor, tls_inspector));
+        many_add(t, &filters, constant(t, &envoy__config__listener__v3__listener_filter__descriptor, listener_tls_inspector));
         l->listener_filters = (Envoy__Config__Listener__V3__ListenerFilter **)filters.items;
         l->n_listener_filters = filters.count;
     }

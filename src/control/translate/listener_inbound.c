@@ -14,12 +14,6 @@ static const char skeleton[] =
 static const char original_dst[] =
     "{\"name\":\"envoy.filters.listener.original_dst\",\"typed_config\":{\"@type\":"
     "\"type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst\"}}";
-static const char tls_inspector[] =
-    "{\"name\":\"envoy.filters.listener.tls_inspector\",\"typed_config\":{\"@type\":"
-    "\"type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector\",\"initial_read_buffer_size\":512}}";
-static const char http_inspector[] =
-    "{\"name\":\"envoy.filters.listener.http_inspector\",\"typed_config\":{\"@type\":"
-    "\"type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector\"}}";
 
 /* Which peers a chain is for. Each field of a protocol's chains is one of these. */
 static const char any_tls_mesh[] = "{\"transport_protocol\":\"tls\",\"application_protocols\":[" MESH_ALPN "]}";
@@ -189,9 +183,9 @@ static void add_listener_filters(const struct translation *t, Envoy__Config__Lis
     struct many filters = {0};
     if (t->node->interception != INTERCEPT_NONE)
         many_add(t, &filters, constant(t, &envoy__config__listener__v3__listener_filter__descriptor, original_dst));
-    add_inspector(t, &filters, tls_inspector, tls_off);
+    add_inspector(t, &filters, listener_tls_inspector, tls_off);
     if (http_off) /* where all has to be the mesh's TLS, its ALPN tells what is in it */
-        add_inspector(t, &filters, http_inspector, http_off);
+        add_inspector(t, &filters, listener_http_inspector, http_off);
     l->listener_filters = (Envoy__Config__Listener__V3__ListenerFilter **)filters.items;
     l->n_listener_filters = filters.count;
 }
@@ -211,9 +205,9 @@ static void add_bound(const struct translation *t, const struct inbound_port *po
         l->filter_chains = (Envoy__Config__Listener__V3__FilterChain **)in.chains.items;
         l->n_filter_chains = in.chains.count;
         if (mtls_mode_for(t->world, t->node->ns, &t->node->labels, port) != MTLS_DISABLE)
-            many_add(t, &filters, constant(t, &envoy__config__listener__v3__listener_filter__descriptor, tls_inspector));
+            many_add(t, &filters, constant(t, &envoy__config__listener__v3__listener_filter__descriptor, listener_tls_inspector));
         if (ports[i].ws.port->protocol == PROTOCOL_AUTO)
-            many_add(t, &filters, constant(t, &envoy__config__listener__v3__listener_filter__descriptor, http_inspector));
+            many_add(t, &filters, constant(t, &envoy__config__listener__v3__listener_filter__descriptor, listener_http_inspector));
         l->listener_filters = (Envoy__Config__Listener__V3__ListenerFilter **)filters.items;
         l->n_listener_filters = filters.count;
         telemetry_listener(t, true, l);

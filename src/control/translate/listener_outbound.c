@@ -15,12 +15,6 @@ static const char skeleton[] = "{\"listener_filters_timeout\":\"0s\",\"continue_
 static const char skeleton_bound[] = "{\"traffic_direction\":\"OUTBOUND\"}";
 static const char skeleton_virtual[] =
     "{\"use_original_dst\":true,\"traffic_direction\":\"OUTBOUND\",\"max_connections_to_accept_per_socket_event\":1}";
-static const char http_inspector[] =
-    "{\"name\":\"envoy.filters.listener.http_inspector\",\"typed_config\":{\"@type\":"
-    "\"type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector\"}}";
-static const char tls_inspector[] =
-    "{\"name\":\"envoy.filters.listener.tls_inspector\",\"typed_config\":{\"@type\":"
-    "\"type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector\",\"initial_read_buffer_size\":512}}";
 static const char http_raw[] = "{\"transport_protocol\":\"raw_buffer\",\"application_protocols\":[\"http/1.1\",\"h2c\"]}";
 static const char connect_timeout[] = "{\"transport_socket_connect_timeout\":\"15s\"}";
 
@@ -310,9 +304,9 @@ static void add_inspectors(const struct translation *t, const struct entry *e, L
     for (size_t i = 0; i < l->n_filter_chains; i++)
         has_names |= l->filter_chains[i]->filter_chain_match && l->filter_chains[i]->filter_chain_match->n_server_names;
     if (has_names)
-        many_add(t, &filters, constant(t, &envoy__config__listener__v3__listener_filter__descriptor, tls_inspector));
+        many_add(t, &filters, constant(t, &envoy__config__listener__v3__listener_filter__descriptor, listener_tls_inspector));
     if ((e->has_http || e->has_auto) && !e->is_bound)
-        many_add(t, &filters, constant(t, &envoy__config__listener__v3__listener_filter__descriptor, http_inspector));
+        many_add(t, &filters, constant(t, &envoy__config__listener__v3__listener_filter__descriptor, listener_http_inspector));
     l->listener_filters = (Envoy__Config__Listener__V3__ListenerFilter **)filters.items;
     l->n_listener_filters = filters.count;
 }

@@ -8,7 +8,6 @@
 #include "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.pb-c.h"
 
 #define VIRTUAL Istio__Networking__V1alpha3__VirtualService
-#define TCP_MATCH Istio__Networking__V1alpha3__L4MatchAttributes
 #define TLS_MATCH Istio__Networking__V1alpha3__TLSMatchAttributes
 #define TARGETS Istio__Networking__V1alpha3__RouteDestination
 #define WEIGHT Envoy__Extensions__Filters__Network__TcpProxy__V3__TcpProxy__WeightedCluster__ClusterWeight
@@ -46,29 +45,17 @@ static struct tcp_target target_of(const struct translation *t, const struct sco
 
 /* ---- is it for this proxy ---- */
 
-static bool tcp_is_for(const struct translation *t, const struct scoped_route *vs, const TCP_MATCH *m, struct str gateway, uint32_t port)
-{
-    if ((m->port && m->port != port) || !match_gateways_take(vs, m->gateways, m->n_gateways, gateway))
-        return false;
-    if (m->source_namespace[0] && !str_eq(str_from(m->source_namespace), t->node->ns))
-        return false;
-    for (size_t i = 0; i < m->n_source_labels; i++)
-        if (!str_eq(labels_get(&t->node->labels, str_from(m->source_labels[i]->key)), str_from(m->source_labels[i]->value)))
-            return false;
-    return true;
-}
-
-static bool tls_is_for(const struct translation *t, const struct scoped_route *vs, const TLS_MATCH *m, struct str gateway, uint32_t port)
-{
-    if ((m->port && m->port != port) || !match_gateways_take(vs, m->gateways, m->n_gateways, gateway))
-        return false;
-    if (m->source_namespace[0] && !str_eq(str_from(m->source_namespace), t->node->ns))
-        return false;
-    for (size_t i = 0; i < m->n_source_labels; i++)
-        if (!str_eq(labels_get(&t->node->labels, str_from(m->source_labels[i]->key)), str_from(m->source_labels[i]->value)))
-            return false;
-    return true;
-}
+/* Of both kinds of match, whose types differ in their names alone. */
+#define IS_FOR(t_, vs_, m_, gateway_, port_)                                                                                        \
+    ({                                                                                                                              \
+        bool is_for_ = (!(m_)->port || (m_)->port == (port_)) &&                                                                    \
+                       match_gateways_take((vs_), (m_)->gateways, (m_)->n_gateways, (gateway_)) &&                                  \
+                       (!(m_)->source_namespace[0] || str_eq(str_from((m_)->source_namespace), (t_)->node->ns));                    \
+        for (size_t l_ = 0; is_for_ && l_ < (m_)->n_source_labels; l_++)                                                            \
+            is_for_ = str_eq(labels_get(&(t_)->node->labels, str_from((m_)->source_labels[l_]->key)),                               \
+                             str_from((m_)->source_labels[l_]->value));                                                             \
+        is_for_;                                                                                                                    \
+    })
 
 static void add_texts(const struct translation *t, struct many *to, char *const *from, size_t count)
 {
@@ -91,7 +78,7 @@ static void add_tls_routes(const struct translation *t, const struct scoped_rout
     for (size_t i = 0; i < spec->n_tls; i++)
         for (size_t k = 0; k < spec->tls[i]->n_match; k++) {
             const TLS_MATCH *m = spec->tls[i]->match[k];
-            if (!tls_is_for(t, vs, m, gateway, port))
+            if (!IS_FOR(t, vs, m, gateway, port))
                 continue;
             struct tls_choice *c = add_choice(t, vs, target_of(t, vs, spec->tls[i]->route, spec->tls[i]->n_route, port), out);
             add_texts(t, &c->names, m->sni_hosts, m->n_sni_hosts);
@@ -107,7 +94,7 @@ bool tcp_route_of_gateway(const struct translation *t, const struct scoped_route
     for (size_t i = 0; i < spec->n_tcp; i++) {
         bool is_for = spec->tcp[i]->n_match == 0;
         for (size_t k = 0; k < spec->tcp[i]->n_match; k++)
-            is_for |= tcp_is_for(t, vs, spec->tcp[i]->match[k], gateway, port);
+            is_for |= IS_FOR(t, vs, spec->tcp[i]->match[k], gateway, port);
         if (!is_for)
             continue;
         *out = target_of(t, vs, spec->tcp[i]->route, spec->tcp[i]->n_route, port);
@@ -138,7 +125,7 @@ static bool add_tcp_route(const struct translation *t, const struct scoped_route
     struct many subnets = {0};
     bool takes_all = r->n_match == 0;
     for (size_t i = 0; i < r->n_match && !takes_all; i++) {
-        if (!tcp_is_for(t, vs, r->match[i], STR("mesh"), port))
+        if (!IS_FOR(t, vs, r->match[i], STR("mesh"), port))
             continue;
         takes_all = r->match[i]->n_destination_subnets == 0;
         add_texts(t, &subnets, r->match[i]->destination_subnets, r->match[i]->n_destination_subnets);

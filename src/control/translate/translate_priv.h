@@ -125,6 +125,7 @@ void name_table(const struct translation *t, struct resource_sink *out);
 void extensions(const struct translation *t, struct resource_sink *out);
 
 /* ---- listener_common.c ---- */
+extern const char listener_tls_inspector[], listener_http_inspector[]; /* ListenerFilter, for `constant` */
 Envoy__Config__Listener__V3__Listener *listener_new(const struct translation *t, const char *skeleton, const char *name, struct str address,
                                                     uint32_t port);
 Envoy__Config__Listener__V3__FilterChain *filter_chain_new(const struct translation *t, const char *name); /* NULL: none */
