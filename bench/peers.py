@@ -4,7 +4,7 @@ names the command. `processes(plan)` gives None where a peer can't play that sha
 
 Shapes: http (HTTP/1.1 in and out), h2 (HTTP/2 in and out), pair (two of it: cleartext HTTP/1.1 or
 HTTP/2 outside, HTTP/2 over mutual TLS between them where the peer can), tcp, mesh (many clusters),
-sidecar, log and routes (http with more on its way), ring and maglev (many hosts that change).
+istio (pair with istiod's chains), sidecar, log and routes (http with more on its way), ring and maglev (many hosts that change).
 """
 import glob
 import json
@@ -14,6 +14,7 @@ import subprocess
 
 import dns
 import envoy_config as ec
+import istio_config
 from machine import PROXY_CPU, Failure, Process
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -57,7 +58,7 @@ class Peer:
                 with open(path, "w") as f:
                     f.write(text)
                 started.append(Process(self.command(path), PROXY_CPU, path + ".log"))
-            if plan.shape == "pair":
+            if plan.shape in ("pair", "istio"):
                 started[1].wait_port(plan.inner)
         except Exception:
             for p in started:
@@ -70,6 +71,7 @@ class Peer:
 
 class EnvoyLike(Peer):
     suffix = ".json"
+    has_istio = False  # Istio's own filters
 
     def bootstraps(self, plan):
         up = [ec.address(plan.upstream)]
@@ -79,6 +81,9 @@ class EnvoyLike(Peer):
             return [ec.hash_bootstrap(HASHES[plan.shape], plan.dns, plan.upstream, plan.admin[0], plan.port)]
         if plan.shape in ("sidecar", "log", "routes"):
             return [ec.traffic_bootstrap(plan.shape, up, plan.admin[0], plan.port, plan.dir)]
+        if plan.shape == "istio":
+            return [istio_config.outbound(plan.certs, plan.admin[0], plan.port, plan.inner, self.has_istio),
+                    istio_config.inbound(plan.certs, plan.admin[1], plan.inner, plan.upstream, self.has_istio)]
         if plan.shape == "tcp":
             return [ec.bootstrap("a", plan.admin[0], plan.port, ec.tcp_to("b"),
                                  [ec.cluster("b", up)])]
@@ -100,6 +105,7 @@ class EnvoyLike(Peer):
 
 class Weft(EnvoyLike):
     name = "weft"
+    has_istio = True
 
     def __init__(self):
         self.program = os.environ.get("WEFT_PROXY", os.path.join(ROOT, "build", "weft-proxy"))

@@ -35,6 +35,7 @@ TARGETS = [
     Target("h2", *CPU, ("haproxy", 0.8), ("envoy", 0.5)),
     Target("pair", *CPU, ("haproxy", 1.0), ("haproxy", 0.85)),
     Target("pairh2", *CPU, ("haproxy", 1.0), ("haproxy", 0.9)),
+    Target("istio", *CPU, ("envoy", 0.4), None),
     Target("p99", "p99_us", "p99 µs", ("haproxy", 1.0), ("haproxy", 1.0)),
     Target("tcp", "gib_per_cpu_s", "GiB/CPU s", ("envoy", 1.0), ("envoy", 1.5),
            higher_is_better=True),

@@ -187,6 +187,7 @@ ALL = {s.name: s for s in (
              "pair"),
     Scenario("pairh2", "two sidecars, HTTP/2 outside, HTTP/2 over mutual TLS between", streams,
              "pair", client_h2=True),
+    Scenario("istio", "two sidecars with istiod's chains, HTTP/1.1 over mutual TLS between", keep_alive, "istio", only=MESHES),
     Scenario("p99", "latency at one offered load, open loop", latency),
     Scenario("tcp", "TCP proxy, bulk download", bulk, "tcp"),
     Scenario("clusters", "a large mesh's clusters and virtual hosts, at rest", size_at_rest, "mesh"),
