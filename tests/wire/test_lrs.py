@@ -45,6 +45,11 @@ class LoadReportingService(Service):
                        for locality in c.get("upstream_locality_stats", []))
 
 
+def times_in(service):
+    return [m for r in service.requests for c in r.get("cluster_stats", []) if c["cluster_name"] == "origin"
+            for locality in c.get("upstream_locality_stats", []) for m in locality.get("load_metric_stats", [])]
+
+
 @pytest.fixture(params=["weft", "envoy"])
 def start(request, start_proxy, origin):
     def run(service, **fields):
@@ -81,6 +86,9 @@ def test_report__of_a_cluster__counts_by_locality(start, started, wanted):
     found = [(c, locality) for r in service.requests for c in r.get("cluster_stats", []) if c["cluster_name"] == "origin"
              for locality in c.get("upstream_locality_stats", [])]
     assert all(locality["locality"] == {"region": "r", "zone": "z"} for _, locality in found)
+    if not proxy.is_envoy:
+        wait_until(lambda: sum(int(m["num_requests_finished_with_metric"]) for m in times_in(service)) == 5, "five times")
+        assert all(m["metric_name"] == "weft.upstream_rq_time_ms" and m["total_metric_value"] > 0 for m in times_in(service))
     endpoint = next(locality["upstream_endpoint_stats"][0] for _, locality in found if "total_successful_requests" in locality)
     assert endpoint["address"]["socket_address"]["address"] == "127.0.0.1"
     assert "load_report_interval" in found[0][0]

@@ -182,6 +182,7 @@ def test_sidecar__told_to__reports_over_the_secure_port(make, started, origin, t
     for _ in range(3):
         assert fetch(made.wait_listener("http")).status == 200
     wait_until(lambda: edges(weftd).get(("productpage", "reviews"), {}).get("requests") == 3, "its requests in the graph")
+    wait_until(lambda: 0 < edges(weftd)["productpage", "reviews"].get("latency_ms", 0) < 30000, "their time")
 
 
 def test_sidecar__not_told_to__opens_no_stream(make, started, tmp_path):

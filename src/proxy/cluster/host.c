@@ -14,6 +14,8 @@
 #include "proxy/health/health_check.h"
 #include "proxy/lb/lb.h"
 
+_Atomic bool host_keeps_times;
+
 struct host *host_new(const struct addr *a, struct str hostname, uint32_t weight, uint32_t priority,
                       const struct locality *l)
 {

@@ -63,6 +63,8 @@ struct host {
     struct outlier_host *outlier;     /* health/outlier.h; owned; NULL without outlier detection */
     struct health_host *check;        /* health/health_check.h; owned; NULL where the host isn't actively checked */
     _Atomic uint32_t stats[HOST_STAT_COUNT];
+    _Atomic uint32_t timed;           /* requests whose time is in time_us; of load reports, 0 where there are none */
+    _Atomic uint64_t time_us;
     _Atomic uint32_t failing;         /* decaying share of attempts that failed; HOST_FAILING_ONE is all of them */
     _Atomic uint64_t healthy_since_ms; /* slow start counts from here; 0: not known */
     /* client_side_weighted_round_robin: the weight of the last load report (0 none), when the first and the last came, and
@@ -86,6 +88,16 @@ void host_unref(struct host **h);
 static inline void host_stat_add(struct host *h, enum host_stat s, int n)
 {
     atomic_fetch_add_explicit(&h->stats[s], (uint32_t)n, memory_order_relaxed);
+}
+
+/* Times are added up only where somebody reports them: two more writes to a line that workers share. Set before or while they run. */
+extern _Atomic bool host_keeps_times;
+static inline void host_note_time(struct host *h, uint64_t us)
+{
+    if (!atomic_load_explicit(&host_keeps_times, memory_order_relaxed))
+        return;
+    atomic_fetch_add_explicit(&h->time_us, us, memory_order_relaxed);
+    atomic_fetch_add_explicit(&h->timed, 1, memory_order_relaxed);
 }
 
 enum host_class { HOST_IS_HEALTHY, HOST_IS_DEGRADED, HOST_IS_OUT };

@@ -20,6 +20,7 @@
 
 #define BACKOFF_BASE_MS 500u
 #define BACKOFF_MAX_MS 30000u
+#define TIME_METRIC "weft.upstream_rq_time_ms" /* weftd's graph shows a mean of it; LRS itself has no times */
 #define CLUSTERS_MAX 100000u /* names of one response */
 
 #define LRS_STATS(X)                                                                               \
@@ -34,7 +35,8 @@ static const struct stat_table table = {rows, ARRAY_LEN(rows)};
 /* A host as it was at the last report. */
 struct seen {
     uint64_t turn;
-    uint32_t success, error, total;
+    uint32_t success, error, total, timed;
+    uint64_t time_us;
 };
 struct reported { /* a cluster */
     struct map *hosts; /* "<priority> <address>" -> seen */
@@ -55,7 +57,7 @@ struct lrs {
 struct load {
     const struct locality *locality;
     uint32_t priority;
-    uint64_t success, error, total, active;
+    uint64_t success, error, total, active, timed, time_us;
     struct strbuf endpoints;
 };
 
@@ -94,11 +96,14 @@ static struct load latch(struct reported *r, const struct host *h)
 {
     struct seen *s = seen_of(r, h);
     uint32_t success = now(h, HOST_RQ_SUCCESS), error = now(h, HOST_RQ_ERROR), total = now(h, HOST_RQ_TOTAL);
-    if (total < s->total || success < s->success || error < s->error) /* another host of this address */
-        s->success = s->error = s->total = 0;
+    uint32_t timed = atomic_load_explicit(&h->timed, memory_order_relaxed);
+    uint64_t time_us = atomic_load_explicit(&h->time_us, memory_order_relaxed);
+    if (total < s->total || success < s->success || error < s->error || timed < s->timed || time_us < s->time_us)
+        *s = (struct seen){.turn = s->turn}; /* another host of this address */
     struct load l = {.locality = h->locality, .priority = h->priority, .success = success - s->success, .error = error - s->error,
-                     .total = total - s->total, .active = now(h, HOST_RQ_ACTIVE)};
-    *s = (struct seen){r->turn, success, error, total};
+                     .total = total - s->total, .active = now(h, HOST_RQ_ACTIVE),
+                     .timed = timed - s->timed, .time_us = time_us - s->time_us};
+    *s = (struct seen){r->turn, success, error, total, timed, time_us};
     return l;
 }
 
@@ -152,6 +157,18 @@ static void add_endpoint(struct strbuf *out, const struct host *h, const struct 
     wire_close(out, endpoint);
 }
 
+/* endpoint.v3.EndpointLoadMetricStats */
+static void add_times(struct strbuf *out, const struct load *l)
+{
+    if (!l->timed)
+        return;
+    size_t metric = wire_open(out, 5);
+    add_text(out, 1, STR(TIME_METRIC));
+    add_count(out, 2, l->timed);
+    wire_double(out, 3, (double)l->time_us / 1000);
+    wire_close(out, metric);
+}
+
 /* endpoint.v3.UpstreamLocalityStats */
 static void add_locality(struct strbuf *out, const struct load *l)
 {
@@ -165,6 +182,7 @@ static void add_locality(struct strbuf *out, const struct load *l)
     add_count(out, 2, l->success);
     add_count(out, 3, l->active);
     add_count(out, 4, l->error);
+    add_times(out, l);
     add_count(out, 6, l->priority);
     strbuf_adds(out, strbuf_str(&l->endpoints));
     add_count(out, 8, l->total);
@@ -194,9 +212,11 @@ static void add_hosts(const struct lrs *l, struct reported *r, const struct host
         sum->error += one.error;
         sum->active += one.active;
         sum->total += one.total;
+        sum->timed += one.timed;
+        sum->time_us += one.time_us;
     }
     for (size_t i = 0; i < count; i++) {
-        if (out && (loads[i].success || loads[i].error || loads[i].active || loads[i].total))
+        if (out && (loads[i].success || loads[i].error || loads[i].active || loads[i].total || loads[i].timed))
             add_locality(out, &loads[i]);
         strbuf_fini(&loads[i].endpoints);
     }
@@ -388,6 +408,7 @@ static void open_stream(struct timer *t)
 struct lrs *lrs_new(struct server *s, const struct config_source *keep_source, struct str keep_node)
 {
     struct lrs *l = NEW(lrs);
+    atomic_store_explicit(&host_keeps_times, true, memory_order_relaxed);
     l->server = s;
     l->source = keep_source;
     l->node = keep_node;

@@ -159,7 +159,9 @@ void stats_time(struct router *r, const struct upstream_try *t)
     const struct stream_info *info = exchange_info(r->x);
     if (!r->config->dynamic_stats || info->is_health_check || !info->request_end_us)
         return;
-    uint64_t ms = (loop_now_us(exchange_loop(r->x)) - info->request_end_us) / 1000;
+    uint64_t us = loop_now_us(exchange_loop(r->x)) - info->request_end_us, ms = us / 1000;
+    if (t->host)
+        host_note_time(t->host, us);
     stat_record(s, STAT_CLUSTER_UPSTREAM_RQ_TIME, ms);
     stat_record(s, router_is_internal(r) ? STAT_CLUSTER_INTERNAL_RQ_TIME : STAT_CLUSTER_EXTERNAL_RQ_TIME, ms);
     if (t->is_canary)
