@@ -133,7 +133,7 @@ def test_kind__that_comes_later__is_found(stub, daemon):
     weftd.wait_served()
     stub.put(route(("v1", 100), ("v2", 0)))
     stub.absent = set()
-    wait_until(lambda: objects(weftd, "VirtualService") == 1, "the kind")
+    wait_until(lambda: objects(weftd, "VirtualService") == 1, "the kind", 60)  # looked for every 20 s
 
 
 def test_kind__that_goes__takes_its_objects_with_it(stub, daemon):
