@@ -146,6 +146,8 @@ struct loop *clusters_worker_loop(uint32_t thread); /* by stat_thread, from 1; 0
 
 /* upstream_pool.c */
 struct upstream_pool *upstream_pool_new(struct cluster_worker *view, struct host *h, const struct pool_key *key);
+/* One that is in no view any more: what it was counted in there has been given back. Touches neither view nor cluster, which may be
+ * gone by the end of the turn in which it left. */
 void upstream_pool_free(struct upstream_pool *p);
 struct conn *upstream_connect(struct cluster_worker *view, struct host *h, const struct upstream_pool *pool,
                               const struct original_source *source,

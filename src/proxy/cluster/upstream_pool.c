@@ -439,7 +439,6 @@ struct upstream_pool *upstream_pool_new(struct cluster_worker *view, struct host
 
 void upstream_pool_free(struct upstream_pool *p)
 {
-    cluster_breaker_release(cluster_of(p), p->priority, BREAKER_POOLS);
     http_pool_free(&p->pool);
     host_unref(&p->host);
     str_free(&p->authority);

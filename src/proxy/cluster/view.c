@@ -190,6 +190,7 @@ void view_forget_pool(struct upstream_pool *p)
         if (*at == p) {
             *at = p->next;
             v->pool_count--;
+            cluster_breaker_release(v->cluster, p->priority, BREAKER_POOLS);
             view_check_over(v);
             return;
         }
@@ -406,6 +407,7 @@ void cluster_leave(struct cluster *c)
     for (uint32_t b = 0; b < v->bucket_count; b++)
         for (struct upstream_pool *p = v->buckets[b], *next; p; p = next) {
             next = p->next;
+            cluster_breaker_release(c, p->priority, BREAKER_POOLS);
             upstream_pool_free(p);
         }
     original_dst_free(&v->original_dst);
