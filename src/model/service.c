@@ -161,3 +161,11 @@ void endpoint_set_seal(struct endpoint_set *set)
     }
     set->hash = hash_number(h, set->count);
 }
+
+int endpoint_compare(const struct endpoint *x, const struct endpoint *y)
+{
+    if (x->service_port != y->service_port)
+        return x->service_port < y->service_port ? -1 : 1;
+    int c = str_cmp(x->address, y->address);
+    return c ? c : (x->port > y->port) - (x->port < y->port);
+}

@@ -66,17 +66,6 @@ void place_mark(struct world *w, struct place *p)
     bag_add(&w->dirty, p);
 }
 
-struct place *place_of(const struct world *w, const struct service *s)
-{
-    const struct bag *b = map_get(w->by_host, s->host);
-    for (size_t i = 0; b && i < b->count; i++) {
-        struct place *p = b->items[i];
-        if (p->service == s)
-            return p;
-    }
-    return NULL;
-}
-
 static int service_compare(const struct service *x, const struct service *y)
 {
     if (x->created_s != y->created_s)
@@ -153,6 +142,19 @@ static void place_remove(struct world *w, struct place *p)
     mem_free(p);
 }
 
+/* Addresses of endpoints that stand in one of the two alone: workloads there serve something else than before. */
+static void note_addresses(struct world *w, const struct endpoint_set *old, const struct endpoint_set *now)
+{
+    uint32_t i = 0, k = 0, n = old ? old->count : 0;
+    while (i < n || k < now->count) {
+        int c = i == n ? 1 : k == now->count ? -1 : endpoint_compare(&old->items[i], &now->items[k]);
+        if (c)
+            map_set(w->changed_addresses, c < 0 ? old->items[i].address : now->items[k].address, w);
+        i += c <= 0;
+        k += c >= 0;
+    }
+}
+
 static void place_build(struct world *w, struct place *p)
 {
     const struct endpoint_set *set = endpoints_build(w, p);
@@ -161,9 +163,10 @@ static void place_build(struct world *w, struct place *p)
         endpoint_set_unref(&set);
         return;
     }
-    /* listeners stand at a headless service's endpoints, clusters name their identities */
-    if (!p->set || p->set->identities != set->identities || p->service->is_headless)
+    /* clusters name identities, those by DNS the endpoints themselves; listeners stand at a headless service's */
+    if (!p->set || p->set->identities != set->identities || p->service->resolution != RESOLUTION_CLIENT_SIDE)
         map_set(w->changed_services, p->service->host, w);
+    note_addresses(w, p->set, set);
     leave_addresses(w, p);
     if (p->set)
         endpoint_set_unref(&p->set);
@@ -180,6 +183,28 @@ static void object_key(struct strbuf *b, const struct object *o)
     strbuf_addf(b, "%s %.*s/%.*s", o->kind->name, STR_ARG(o->ns), STR_ARG(o->name));
 }
 
+/* The place of a service that is equal, taken out of `b`. */
+static struct place *place_take(struct bag *b, const struct service *s)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        struct place *p = b->items[i];
+        if (str_eq(p->service->host, s->host) && p->service->hash == s->hash) {
+            bag_remove(b, p);
+            return p;
+        }
+    }
+    return NULL;
+}
+
+/* The object says the same of the service as before: nobody is told, but endpoints may come from what else it says. */
+static void place_renew(struct world *w, struct place *p, const struct service *take_service)
+{
+    service_unref(&p->service);
+    p->service = take_service;
+    w->is_sorted = false;
+    place_mark(w, p);
+}
+
 static void services_changed(struct world *w, const struct change *c)
 {
     struct strbuf key = {0};
@@ -191,10 +216,16 @@ static void services_changed(struct world *w, const struct change *c)
     struct bag old = *b;
     *b = (struct bag){0};
     size_t n = c->after ? services_of_object(w, c->after, &arena, &services) : 0;
+    for (size_t i = 0; i < n; i++) {
+        struct place *same = place_take(&old, services[i]);
+        if (same) {
+            place_renew(w, same, services[i]);
+            bag_add(b, same);
+        } else
+            place_add(w, b, services[i]);
+    }
     for (size_t i = 0; i < old.count; i++)
         place_remove(w, old.items[i]);
-    for (size_t i = 0; i < n; i++)
-        place_add(w, b, services[i]);
     bag_fini(&old);
     if (b->count == 0) {
         bag_fini(b);
@@ -292,13 +323,16 @@ static void tell(struct world *w, const struct change *changes, size_t count, bo
         d.kinds |= UINT64_C(1) << change_object(&changes[i])->kind->id;
     d.services = keys_of(w->changed_services, &a, &d.service_count);
     d.endpoints = keys_of(w->changed_endpoints, &a, &d.endpoint_count);
+    d.addresses = keys_of(w->changed_addresses, &a, &d.address_count);
     if (w->changed)
         w->changed(w->user, &d);
     arena_fini(&a);
     map_free(&w->changed_services);
     map_free(&w->changed_endpoints);
+    map_free(&w->changed_addresses);
     w->changed_services = map_new();
     w->changed_endpoints = map_new();
+    w->changed_addresses = map_new();
 }
 
 static void build_marked(struct world *w)
@@ -355,6 +389,7 @@ struct world *world_new(struct store *keep_store, const struct mesh *keep_mesh, 
     w->entries_in = map_new();
     w->changed_services = map_new();
     w->changed_endpoints = map_new();
+    w->changed_addresses = map_new();
     scopes_forget(&w->scopes);
     store_watch(w->store, on_store, w);
     return w;
@@ -408,6 +443,7 @@ void world_free(struct world **pw)
     bag_map_free(&w->entries_in);
     map_free(&w->changed_services);
     map_free(&w->changed_endpoints);
+    map_free(&w->changed_addresses);
     mem_free(w->sorted);
     str_free(&w->domain);
     mem_free(w);
@@ -488,10 +524,19 @@ const struct service *const *world_services(const struct world *cw, size_t *coun
     return w->sorted;
 }
 
+/* Scopes hold services that may have been replaced since: those of the same host, namespace and sort stand for them. */
 const struct endpoint_set *world_endpoints(const struct world *w, const struct service *s)
 {
-    const struct place *p = place_of(w, s);
-    return p ? p->set : NULL;
+    const struct bag *b = map_get(w->by_host, s->host);
+    const struct place *found = NULL;
+    for (size_t i = 0; b && i < b->count; i++) {
+        const struct place *p = b->items[i];
+        if (p->service == s)
+            return p->set;
+        if (!found && str_eq(p->service->ns, s->ns) && p->service->is_kubernetes == s->is_kubernetes)
+            found = p;
+    }
+    return found ? found->set : NULL;
 }
 
 const struct workload *world_workload(const struct world *w, struct str address)

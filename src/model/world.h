@@ -24,6 +24,7 @@ struct world_delta {
     bool everything;   /* mesh configuration, namespaces' labels, root namespace's policies */
     const struct str *services; uint32_t service_count;   /* hosts whose service came, went or changed (sorted) */
     const struct str *endpoints; uint32_t endpoint_count; /* hosts whose endpoints did (sorted) */
+    const struct str *addresses; uint32_t address_count;  /* at which a service has an endpoint more or less, or another (sorted) */
     const struct change *changes; uint32_t change_count;
 };
 typedef void (*world_changed_fn)(void *user, const struct world_delta *d);
@@ -33,7 +34,7 @@ void world_watch(struct world *w, world_changed_fn changed, void *user);
 const struct service *world_service(const struct world *w, struct str host, struct str ns);
 /* All, by host and namespace. Valid until the world changes. */
 const struct service *const *world_services(const struct world *w, size_t *count);
-/* NULL: none known. */
+/* NULL: none known. `s` may be of an earlier time. */
 const struct endpoint_set *world_endpoints(const struct world *w, const struct service *s);
 
 /* ---- workloads ---- */

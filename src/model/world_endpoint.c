@@ -253,13 +253,9 @@ static void add_kubernetes(struct builder *b)
         add_host(b, s->external_name);
 }
 
-static int by_port_and_address(const void *a, const void *b)
+static int by_place(const void *a, const void *b)
 {
-    const struct endpoint *x = a, *y = b;
-    if (x->service_port != y->service_port)
-        return x->service_port < y->service_port ? -1 : 1;
-    int c = str_cmp(x->address, y->address);
-    return c ? c : (x->port > y->port) - (x->port < y->port);
+    return endpoint_compare(a, b);
 }
 
 const struct endpoint_set *endpoints_build(const struct world *w, const struct place *p)
@@ -274,12 +270,12 @@ const struct endpoint_set *endpoints_build(const struct world *w, const struct p
         add_entry(&b);
     add_selected(&b);
     if (b.count)
-        qsort(b.items, b.count, sizeof(*b.items), by_port_and_address);
+        qsort(b.items, b.count, sizeof(*b.items), by_place);
     struct endpoint *items = arena_alloc(b.arena, (b.count ? b.count : 1) * sizeof(*items));
     uint32_t kept = 0;
     for (uint32_t i = 0; i < b.count; i++) { /* two slices may tell of one address while they are rearranged */
         b.items[i].ns = arena_str(b.arena, b.items[i].ns);
-        if (kept == 0 || by_port_and_address(&items[kept - 1], &b.items[i]) != 0)
+        if (kept == 0 || endpoint_compare(&items[kept - 1], &b.items[i]) != 0)
             items[kept++] = b.items[i];
     }
     mem_free(b.items);

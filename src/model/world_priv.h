@@ -57,13 +57,12 @@ struct world {
     size_t sorted_count;
     bool is_sorted;
     /* what the next delta tells */
-    struct map *changed_services, *changed_endpoints;
+    struct map *changed_services, *changed_endpoints, *changed_addresses;
     struct scopes scopes;
     world_changed_fn changed;
     void *user;
 };
 
-struct place *place_of(const struct world *w, const struct service *s);
 void place_mark(struct world *w, struct place *p);
 
 /* ---- world_service.c ---- */

@@ -186,3 +186,31 @@ def test_object_in_two_files__the_first_counts__and_both_are_named(weftd, sideca
     weftd.remove("a.json")
     wait_until(lambda: cluster_of(weftd) not in (None, REVIEWS.replace("||", "|v2|")), "the other's again")
     assert not weftd.page("/debug/faults").body
+
+
+def test_service__that_changes_in_what_nobody_is_sent__keeps_its_endpoints(weftd, sidecar):
+    sidecar()
+    wait_until(lambda: REVIEWS in weftd.sent(ID, "eds"), "endpoints")
+    before = weftd.sent(ID, "eds")[REVIEWS]
+    objects = world()
+    objects[0]["metadata"]["annotations"] = {"a": "note"}
+    weftd.put("objects.json", [*objects, document("VirtualService", "reviews", {"hosts": ["reviews"], "http": [
+        {"route": [{"destination": {"host": "productpage"}}]}]})])
+    wait_until(lambda: cluster_of(weftd) == "outbound|9080||productpage.bookinfo.svc.cluster.local", "what came with it")
+    assert weftd.sent(ID, "eds")[REVIEWS] == before
+    weftd.put("again.json", [{**slice_of("reviews", 9080, ["10.1.0.3"]), "metadata": {
+        "name": "reviews-2", "namespace": "bookinfo", "labels": {"kubernetes.io/service-name": "reviews"}}}])
+    wait_until(lambda: "10.1.0.3" in str(weftd.sent(ID, "eds")[REVIEWS]), "an endpoint that comes after")
+
+
+def test_endpoint__that_is_the_proxys_own__opens_its_port(weftd, sidecar):
+    sidecar()
+    wait_until(lambda: "virtualInbound" in weftd.sent(ID, "lds"), "listeners")
+    weftd.put("own.json", [service("other", 7000, "10.96.0.7"), slice_of("other", 7777, ["10.1.0.7"]),
+                           pod("other-1", "10.1.0.7", {"app": "productpage"}, "bookinfo-productpage")])
+    wait_until(lambda: "0.0.0.0_7000" in weftd.sent(ID, "lds"), "the service")
+    assert "inbound|7777||" not in weftd.sent(ID, "cds")
+    weftd.put("slice.json", [{**slice_of("other", 7777, ["127.0.0.1"]), "metadata": {
+        "name": "other-2", "namespace": "bookinfo", "labels": {"kubernetes.io/service-name": "other"}}}])
+    wait_until(lambda: "inbound|7777||" in weftd.sent(ID, "cds"), "its cluster")
+    wait_until(lambda: "0.0.0.0_7777" in str(weftd.sent(ID, "lds")["virtualInbound"]), "its chains")

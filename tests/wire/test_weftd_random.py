@@ -61,12 +61,20 @@ class Draw:
     def sidecar(self, _):
         return [document("Sidecar", "default", {"egress": [{"hosts": self.random.choice([["./*"], ["*/*"], ["./s1.bookinfo.svc.cluster.local"]])}]})]
 
+    def noted(self, documents):
+        """The same but for what nobody is sent."""
+        return [{**one, "metadata": {**one["metadata"], "annotations": {"n": str(self.random.random())}}} for one in documents]
+
     def own(self, _):
         return [service("productpage", 9080, "10.96.0.2"), slice_of("productpage", 9080, ["127.0.0.1"]),
                 pod("productpage-v1-0", "127.0.0.1", {"app": "productpage"}, "bookinfo-productpage")]
 
     def step(self):
         """The name of a file and its documents; None: it goes."""
+        if self.files and self.random.random() < 0.2:
+            name = self.random.choice(sorted(self.files))
+            self.files[name] = self.noted(self.files[name])
+            return name, self.files[name]
         sort = self.random.choice(["service", "service", "pods", "rule", "route", "entry", "policy", "sidecar", "own"])
         n = self.random.randint(1, 4)
         name = f"{sort}{n if sort not in ('policy', 'sidecar', 'own') else ''}.json"

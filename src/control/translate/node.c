@@ -153,20 +153,29 @@ static void read_switches(struct reading *r)
         n->type = NODE_GRPC;
 }
 
-/* Where the world knows the workload, that counts and not what it says of itself. */
-static void read_locality(struct reading *r, const struct world *w)
+static void read_locality(struct reading *r)
 {
     struct node *n = r->out;
     const Envoy__Config__Core__V3__Locality *l = r->message->locality;
-    const struct workload *wl = world_workload(w, n->addresses[0]);
     n->region = l ? str_from(l->region) : STR("");
     n->zone = l ? str_from(l->zone) : STR("");
     n->sub_zone = l ? str_from(l->sub_zone) : STR("");
+}
+
+static void renew(struct str *own, struct str by, struct arena *a)
+{
+    if (!str_eq(*own, by))
+        *own = arena_str(a, by);
+}
+
+void node_locate(struct node *n, struct arena *a, const struct world *w)
+{
+    const struct workload *wl = world_workload(w, n->addresses[0]);
     if (!wl || !str_eq(wl->ns, n->ns))
         return;
-    n->region = arena_str(r->a, wl->region);
-    n->zone = arena_str(r->a, wl->zone);
-    n->sub_zone = arena_str(r->a, wl->sub_zone);
+    renew(&n->region, wl->region, a);
+    renew(&n->zone, wl->zone, a);
+    renew(&n->sub_zone, wl->sub_zone, a);
 }
 
 int node_read(struct arena *a, struct proto_arena *pa, struct str packed, const struct world *w, struct node *out, struct err *err)
@@ -186,7 +195,8 @@ int node_read(struct arena *a, struct proto_arena *pa, struct str packed, const 
     read_labels(&r);
     read_names(&r);
     read_switches(&r);
-    read_locality(&r, w);
+    read_locality(&r);
+    node_locate(out, a, w);
     return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A proxy as it tells of itself (xDS node: ../ref of Istio's node metadata) and as we know it (its Pod or WorkloadEntry).
- * Immutable after node_read.
+ * Immutable after node_read but for its place (node_locate).
  */
 #ifndef CONTROL_TRANSLATE_NODE_H
 #define CONTROL_TRANSLATE_NODE_H
@@ -37,6 +37,8 @@ int node_read(struct arena *a, struct proto_arena *pa, struct str packed, const 
 /* A member of metadata, or of a Struct within it; NULL: there is none. */
 const Google__Protobuf__Value *struct_member(const Google__Protobuf__Struct *s, const char *key);
 const Google__Protobuf__Value *node_metadata(const struct node *n, const char *key);
+/* Takes the locality of its workload where the world knows that by now: it counts, not what the node says. */
+void node_locate(struct node *n, struct arena *a, const struct world *w);
 bool node_has_address(const struct node *n, struct str address);
 
 #endif

@@ -44,7 +44,8 @@ struct view {
     struct view_gate *gate;
     struct constants *constants;
     struct map *parts;         /* key -> part_entry */
-    struct map *clients;       /* by address */
+    struct map *clients;       /* by where they are in memory */
+    struct map *addresses;     /* of workloads -> who of them came last */
     uint64_t generation;       /* counts refreshes */
     struct arena scratch;
     struct proto_arena *protos;
@@ -172,6 +173,7 @@ static void scope_update(struct client *c)
     struct world *w = c->view->world;
     if (c->scope && c->generation == c->view->generation)
         return;
+    node_locate(&c->node, &c->arena, w); /* its Pod may have come after it */
     const struct scope *s = c->node.type == NODE_ROUTER ? scope_of_gateway(w, c->node.ns, &c->node.labels)
                                                         : scope_of_sidecar(w, c->node.ns, &c->node.labels);
     s = scope_ref(s);
@@ -264,9 +266,22 @@ static struct str client_key(struct client *const *c)
     return str_make((const char *)c, sizeof(*c));
 }
 
+/* Its first address tells a workload; two proxies of one are none but for a moment (a restart). */
+static void client_enter(struct client *c)
+{
+    map_set(c->view->clients, client_key(&c), c);
+    map_set(c->view->addresses, c->node.addresses[0], c);
+}
+
+static void client_leave_view(struct client *c)
+{
+    if (map_del(c->view->clients, client_key(&c)) && map_get(c->view->addresses, c->node.addresses[0]) == c)
+        map_del(c->view->addresses, c->node.addresses[0]);
+}
+
 static void client_free(struct client *c)
 {
-    map_del(c->view->clients, client_key(&c));
+    client_leave_view(c);
     for (int i = 0; i <= PART_COUNT; i++)
         entry_drop(&c->parts[i]);
     xds_set_unref(&c->secrets);
@@ -306,7 +321,7 @@ static int client_open(struct push_source *s, const struct push_peer *peer, stru
         client_free(c);
         return rc;
     }
-    map_set(v->clients, client_key(&c), c);
+    client_enter(c);
     *client = c;
     return 0;
 }
@@ -338,6 +353,15 @@ static void gather(struct map *m, const struct str *hosts, uint32_t count)
         map_set(m, hosts[i], m);
 }
 
+/* Did an endpoint come or go that is a proxy's own? What it listens for is another then. */
+static bool is_of_client(const struct view *v, const struct world_delta *d)
+{
+    for (uint32_t i = 0; i < d->address_count; i++)
+        if (map_get(v->addresses, d->addresses[i]))
+            return true;
+    return false;
+}
+
 static void on_world(void *user, const struct world_delta *d)
 {
     struct view *v = user;
@@ -345,19 +369,21 @@ static void on_world(void *user, const struct world_delta *d)
     v->everything |= d->everything;
     gather(v->services, d->services, d->service_count);
     gather(v->endpoints, d->endpoints, d->endpoint_count);
-    bool is_full = d->everything || d->service_count || (d->kinds & ~endpoint_kinds);
+    bool is_full = d->everything || d->service_count || (d->kinds & ~endpoint_kinds) || is_of_client(v, d);
     if (is_full || d->endpoint_count)
         push_changed(v->push, is_full ? PUSH_FULL : PUSH_ENDPOINTS, 0);
 }
 
-static const struct str *keys_of(const struct map *m, struct arena *a, uint32_t *count)
+/* The hosts of `m` that aren't in `but` (NULL: all). */
+static const struct str *keys_of(const struct map *m, const struct map *but, struct arena *a, uint32_t *count)
 {
     size_t pos = 0;
     uint32_t n = 0;
     void *value;
     struct str key, *out = arena_alloc(a, (map_count(m) + 1) * sizeof(*out));
     while (map_next(m, &pos, &key, &value))
-        out[n++] = key;
+        if (!but || !map_get(but, key))
+            out[n++] = key;
     *count = n;
     return out;
 }
@@ -400,24 +426,42 @@ static void entry_refresh(struct view *v, struct part_entry *e, const struct wor
         entry_forget(e);
 }
 
-static uint32_t refresh(struct push_source *s, unsigned kinds)
+static void entries_refresh(struct view *v, const struct world_delta *d, struct arena *a)
 {
-    struct view *v = view_of(s);
-    struct arena a;
-    struct world_delta d = {.kinds = v->kinds, .everything = v->everything};
-    (void)kinds;
-    arena_init(&a, 0);
-    d.services = keys_of(v->services, &a, &d.service_count);
-    d.endpoints = keys_of(v->endpoints, &a, &d.endpoint_count);
     size_t n = 0, pos = 0;
     struct str key;
     void *value;
-    struct part_entry **all = arena_alloc(&a, (map_count(v->parts) + 1) * sizeof(struct part_entry *));
+    struct part_entry **all = arena_alloc(a, (map_count(v->parts) + 1) * sizeof(struct part_entry *));
     while (map_next(v->parts, &pos, &key, &value))
         all[n++] = value;
     for (size_t i = 0; i < n; i++)
-        entry_refresh(v, all[i], &d);
-    bool is_full = d.everything || d.service_count || (d.kinds & ~endpoint_kinds);
+        entry_refresh(v, all[i], d);
+}
+
+/* Endpoints don't wait for the rest: their assignments are carried on within the scopes that proxies have. Of services that changed
+ * too they come with the full refresh. */
+static uint32_t refresh_endpoints(struct view *v, struct arena *a)
+{
+    struct world_delta d = {0};
+    d.endpoints = keys_of(v->endpoints, v->services, a, &d.endpoint_count);
+    entries_refresh(v, &d, a);
+    uint32_t left_count;
+    const struct str *left = keys_of(v->endpoints, NULL, a, &left_count);
+    struct map *later = map_new();
+    for (uint32_t i = 0; i < left_count; i++)
+        if (map_get(v->services, left[i]))
+            map_set(later, left[i], v);
+    map_free(&v->endpoints);
+    v->endpoints = later;
+    return 1u << PUSH_EDS;
+}
+
+static uint32_t refresh_all(struct view *v, struct arena *a)
+{
+    struct world_delta d = {.kinds = v->kinds, .everything = v->everything};
+    d.services = keys_of(v->services, NULL, a, &d.service_count);
+    d.endpoints = keys_of(v->endpoints, NULL, a, &d.endpoint_count);
+    entries_refresh(v, &d, a);
     v->generation++;
     v->kinds = 0;
     v->everything = false;
@@ -425,8 +469,17 @@ static uint32_t refresh(struct push_source *s, unsigned kinds)
     map_free(&v->endpoints);
     v->services = map_new();
     v->endpoints = map_new();
+    return (1u << PUSH_TYPE_COUNT) - 1;
+}
+
+static uint32_t refresh(struct push_source *s, unsigned kinds)
+{
+    struct view *v = view_of(s);
+    struct arena a;
+    arena_init(&a, 0);
+    uint32_t types = kinds & PUSH_FULL ? refresh_all(v, &a) : refresh_endpoints(v, &a);
     arena_fini(&a);
-    return is_full ? (1u << PUSH_TYPE_COUNT) - 1 : 1u << PUSH_EDS;
+    return types;
 }
 
 /* ---- life ---- */
@@ -450,6 +503,7 @@ struct view *view_new(struct loop *loop, struct world *keep_world, const struct 
     v->constants = constants_new();
     v->parts = map_new();
     v->clients = map_new();
+    v->addresses = map_new();
     v->services = map_new();
     v->endpoints = map_new();
     v->push = push_new(loop, opts, &v->source);
@@ -467,6 +521,7 @@ void view_free(struct view **pv)
     push_free(&v->push);
     map_free(&v->parts);
     map_free(&v->clients);
+    map_free(&v->addresses);
     map_free(&v->services);
     map_free(&v->endpoints);
     constants_free(&v->constants);
