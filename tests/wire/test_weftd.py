@@ -74,6 +74,7 @@ def test_sidecar__takes_everything(weftd, sidecar):
     addresses = [e["endpoint"]["address"]["socket_address"]["address"] for place in weftd.sent(ID, "eds")[REVIEWS]["endpoints"]
                  for e in place["lb_endpoints"]]
     assert sorted(addresses) == ["10.1.0.1", "10.1.0.2"]
+    assert weftd.page("/debug/config_dump?proxyID=nobody").status == 404
     status = weftd.json("/debug/syncz")
     assert [s["proxy"] for s in status] == [ID]
 

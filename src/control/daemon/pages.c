@@ -172,20 +172,28 @@ static void page_graph(struct asking *q, struct strbuf *out)
 
 /* ---- what one proxy was sent ---- */
 
-static void add_resource(const char *type, struct xds_item item, const char *comma, struct strbuf *out)
+static void add_body(const char *type, struct str packed, struct strbuf *out)
 {
     struct proto_arena *pa = proto_arena_new(0);
     struct err err;
     ProtobufCMessage *m;
-    strbuf_addf(out, "%s{\"name\":\"", comma);
-    strbuf_add_json(out, item.name);
-    strbuf_addf(out, "\",\"version\":\"%lx\",\"resource\":", (unsigned long)item.version);
-    if (proto_unpack(pa, proto_type_find(str_from(type)), item.packed, &m, &err) == 0)
+    strbuf_addz(out, ",\"resource\":");
+    if (proto_unpack(pa, proto_type_find(str_from(type)), packed, &m, &err) == 0)
         json_encode(m, JSON_REDACT, out);
     else
         strbuf_addz(out, "null");
-    strbuf_addc(out, '}');
     proto_arena_free(&pa);
+}
+
+/* Of secrets the names alone. */
+static void add_resource(enum push_type type, struct xds_item item, const char *comma, struct strbuf *out)
+{
+    strbuf_addf(out, "%s{\"name\":\"", comma);
+    strbuf_add_json(out, item.name);
+    strbuf_addf(out, "\",\"version\":\"%lx\"", (unsigned long)item.version);
+    if (type != PUSH_SDS)
+        add_body(push_type_name(type), item.packed, out);
+    strbuf_addc(out, '}');
 }
 
 static void add_type(const struct xds_server *server, enum push_type type, struct strbuf *out)
@@ -200,7 +208,7 @@ static void add_type(const struct xds_server *server, enum push_type type, struc
             struct str rest, above = type == PUSH_VHDS ? str_split(item.name, '/', &rest) : item.name;
             if (!state.is_everything && !xds_names_has(state.names, item.name) && !xds_names_has(state.names, above))
                 continue;
-            add_resource(push_type_name(type), item, comma, out);
+            add_resource(type, item, comma, out);
             comma = ",\n";
         }
     strbuf_addc(out, ']');
@@ -210,13 +218,16 @@ static void page_config_dump(struct asking *q, struct strbuf *out)
 {
     struct str id = parameter(headers_get_id(q->request, HDR_PATH), STR("proxyID"));
     const struct xds_server *server = push_state_of(view_push(q->pages->about.view), id);
-    strbuf_addc(out, '{');
-    for (int type = 0; server && type < PUSH_TYPE_COUNT; type++) {
-        strbuf_addz(out, type ? ",\n" : "");
-        if (type != PUSH_SDS) /* keys */
-            add_type(server, (enum push_type)type, out);
-        else
-            strbuf_addz(out, "\"sds\":[]");
+    if (!server) {
+        q->status = "404";
+        strbuf_addz(out, "{\"error\":\"no proxy ");
+        strbuf_add_json(out, id);
+        strbuf_addz(out, "\"}\n");
+        return;
+    }
+    for (int type = 0; type < PUSH_TYPE_COUNT; type++) {
+        strbuf_addz(out, type ? ",\n" : "{");
+        add_type(server, (enum push_type)type, out);
     }
     strbuf_addz(out, "}\n");
 }
