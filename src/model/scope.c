@@ -456,19 +456,26 @@ static uint64_t services_hash(const struct making *m)
     return hash_number(h, s->sidecar ? s->sidecar->hash : 0);
 }
 
-static uint64_t hash_of(const struct scope *s)
+static uint64_t hash_of_route(uint64_t h, const struct scoped_route *r)
 {
-    uint64_t h = s->services_hash;
+    h = hash_number(h, r->object->hash);
+    return r->spec == r->object->body ? h : hash_number(h, delegates_hash(r->spec));
+}
+
+static void hash_routes(struct scope *s)
+{
+    s->hash = s->connections_hash = s->services_hash;
     for (uint32_t e = 0; e < s->egress_count; e++) {
         const struct scope_egress *g = &s->egress[e];
         for (uint32_t i = 0; i < g->route_count; i++) {
-            h = hash_number(h, g->routes[i].object->hash);
-            if (g->routes[i].spec != g->routes[i].object->body)
-                h = hash_number(h, delegates_hash(g->routes[i].spec));
+            const Istio__Networking__V1alpha3__VirtualService *vs = (const Istio__Networking__V1alpha3__VirtualService *)g->routes[i].spec;
+            s->hash = hash_of_route(s->hash, &g->routes[i]);
+            if (vs->n_tcp || vs->n_tls)
+                s->connections_hash = hash_of_route(s->connections_hash, &g->routes[i]);
         }
-        h = hash_number(h, g->route_count);
+        s->hash = hash_number(s->hash, g->route_count);
+        s->connections_hash = hash_number(s->connections_hash, e);
     }
-    return h;
 }
 
 static struct scope *make(struct world *w, struct str ns, const struct labels *labels, const struct object *sidecar, bool of_mesh)
@@ -504,7 +511,7 @@ static struct scope *make(struct world *w, struct str ns, const struct labels *l
     fill_place_labels(&m);
     s->services_hash = services_hash(&m);
     mem_free(m.extra);
-    s->hash = hash_of(s);
+    hash_routes(s);
     return s;
 }
 

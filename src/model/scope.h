@@ -44,7 +44,9 @@ struct scope {
     const struct scope_egress *egress; uint32_t egress_count;
     const struct scoped_service *services; uint32_t service_count; /* of all egress listeners, by host, each once */
     /* Scopes with equal hashes see the same (services, rules and routes by their hashes; not endpoints). */
-    uint64_t hash, services_hash; /* services_hash: but for the routes */
+    uint64_t hash;
+    uint64_t services_hash;    /* but for the routes */
+    uint64_t connections_hash; /* but for routes of HTTP alone */
     /* Keys of labels that routes look at (sourceLabels), each once: proxies that differ in others alone have the same routes. */
     const struct str *source_labels; uint32_t source_label_count;
     const struct str *place_labels; uint32_t place_label_count; /* those that rules tell distance by (failoverPriority) */

@@ -45,6 +45,9 @@ class Draw:
                                                       "trafficPolicy": {"connectionPool": {"tcp": {"maxConnections": self.random.randint(1, 9)}}}})]
 
     def route(self, n):
+        if self.random.random() < 0.3:
+            return [document("VirtualService", f"s{n}", {"hosts": [f"s{n}"], "tcp": [{"match": [{"port": 9000}], "route": [
+                {"destination": {"host": f"s{self.random.randint(1, 4)}", "port": {"number": 9000}}}]}]})]
         return [document("VirtualService", f"s{n}", {"hosts": [f"s{n}"], "http": [
             {"match": [{"uri": {"prefix": f"/{self.random.randint(1, 3)}"}}], "route": [{"destination": {"host": f"s{n}", "subset": "v1"}}]},
             {"timeout": f"{self.random.randint(1, 9)}s", "route": [{"destination": {"host": f"s{self.random.randint(1, 4)}"}}]}]})]

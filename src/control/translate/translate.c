@@ -116,6 +116,14 @@ static void add_place(const struct translation *t, struct strbuf *key)
         add_labels(key, &n->labels);
 }
 
+/* Of the scope as much as the part is made of. */
+static uint64_t scope_hash(const struct translation *t, enum part p)
+{
+    if (p == PART_CDS_OUTBOUND || p == PART_NDS)
+        return t->scope->services_hash;
+    return p == PART_LDS_OUTBOUND && t->node->type != NODE_ROUTER ? t->scope->connections_hash : t->scope->hash;
+}
+
 void translate_key(const struct translation *t, enum part p, struct strbuf *key)
 {
     add_number(key, p);
@@ -124,7 +132,7 @@ void translate_key(const struct translation *t, enum part p, struct strbuf *key)
     add_policies(t, KIND_ENVOY_FILTER, key);
     envoy_filter_key(t, key);
     if (rows[p].is_outbound)
-        add_number(key, p == PART_CDS_OUTBOUND || p == PART_NDS ? t->scope->services_hash : t->scope->hash);
+        add_number(key, scope_hash(t, p));
     if (!rows[p].is_outbound || t->node->type == NODE_ROUTER)
         add_workload_services(t, key);
     if (p == PART_LDS_OUTBOUND || p == PART_LDS_INBOUND) {
